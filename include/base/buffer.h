@@ -1,6 +1,6 @@
 /* A growable byte buffer that is always NUL-terminated after its length. One thread owns it. When
- * memory runs out, `failed` is set and every later append does nothing; callers check it once at
- * the end. */
+ * memory runs out, `failed` is set and later appends have no effect; callers check it once at the
+ * end. */
 #ifndef MQFLEET_BASE_BUFFER_H
 #define MQFLEET_BASE_BUFFER_H
 

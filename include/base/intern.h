@@ -1,5 +1,5 @@
-/* Frequently repeated texts, such as reasons of state changes. Each is stored once and never
- * freed. */
+/* Stores frequently repeated texts, such as the reasons of state changes. Each is stored once and
+ * never freed. */
 #ifndef MQFLEET_BASE_INTERN_H
 #define MQFLEET_BASE_INTERN_H
 

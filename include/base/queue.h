@@ -3,7 +3,7 @@
  *   producers --queue_push--> [ capacity ] --queue_pop--> consumers
  *
  * When the queue is full, push returns ERR_FULL at once; the caller decides and counts. Push never
- * blocks. The eventfd is readable while something is queued, and always after queue_close.
+ * blocks. The eventfd is readable while the queue has items, and always after queue_close.
  * Consumers that poll it pop with timeout 0 until ERR_TIMEOUT or ERR_WRONG_STATE. */
 #ifndef MQFLEET_BASE_QUEUE_H
 #define MQFLEET_BASE_QUEUE_H

@@ -2,9 +2,9 @@
  *
  *   engines --put--> [ messages and bytes ] --peek--> the sink's thread --take--> answers
  *
- * Full: QoS 0 is dropped and counted; QoS 1 and 2 are answered ERR_FULL and not taken, so that the
- * engine holds them and with them their acknowledgement. Within the last eighth of the room only
- * QoS 1 and 2 are taken. */
+ * Full: QoS 0 messages are dropped and counted. QoS 1 and 2 messages are
+ * rejected with ERR_FULL, so that the engine keeps them and withholds their acknowledgement. The
+ * last eighth of the queue accepts only QoS 1 and 2. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 #define MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 
@@ -18,29 +18,29 @@
 struct message_queue;
 
 struct message_queue_entry {
-    struct message *message; /* owned by the queue, then by who takes the entry */
-    struct receipt *receipt; /* is to be answered; NULL: nobody waits for it */
+    struct message *message; /* owned by the queue, then by the taker of the entry */
+    struct receipt *receipt; /* will be answered; NULL: nobody waits for an answer */
 };
 
 struct message_queue_status {
     size_t messages, bytes;
     size_t messages_max, bytes_max;
-    int64_t dropped; /* of QoS 0, for want of room, since the start */
+    int64_t dropped; /* QoS 0 messages dropped because the queue was full, since the start */
 };
 
-/* batch_max: the sink's thread is woken before the flush once so many are there. NULL: out of
- * memory. */
+/* batch_max: the sink's thread is woken before the flush once this many messages are queued. NULL:
+ * out of memory. */
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max, size_t batch_max);
 void message_queue_destroy(struct message_queue *queue); /* must be empty; NULL is legal */
 
 /* ---- engines, any thread ---- */
 
 /* Takes ownership of message on ERR_OK; then `receipt` (may be NULL) is answered once. ERR_REFUSED:
- * no room for QoS 0, the message was dropped (freed) and counted. ERR_FULL: QoS 1 or 2, not taken,
- * to be offered again when message_queue_has_room. ERR_WRONG_STATE: closed, not taken. */
+ * no room for QoS 0, the message was dropped (freed) and counted. ERR_FULL: QoS 1 or 2 was not
+ * accepted; offer it again when message_queue_has_room. ERR_WRONG_STATE: closed, not accepted. */
 enum err message_queue_put(struct message_queue *queue, struct message *message,
                            struct receipt *receipt) MUST_CHECK;
-/* Wakes the sink's thread if it sleeps on what was put: once for many messages. */
+/* Wakes the sink's thread if it sleeps and messages were put; call it once for many messages. */
 void message_queue_flush(struct message_queue *queue);
 /* Whether something left the queue since a message was last answered ERR_FULL. */
 bool message_queue_has_room(const struct message_queue *queue);
@@ -49,9 +49,9 @@ void message_queue_get_status(struct message_queue *queue, struct message_queue_
 
 /* ---- the sink's thread ---- */
 
-/* Waits up to timeout_ms (negative: without limit) for a message, or for the end. Returns how many
- * messages, from the oldest, are in batch: at most messages_max, and none more once they have
- * bytes_max. They stay in the queue. */
+/* Waits up to timeout_ms (negative: without limit) for a message, or for the end. Returns the
+ * number of messages in batch, from the oldest on: at most messages_max, and no further ones once
+ * they reach bytes_max. They stay in the queue. */
 size_t message_queue_peek(struct message_queue *queue, struct message **batch, size_t messages_max,
                           size_t bytes_max, int64_t timeout_ms);
 /* Of the n oldest (of the last peek), those with leaves[i] leave the queue; the others stay, in
@@ -61,7 +61,7 @@ size_t message_queue_take(struct message_queue *queue, const bool *leaves,
 /* Closed, and empty. */
 bool message_queue_is_over(struct message_queue *queue);
 
-/* Takes no more from now on. Any thread. */
+/* Accepts no more messages from now on. Any thread. */
 void message_queue_close(struct message_queue *queue);
 
 #endif

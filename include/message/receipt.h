@@ -14,7 +14,7 @@
  * outlives all receipts that refer to it.
  *
  * A sink answers with a final outcome only: ERR_OK, it has stored the message; ERR_CANCELED, it
- * stopped before. A message that it tries again stays in its queue, unanswered.
+ * stopped before. A message that is retried stays in the queue, unanswered.
  *
  * Prepared for rejected messages: the message moves, with its receipt, to the queue of the dead
  * letter sink, which answers when it has stored it. Prepared for several sinks per message: their
@@ -43,22 +43,22 @@ struct receipts {
 
 /* False: no descriptors left. */
 bool receipts_init(struct receipts *receipts);
-/* After all were taken. Legal after a failed init. */
+/* Call it after all answers were taken. Legal after a failed init. */
 void receipts_fini(struct receipts *receipts);
 
 /* ---- the sink's side, any thread ---- */
 
 /* Returns the receipt to its engine. */
 void receipt_answer(struct receipt *receipt, enum err err);
-/* Wakes the thread if it sleeps and there are answers. Call it once for many answers, because a
- * wake-up is more expensive than all else. */
+/* Wakes the thread if it sleeps and there are answers. Call it once for many answers, because the
+ * wake-up is by far the most expensive step. */
 void receipts_wake(struct receipts *receipts);
 
 /* ---- the engine's side, one thread ---- */
 
 /* All answers so far, the oldest first, linked by `next`. */
 struct receipt *receipts_take(struct receipts *receipts);
-/* From now on answers write to wake_fd. True: there are answers already; do not wait. */
+/* From now on, answers write to wake_fd. True: there are already answers; do not wait. */
 bool receipts_begin_wait(struct receipts *receipts);
 void receipts_end_wait(struct receipts *receipts);
 

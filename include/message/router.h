@@ -1,4 +1,4 @@
-/* The way of a received message to the queue of its sink.
+/* Routes a received message to the queue of its sink.
  *
  *   worker, once per change of a client:  route_set(&client->route, router, the client's sink)
  *   engine, once per message:             route_submit(route, message, receipt) --> queue --> sink
@@ -11,9 +11,9 @@
  *
  * Prepared for routes that choose sinks by topic: route_set compiles the rules that concern the
  * client, and route_submit puts the message into each matching queue, with one receipt
- * (message/receipt.h describes how it is answered). Callers do not change. ERR_FULL then means: a
- * queue that must accept the message has no room, and no queue has taken it; route_has_room asks
- * those queues. */
+ * (message/receipt.h describes how it is answered). Callers do not change. ERR_FULL then means that
+ * a queue that must accept the message has no room, and that no queue has accepted it;
+ * route_has_room checks those queues. */
 #ifndef MQFLEET_MESSAGE_ROUTER_H
 #define MQFLEET_MESSAGE_ROUTER_H
 
@@ -29,19 +29,20 @@
 
 struct router;
 
-/* Shows passing messages to people who watch. Must not block. */
+/* Shows passing messages to watchers. Must not block. */
 struct router_observer {
     void *context;
-    /* Before the message is submitted: what will be shown of it. NULL: nobody watches. */
+    /* Called before the message is submitted: returns the text to show. NULL: nobody watches. */
     void *(*prepare)(void *context, const struct message *message);
-    /* Afterwards: shows it or, if it was not taken and will be offered again, discards it. */
+    /* Called afterwards: shows the text, or discards it if the message was not accepted and will be
+     * offered again. */
     void (*show)(void *context, void *prepared, bool taken);
 };
 
 struct router *router_create(void);         /* NULL: out of memory */
 void router_destroy(struct router *router); /* after the last route_submit; NULL is legal */
-/* Both before the first route_set. name and queue: borrowed for the router's life. The first sink
- * is the default. */
+/* Call both before the first route_set. name and queue: borrowed for the lifetime of the router.
+ * The first sink is the default. */
 void router_add_sink(struct router *router, const char *name, struct message_queue *queue);
 void router_observe(struct router *router, const struct router_observer *observer);
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
@@ -56,14 +57,15 @@ struct route {
     _Atomic int64_t last_received_at_ms;
 };
 
-/* Sends further messages to that sink. NULL, or a name that the node does not have: to the default.
- * Keeps the counts. router: the same every time. NULL: there are no sinks, and nothing may be
+/* Sends further messages to that sink. NULL, or a name that the node does not have: the default
+ * sink. Keeps the counts. router: the same every time. NULL: there are no sinks, and nothing may be
  * submitted. */
 void route_set(struct route *route, struct router *router, const char *sink);
 
-/* Takes ownership of message on ERR_OK, also if it is dropped and counted (QoS 0, no room). Then
- * `receipt`, of QoS 1 and 2, is answered once; NULL: nobody waits for the answer. ERR_FULL: not
- * taken, offer it again when there is room. Another error: not taken, the sink has stopped. */
+/* Takes ownership of message on ERR_OK, even if it is dropped and counted (QoS 0, no room). With
+ * QoS 1 and 2, `receipt` is then answered once; NULL: nobody waits for the answer. ERR_FULL: not
+ * accepted; offer it again when there is room. Another error: not accepted; the sink has stopped.
+ */
 enum err route_submit(struct route *route, struct message *message,
                       struct receipt *receipt) MUST_CHECK;
 /* Whether a message has left the queue since the last ERR_FULL. Any thread. */

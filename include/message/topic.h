@@ -5,13 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* NULL: valid. Otherwise what is wrong (static text). */
+/* NULL: valid. Otherwise the fault (static text). */
 const char *topic_name_fault(const char *topic, size_t len);
 const char *topic_filter_fault(const char *filter, size_t len);
 /* "$share/<group>/<filter>" */
 bool topic_filter_is_shared(const char *filter);
-/* Whether it is shared, also by the broker-specific prefixes $queue/, $exclusive/ or $oshare/. A
- * subscriber then takes messages, or the subscription, from others. */
+/* Whether it is shared, also by the broker-specific prefixes $queue/, $exclusive/ or $oshare/. Its
+ * subscriber takes messages, or the subscription, from others. */
 bool topic_filter_takes_from_others(const char *filter);
 
 #endif

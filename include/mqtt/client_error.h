@@ -18,7 +18,7 @@ const char *client_error_code(enum client_error error);
 const char *client_error_name(enum client_error error);
 /* What happened. If details are known, callers show those instead. */
 const char *client_error_text(enum client_error error);
-/* What the user can change; NULL: no advice. */
+/* Advice on what the user can change; NULL: none. */
 const char *client_error_advice(enum client_error error);
 /* The counters of a failed connect and of a lost connection with this error. */
 enum metric client_error_connect_metric(enum client_error error);

@@ -11,8 +11,7 @@
       "no file descriptor is left for a connection: raise the limit of open files",                \
       "raise the node's limit of open files")                                                      \
     X(OUT_OF_PORTS, "out_of_ports", OTHER, OTHER,                                                  \
-      "no local port is left for a connection to this broker: configure more source "              \
-      "addresses",                                                                                 \
+      "no local port is left for a connection to this broker: configure more source addresses",    \
       "configure more source_addresses on the node")                                               \
     X(SOURCE_ADDRESS_UNUSABLE, "source_address_unusable", OTHER, OTHER,                            \
       "the local address (setting source_addresses) cannot be used",                               \
@@ -56,27 +55,23 @@
     X(DNS_BUSY, "dns_failed", DNS, OTHER, "too many names are waiting for DNS",                    \
       "check that the node's name servers answer quickly, or raise resolver_threads")              \
     X(DNS_NAME_UNKNOWN, "dns_failed", DNS, OTHER, "no such host name",                             \
-      "check the spelling of the host in broker or url, and that this node's DNS "                 \
-      "resolves it")                                                                               \
+      "check the spelling of the host in broker or url, and that this node's DNS resolves it")     \
     X(DNS_NO_ADDRESS, "dns_failed", DNS, OTHER, "the name has no address",                         \
       "add an A or AAAA record for the host, or use an address")                                   \
     X(CONNECT_TIMEOUT, "connect_timeout", TIMEOUT, OTHER,                                          \
       "the broker did not accept the connection in time",                                          \
       "check address, port and scheme (mqtt, mqtts, ws, wss), and the broker's log")               \
     X(TCP_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TCP connection timed out",                  \
-      "no answer: check the address, and that no firewall between this node and the "              \
-      "broker drops the packets")                                                                  \
+      "check the address, and that no firewall between node and broker drops the packets")         \
     X(CONNECTION_REFUSED, "connection_refused", TCP, OTHER, "Connection refused",                  \
-      "nothing listens there: check host and port (1883 is usual for mqtt, 8883 for mqtts), and "  \
-      "that the broker runs")                                                                      \
+      "check host and port (usually 1883 for mqtt, 8883 for mqtts), and that the broker runs")     \
     X(NETWORK_UNREACHABLE, "connection_refused", TCP, OTHER, "the broker cannot be reached",       \
       "check the host, and the routes and firewalls between this node and the broker")             \
     X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",    \
       "check the broker's log: it gave no reason")                                                 \
     X(CLOSED_AT_AN_AGE, "connection_lost", TCP, CLOSED,                                            \
       "the broker ends connections after a fixed time, including those of other clients",          \
-      "check the broker's configuration for a limit on the connection time, such as the "          \
-      "lifetime of a token")                                                                       \
+      "check the broker's configuration for a time limit, such as the lifetime of a token")        \
     X(KEEPALIVE_TIMEOUT, "keepalive_timeout", OTHER, KEEPALIVE,                                    \
       "the broker did not answer PINGREQ",                                                         \
       "check the network between node and broker, and the load of the broker")
@@ -87,46 +82,41 @@
     X(TLS_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TLS handshake timed out",                   \
       "this port does not answer TLS: use mqtt://, or the broker's port for TLS, usually 8883")    \
     X(TLS_CLOSED_AT_ONCE, "connection_refused", TCP, OTHER,                                        \
-      "the broker closed the connection at once: is this the port for TLS, WebSocket or plain "    \
-      "MQTT?",                                                                                     \
+      "the broker closed the connection at once: is the port for TLS, WebSocket or plain MQTT?",   \
       "this port does not seem to use TLS: use mqtt://, or the broker's port for TLS")             \
     X(TLS_CLOSED, "tls_failed", TLS, OTHER,                                                        \
-      "the broker closed the connection during the TLS handshake: does it require a "              \
-      "client certificate (tls.cert, tls.key)?",                                                   \
-      "set tls.cert and tls.key if the broker requires a client certificate; else check "          \
+      "the broker closed the connection during the TLS handshake: does it require a client "       \
+      "certificate (tls.cert, tls.key)?",                                                          \
+      "set tls.cert and tls.key if the broker requires a client certificate; otherwise check "     \
       "its log")                                                                                   \
     X(TLS_FILE_UNREADABLE, "tls_file_unreadable", TLS, OTHER,                                      \
       "tls.ca, tls.cert or tls.key is not a regular file that clients may use on this node",       \
-      "move the file into a folder of the node's secrets.files_allow and make it "                 \
-      "readable by the node, or put its PEM text into the configuration")                          \
+      "move the file into a folder of the node's secrets.files_allow and make it readable by "     \
+      "the node, or put its PEM text into the configuration")                                      \
     X(TLS_CA_INVALID, "tls_failed", TLS, OTHER, "tls.ca contains no readable PEM certificates",    \
-      "correct tls.ca: it must contain PEM certificates, or the path of such a file on "           \
-      "the node")                                                                                  \
+      "correct tls.ca: it must be PEM certificates, or the path of such a file on the node")       \
     X(TLS_CERT_INVALID, "tls_failed", TLS, OTHER, "tls.cert contains no usable PEM certificate",   \
-      "correct tls.cert: it must contain a PEM certificate, or the path of such a file "           \
-      "on the node")                                                                               \
+      "correct tls.cert: it must be a PEM certificate, or the path of such a file on the node")    \
     X(TLS_CERT_TOO_WEAK, "tls_failed", TLS, OTHER,                                                 \
       "the key or the signature of tls.cert is too weak",                                          \
       "use a stronger tls.cert (RSA 2048 or ECDSA, SHA-256), or lower tls.security_level")         \
     X(TLS_KEY_INVALID, "tls_failed", TLS, OTHER, "tls.key contains no readable PEM private key",   \
-      "correct tls.key: it must contain a PEM key, or the path of such a file on the node")        \
+      "correct tls.key: it must be a PEM key, or the path of such a file on the node")             \
     X(TLS_KEY_MISMATCH, "tls_failed", TLS, OTHER, "tls.key does not match tls.cert",               \
       "use a tls.cert and a tls.key that belong together")                                         \
     X(TLS_KEY_ENCRYPTED, "tls_failed", TLS, OTHER, "tls.key is protected by a passphrase",         \
-      "set tls.key_password, or use a tls.key without a passphrase (openssl pkey -in KEY "         \
-      "-out PLAIN)")                                                                               \
+      "set tls.key_password, or use a tls.key without a passphrase (openssl pkey -in KEY -out "    \
+      "PLAIN)")                                                                                    \
     X(TLS_KEY_PASSWORD, "tls_failed", TLS, OTHER, "tls.key_password does not decrypt tls.key",     \
       "correct tls.key_password")                                                                  \
     X(TLS_NOT_SPOKEN, "tls_failed", TLS, OTHER,                                                    \
-      "the broker does not use TLS on this port: is it a port for plain MQTT or "                  \
-      "WebSocket?",                                                                                \
-      "check host and port: TLS usually uses 8883; for a port for plain MQTT or "                  \
-      "WebSocket, use mqtt:// or ws://")                                                           \
+      "the broker does not use TLS on this port: is it a port for plain MQTT or WebSocket?",       \
+      "check host and port: TLS usually uses 8883; for a port for plain MQTT or WebSocket, use "   \
+      "mqtt:// or ws://")                                                                          \
     X(TLS_VERSION, "tls_failed", TLS, OTHER,                                                       \
-      "the broker supports no TLS version that tls.min_version permits (default: 1.2 and "         \
-      "later)",                                                                                    \
-      "enable a later TLS version on the broker, or lower tls.min_version (below 1.2 "             \
-      "with tls.security_level 0)")                                                                \
+      "the broker supports no TLS version that tls.min_version permits (default: 1.2 and later)",  \
+      "enable a later TLS version on the broker, or lower tls.min_version (below 1.2 with "        \
+      "tls.security_level 0)")                                                                     \
     X(TLS_TOO_WEAK, "tls_failed", TLS, OTHER,                                                      \
       "the keys or ciphers that the broker offers for TLS are too weak",                           \
       "enable stronger keys and ciphers on the broker, or permit these with a lower "              \
@@ -140,14 +130,13 @@
       "the broker reports an internal error in the TLS handshake", "check the broker's log")       \
     X(TLS_ALPN_WANTED, "tls_failed", TLS, OTHER,                                                   \
       "the broker requires a protocol name (ALPN), and tls.alpn is not set",                       \
-      "set tls.alpn to the name that the broker expects, such as mqtt (AWS IoT: "                  \
-      "x-amzn-mqtt-ca)")                                                                           \
+      "set tls.alpn to the name that the broker expects, such as mqtt (AWS IoT: x-amzn-mqtt-ca)")  \
     X(TLS_CLOSED_ALPN, "tls_failed", TLS, OTHER,                                                   \
       "the broker closed the connection during the TLS handshake",                                 \
       "on port 443 brokers often require tls.alpn, such as mqtt (AWS IoT: x-amzn-mqtt-ca)")        \
     X(TLS_HANDSHAKE_REFUSED, "tls_failed", TLS, OTHER,                                             \
-      "the broker refused the handshake: it requires a client certificate (tls.cert, "             \
-      "tls.key), or has no cipher in common",                                                      \
+      "the broker refused the handshake: it requires a client certificate (tls.cert, tls.key), "   \
+      "or has no cipher in common",                                                                \
       "set tls.cert and tls.key if the broker requires a client certificate; for an old "          \
       "broker, lower tls.security_level")                                                          \
     X(TLS_CLIENT_CERTIFICATE_WANTED, "tls_failed", TLS, OTHER,                                     \
@@ -155,8 +144,8 @@
       "set tls.cert and tls.key: the broker requires a client certificate")                        \
     X(TLS_CLIENT_CERTIFICATE_REFUSED, "tls_failed", TLS, OTHER,                                    \
       "the broker does not accept tls.cert",                                                       \
-      "use a tls.cert, with its tls.key, that a CA trusted by the broker has issued and "          \
-      "that is valid")                                                                             \
+      "use a tls.cert, with its tls.key, that a CA trusted by the broker has issued and that "     \
+      "is valid")                                                                                  \
     X(TLS_SERVER_NAME_UNKNOWN, "tls_failed", TLS, OTHER,                                           \
       "the broker does not know the requested host name: check tls.server_name",                   \
       "set tls.server_name to a host name that the broker knows")                                  \
@@ -167,8 +156,8 @@
       "the broker's certificate was not accepted",                                                 \
       "check the broker's certificate, and that tls.ca matches it")                                \
     X(TLS_CERTIFICATE_EXPIRED, "tls_failed", TLS, OTHER,                                           \
-      "the broker's certificate was not accepted: it, or a certificate above it in the "           \
-      "chain, has expired",                                                                        \
+      "the broker's certificate was not accepted: it, or a certificate above it in the chain, "    \
+      "has expired",                                                                               \
       "renew the certificate of the broker")                                                       \
     X(TLS_CERTIFICATE_NOT_YET_VALID, "tls_failed", TLS, OTHER,                                     \
       "the broker's certificate was not accepted: it is not valid yet: are the clocks correct?",   \
@@ -177,33 +166,31 @@
       "the broker's certificate was not accepted: it is self-signed and not the one in tls.ca",    \
       "put the broker's own certificate into tls.ca")                                              \
     X(TLS_CERTIFICATE_UNKNOWN_AUTHORITY, "tls_failed", TLS, OTHER,                                 \
-      "the broker's certificate was not accepted: it was issued by an unknown CA: put "            \
-      "that CA's certificate into tls.ca",                                                         \
-      "put the certificate of the CA that issued the broker's certificate into tls.ca. "           \
-      "If its root certificate is already there, configure the broker to send the "                \
-      "intermediate certificate as well, or put that into tls.ca too")                             \
+      "the broker's certificate was not accepted: it was issued by an unknown CA: put that "       \
+      "CA's certificate into tls.ca",                                                              \
+      "put the certificate of the CA that issued the broker's certificate into tls.ca. If its "    \
+      "root certificate is already there, configure the broker to send the intermediate "          \
+      "certificate as well, or put that into tls.ca too")                                          \
     X(TLS_CERTIFICATE_FORGED, "tls_failed", TLS, OTHER,                                            \
-      "the broker's certificate was not accepted: it was not signed by the CA in tls.ca, "         \
-      "which has the same name as its issuer",                                                     \
-      "put the current certificate of the CA that issued the broker's certificate into "           \
-      "tls.ca")                                                                                    \
+      "the broker's certificate was not accepted: it was not signed by the CA in tls.ca, which "   \
+      "has the same name as its issuer",                                                           \
+      "put the current certificate of the CA that issued the broker's certificate into tls.ca")    \
     X(TLS_CERTIFICATE_TOO_WEAK, "tls_failed", TLS, OTHER,                                          \
       "the broker's certificate was not accepted: its key or signature is too weak",               \
-      "install a stronger certificate on the broker (RSA 2048 or ECDSA, SHA-256), or "             \
-      "permit this one with a lower tls.security_level")                                           \
+      "install a stronger certificate on the broker (RSA 2048 or ECDSA, SHA-256), or permit "      \
+      "this one with a lower tls.security_level")                                                  \
     X(TLS_CERTIFICATE_PURPOSE, "tls_failed", TLS, OTHER,                                           \
-      "the broker's certificate was not accepted: it, or a certificate above it in the "           \
-      "chain, is not meant for this purpose",                                                      \
-      "issue the broker's certificate for servers (extendedKeyUsage serverAuth), with a "          \
-      "CA certificate (basicConstraints CA:TRUE)")                                                 \
+      "the broker's certificate was not accepted: it, or a certificate above it in the chain, "    \
+      "is not meant for this purpose",                                                             \
+      "issue the broker's certificate for servers (extendedKeyUsage serverAuth), with a CA "       \
+      "certificate (basicConstraints CA:TRUE)")                                                    \
     X(TLS_NAME_MISMATCH, "tls_failed", TLS, OTHER,                                                 \
       "the broker's certificate is for another name: check the URL and tls.server_name",           \
-      "connect with the name in the broker's certificate, or set tls.server_name to that "         \
-      "name")                                                                                      \
+      "connect with the name in the broker's certificate, or set tls.server_name to that name")    \
     X(TLS_NO_NAME, "tls_failed", TLS, OTHER,                                                       \
       "the broker's certificate has no subject alternative name",                                  \
-      "reissue the broker's certificate with a subjectAltName (DNS:name or IP:address), "          \
-      "or set tls.server_name to its common name")
+      "reissue the broker's certificate with a subjectAltName (DNS:name or IP:address), or set "   \
+      "tls.server_name to its common name")
 
 #define CLIENT_ERRORS_OF_WEBSOCKET(X)                                                              \
     X(WEBSOCKET_REFUSED, "websocket_refused", OTHER, OTHER, "the server did not open a WebSocket", \
@@ -211,10 +198,10 @@
     X(WEBSOCKET_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "WebSocket handshake timed out",       \
       "this port does not answer HTTP: use mqtt://, or the broker's port for WebSocket")           \
     X(WEBSOCKET_CLOSED, "websocket_refused", OTHER, OTHER,                                         \
-      "the broker closed the connection during the WebSocket handshake: is there a WebSocket at "  \
-      "this port and path?",                                                                       \
-      "check port and path of the url: the broker must offer MQTT over WebSocket there. "          \
-      "The ports for mqtt:// and mqtts:// differ from it")                                         \
+      "the broker closed the connection during the WebSocket handshake: is there a WebSocket "     \
+      "at this port and path?",                                                                    \
+      "check port and path of the url: the broker must offer MQTT over WebSocket there. The "      \
+      "ports for mqtt:// and mqtts:// differ from it")                                             \
     X(WEBSOCKET_WEB_PAGE, "websocket_refused", OTHER, OTHER,                                       \
       "the server answered with a web page instead of a WebSocket",                                \
       "correct port and path of the url: many brokers serve WebSocket at /mqtt or /ws")            \
@@ -223,8 +210,7 @@
       "set url to the address to which it redirects")                                              \
     X(WEBSOCKET_CREDENTIALS, "websocket_refused", OTHER, OTHER,                                    \
       "the server requires credentials before it opens the WebSocket",                             \
-      "set the credentials in websocket.headers (Authorization) or in the query of the "           \
-      "url")                                                                                       \
+      "set the credentials in websocket.headers (Authorization) or in the query of the url")       \
     X(WEBSOCKET_FORBIDDEN, "websocket_refused", OTHER, OTHER, "access to this path is forbidden",  \
       "correct the path of the url, or permit this access on the server")                          \
     X(WEBSOCKET_PROXY, "websocket_refused", OTHER, OTHER,                                          \
@@ -241,39 +227,36 @@
       "correct the path of the url; brokers often use /mqtt or /")                                 \
     X(WEBSOCKET_NOT_HTTP, "websocket_refused", OTHER, OTHER,                                       \
       "the response to the WebSocket handshake is not HTTP: is this a port for WebSocket?",        \
-      "check host and port: the broker must offer MQTT over WebSocket there; for a port "          \
-      "for plain MQTT, use mqtt://")                                                               \
+      "check host and port: the broker must offer MQTT over WebSocket there; for a port for "      \
+      "plain MQTT, use mqtt://")                                                                   \
     X(WEBSOCKET_OVER_TLS, "websocket_refused", OTHER, OTHER,                                       \
       "the response to the WebSocket handshake is TLS: is this a port for wss?",                   \
       "use wss:// for this port")                                                                  \
     X(WEBSOCKET_FRAMES, "protocol_error", OTHER, PROTOCOL, "the WebSocket frames are invalid",     \
-      "check which server answers at port and path of the url: its WebSocket frames are "          \
-      "invalid")
+      "check which server answers at port and path of the url: its WebSocket frames are invalid")
 
 #define CLIENT_ERRORS_OF_CONNECT(X)                                                                \
     X(CONNACK_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "no CONNACK from the broker in time",    \
-      "the port is open but does not answer MQTT: check port and scheme (mqtt, mqtts, "            \
-      "ws, wss)")                                                                                  \
+      "the port is open but does not answer MQTT: check port and scheme (mqtt, mqtts, ws, wss)")   \
     X(CLOSED_BEFORE_CONNACK, "connection_refused", TCP, OTHER,                                     \
       "the broker closed the connection before CONNACK: is this the port for TLS, WebSocket or "   \
       "plain MQTT?",                                                                               \
-      "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the "                \
-      "broker's log: some brokers close the connection of an unwanted client without a "           \
-      "reason")                                                                                    \
+      "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's "       \
+      "log: some brokers close the connection of an unwanted client without a reason")             \
     X(CLOSED_BEFORE_CONNACK_V5, "connection_refused", TCP, OTHER,                                  \
       "the broker closed the connection before CONNACK: does it speak MQTT 5 on this port?",       \
-      "set protocol_version to 4: many brokers close MQTT 5 connections without a "                \
-      "reason; otherwise check that port and scheme belong together (mqtt, mqtts, ws, "            \
-      "wss), and the broker's log")                                                                \
+      "set protocol_version to 4: many brokers close MQTT 5 connections without a reason; "        \
+      "otherwise check that port and scheme belong together (mqtt, mqtts, ws, wss), and the "      \
+      "broker's log")                                                                              \
     X(CLOSED_BEFORE_CONNACK_TLS, "connection_refused", TCP, OTHER,                                 \
       "the broker closed the connection after the TLS handshake, before CONNACK",                  \
       "check the broker's log: some brokers close the connection of an unwanted client "           \
-      "(client_id, username, certificate) without a reason; a port shared with other "             \
-      "protocols may require tls.alpn")                                                            \
+      "(client_id, username, certificate) without a reason; a port shared with other protocols "   \
+      "may require tls.alpn")                                                                      \
     X(CLOSED_BEFORE_CONNACK_TLS_PORT, "connection_refused", TCP, OTHER,                            \
       "the broker closed the connection before CONNACK: is this its port for TLS?",                \
-      "use mqtts:// for this port, which usually uses TLS; otherwise check the broker's "          \
-      "log, and try protocol_version 4")                                                           \
+      "use mqtts:// for this port, which usually uses TLS; otherwise check the broker's log, "     \
+      "and try protocol_version 4")                                                                \
     X(CLOSED_BEFORE_CONNACK_ALPN, "connection_refused", TCP, OTHER,                                \
       "the broker closed the connection after the TLS handshake, before CONNACK",                  \
       "set tls.alpn: on port 443 brokers expect a name, such as mqtt (AWS IoT: "                   \
@@ -289,16 +272,16 @@
       "correct the path of the url (often /mqtt, /ws or /): no MQTT answers there")                \
     X(NO_MQTT_AT_PATH, "malformed_packet", OTHER, PROTOCOL,                                        \
       "no MQTT at this path: the WebSocket carries something else",                                \
-      "correct the path of the url (often /mqtt, /ws or /): the server there does not "            \
-      "answer MQTT")                                                                               \
+      "correct the path of the url (often /mqtt, /ws or /): the server there does not answer "     \
+      "MQTT")                                                                                      \
     X(NO_MQTT_IN_FRAMES, "protocol_error", OTHER, PROTOCOL,                                        \
       "no MQTT at this path: the WebSocket carries something else",                                \
-      "correct the path of the url (often /mqtt, /ws or /): the server there does not "            \
-      "answer MQTT")                                                                               \
+      "correct the path of the url (often /mqtt, /ws or /): the server there does not answer "     \
+      "MQTT")                                                                                      \
     X(HTTP_NOT_MQTT, "malformed_packet", OTHER, PROTOCOL,                                          \
       "a web server answers on this port, not MQTT",                                               \
-      "use the broker's port for MQTT (usually 1883, 8883 for mqtts), or ws:// with the "          \
-      "path of its WebSocket")                                                                     \
+      "use the broker's port for MQTT (usually 1883, 8883 for mqtts), or ws:// with the path "     \
+      "of its WebSocket")                                                                          \
     X(TLS_NOT_MQTT, "malformed_packet", OTHER, PROTOCOL,                                           \
       "the server on this port answers TLS, not plain MQTT",                                       \
       "use mqtts:// (or wss://) for this port")                                                    \
@@ -330,24 +313,20 @@
       "subscribe to fewer or shorter filters")                                                     \
     X(UNSUBSCRIBE_ENDS_CONNECTION, "unsubscribe_failed", OTHER, OTHER,                             \
       "the broker ends the connection when a filter is unsubscribed",                              \
-      "their messages still arrive: check the broker's log, or end the session with "              \
-      "clean_start")                                                                               \
+      "their messages still arrive: check the broker's log, or end the session with clean_start")  \
     X(UNSUBSCRIBE_REFUSED, "unsubscribe_failed", OTHER, OTHER,                                     \
       "the broker refuses to unsubscribe a filter",                                                \
-      "its messages still arrive: permit it on the broker, or end the session with "               \
-      "clean_start")                                                                               \
+      "its messages still arrive: permit it on the broker, or end the session with clean_start")   \
     X(UNSUBSCRIBE_TOO_LONG, "unsubscribe_failed", OTHER, OTHER,                                    \
       "longer than the largest packet that the broker accepts",                                    \
-      "its messages still arrive: raise the broker's limit, or end the session with "              \
-      "clean_start")                                                                               \
+      "its messages still arrive: raise the broker's limit, or end the session with clean_start")  \
     X(CLOSED_BEFORE_SUBACK, "connection_lost", TCP, CLOSED,                                        \
       "the broker closed the connection before it acknowledged the subscriptions; perhaps it "     \
       "refuses one",                                                                               \
-      "the broker closed the connection at the subscription: check the filters against "           \
-      "its access rules")                                                                          \
+      "the broker closed the connection at the subscription: check the filters against its "       \
+      "access rules")                                                                              \
     X(SUBSCRIPTION_REFUSED, "subscription_refused", OTHER, OTHER, "unspecified error",             \
-      "permit these filters for this user on the broker: MQTT 3.1.1 brokers give no "              \
-      "reason")                                                                                    \
+      "permit these filters for this user on the broker: MQTT 3.1.1 brokers give no reason")       \
     X(SUBSCRIPTION_NOT_AUTHORIZED, "subscription_refused", OTHER, OTHER, "not authorized",         \
       "permit these filters for this user on the broker, or subscribe to others")                  \
     X(SUBSCRIPTION_INVALID, "subscription_refused", OTHER, OTHER, "topic filter invalid",          \
@@ -380,25 +359,24 @@
       "the broker ends the connection when this many filters are requested",                       \
       "subscribe to fewer filters, or raise the broker's limit of subscriptions")                  \
     X(SUBSCRIPTION_PUT_OFF, "subscription_refused", OTHER, OTHER,                                  \
-      "not requested at present: the broker ended too many connections because of other "          \
-      "filters",                                                                                   \
+      "not requested at present: the broker ended too many connections because of other filters",  \
       "permit the filters for this user on the broker, or subscribe to others")                    \
     X(FILTERS_HALVED, "connection_lost", TCP, CLOSED,                                              \
       "the broker ended the connection when several filters were requested at once",               \
       "nothing: fewer are requested at once until the broker accepts them or one can be "          \
       "identified")                                                                                \
     X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
-      "the broker no longer had the session of this client: messages that arrived while "          \
-      "it was not connected are lost",                                                             \
-      "check that the broker keeps its sessions when it restarts, that session_expiry_s "          \
-      "is long enough, and that no other client uses this client_id")                              \
+      "the broker no longer had the session of this client: messages that arrived while it was "   \
+      "not connected are lost",                                                                    \
+      "check that the broker keeps its sessions when it restarts, that session_expiry_s is "       \
+      "long enough, and that no other client uses this client_id")                                 \
     X(MESSAGE_SKIPPED, "message_skipped", OTHER, OTHER,                                            \
       "a message that cannot be accepted was skipped: no sink received it",                        \
       "find the publisher; the broker should not have accepted it either")                         \
     X(MESSAGE_TOO_LARGE, "message_skipped", OTHER, OTHER,                                          \
       "a message above max_packet_bytes was skipped: no sink received it",                         \
-      "raise the node's setting max_packet_bytes, or configure the broker to refuse such "         \
-      "large messages")
+      "raise the node's setting max_packet_bytes, or configure the broker to refuse such large "   \
+      "messages")
 
 #define CLIENT_ERRORS_OF_PUBLICATIONS(X)                                                           \
     X(PUBLICATION_REFUSED, "publication_refused", OTHER, OTHER,                                    \
@@ -409,11 +387,11 @@
       "check the broker's log, or raise publish_resend_ms")                                        \
     X(SINK_FULL, "sink_full", OTHER, OTHER,                                                        \
       "the client's sink is full, so the broker's answers could not be read",                      \
-      "find out why the sink accepts no messages: see /readyz?verbose and the metrics of "         \
-      "the sink")                                                                                  \
+      "find out why the sink accepts no messages: see /readyz?verbose and the metrics of the "     \
+      "sink")                                                                                      \
     X(NOTHING_ACKNOWLEDGED, "nothing_acknowledged", OTHER, OTHER,                                  \
-      "connection closed by this node: the broker acknowledged no publications and its "           \
-      "receive maximum was used up, so nothing more could be sent",                                \
+      "connection closed by this node: the broker acknowledged no publications and its receive "   \
+      "maximum was used up, so nothing more could be sent",                                        \
       "find out why the broker sends no PUBACK or PUBREC, or configure a larger receive "          \
       "maximum on it")                                                                             \
     X(PUBLICATION_UNSPECIFIED, "publication_refused", OTHER, OTHER, "unspecified error",           \
@@ -421,8 +399,7 @@
     X(PUBLICATION_IMPLEMENTATION, "publication_refused", OTHER, OTHER,                             \
       "implementation specific error", "check the broker's log")                                   \
     X(PUBLICATION_NOT_AUTHORIZED, "publication_refused", OTHER, OTHER, "not authorized",           \
-      "permit this user to publish to the topic on the broker, or publish to another "             \
-      "topic")                                                                                     \
+      "permit this user to publish to the topic on the broker, or publish to another topic")       \
     X(PUBLICATION_TOPIC_INVALID, "publication_refused", OTHER, OTHER, "topic name invalid",        \
       "publish to a topic that the broker accepts")                                                \
     X(PUBLICATION_IN_USE, "publication_refused", OTHER, OTHER, "packet identifier in use",         \
@@ -434,7 +411,7 @@
     X(PUBLICATION_UNKNOWN, "publication_refused", OTHER, OTHER, "an unknown reason code",          \
       "check the broker's log")
 
-/* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
+/* Errors that the broker reports: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \
     X(SERVER_DISCONNECT, "server_disconnect", REFUSED, TOLD, "the broker closed the connection",   \
       "check the broker's log")                                                                    \
@@ -457,8 +434,7 @@
     X(MQTT_BAD_CREDENTIALS, "bad_credentials", REFUSED, TOLD, "bad user name or password",         \
       "correct username and password")                                                             \
     X(MQTT_NOT_AUTHORIZED, "not_authorized", REFUSED, TOLD, "not authorized",                      \
-      "correct username and password, or permit this client identifier and user on the "           \
-      "broker")                                                                                    \
+      "correct username and password, or permit this client identifier and user on the broker")    \
     X(MQTT_SERVER_UNAVAILABLE, "server_unavailable", REFUSED, TOLD, "the broker is not available", \
       "check the broker's log and load; the client tries again automatically")                     \
     X(MQTT_SERVER_BUSY, "server_busy", REFUSED, TOLD, "the broker is busy",                        \
@@ -477,8 +453,8 @@
       "another connection uses this client identifier",                                            \
       "change the client_id of this client or of the other one")                                   \
     X(CONFLICT, "taken_over", REFUSED, TOLD,                                                       \
-      "the connection is lost soon after each connect: another client seems to use the "           \
-      "same identifier",                                                                           \
+      "the connection is lost soon after each connect: another client seems to use the same "      \
+      "identifier",                                                                                \
       "search the broker's log for another client with this client_id, and change the "            \
       "client_id of one of them")                                                                  \
     X(MQTT_TOPIC_FILTER_INVALID, "topic_filter_invalid", REFUSED, TOLD, "topic filter invalid",    \
@@ -494,7 +470,8 @@
       "the broker reports an invalid topic alias", "check the broker's log")                       \
     X(MQTT_PACKET_TOO_LARGE, "packet_too_large", REFUSED, TOLD,                                    \
       "the broker reports that a packet is too large",                                             \
-      "make username, password, properties and publications smaller, or raise the broker's limit") \
+      "make username, password, properties and publications smaller, or raise the broker's "       \
+      "limit")                                                                                     \
     X(MQTT_MESSAGE_RATE, "message_rate_too_high", REFUSED, TOLD, "message rate too high",          \
       "publish more slowly, or raise the broker's limit")                                          \
     X(MQTT_QUOTA, "quota_exceeded", REFUSED, TOLD, "quota exceeded",                               \

@@ -24,9 +24,9 @@
 struct address_list;      /* mqtt/broker/address_list.h */
 struct engine;            /* one per worker */
 struct engine_connection; /* one per open(), until its closed event */
-struct engine_session;    /* what a client and its broker keep between connections */
+struct engine_session;    /* the session state of a client and its broker between connections */
 
-/* Learned from the ends of a client's connections, and used for its next ones. */
+/* Workarounds learned from the ends of a client's connections, and used for its next ones. */
 enum engine_workaround {
     ENGINE_WORKAROUND_SKIP_MALFORMED =
         1, /* skip a malformed PUBLISH instead of ending the connection */
@@ -36,8 +36,8 @@ enum engine_workaround {
 #define ENGINE_SUSPECTS_MAX      8
 #define ENGINE_SUSPECT_TOPIC_LEN 128
 
-/* A publication of ours that may have ended a connection: written at least in part and not
- * acknowledged; with QoS 0: written shortly before. */
+/* A publication of this node that may have ended a connection. It was written at least in part and
+ * not acknowledged or, with QoS 0, written shortly before. */
 struct engine_suspect {
     char topic[ENGINE_SUSPECT_TOPIC_LEN]; /* cut, possibly within a character; "": unknown */
     size_t payload_len;
@@ -77,7 +77,7 @@ enum engine_publication_state {
 
 struct engine_publication_status {
     enum engine_publication_state state;
-    bool held_up; /* never sent: others use up the server's receive maximum */
+    bool held_up; /* never sent, because others use up the server's receive maximum */
     int64_t
         acknowledged_at_ms; /* held up: the last acknowledgement on this connection; 0: none yet */
     unsigned tries;         /* how often it was sent */
@@ -155,12 +155,12 @@ struct engine_open {
     const struct client_config *config; /* borrowed until the closed event */
     struct sockaddr_storage address;    /* of the broker, allowed by the policy */
     socklen_t address_len;
-    /* All addresses, in the order in which to try them, `address` first; NULL: only that one.
-     * Borrowed during the call. An engine that does not race them takes the first. */
+    /* All addresses in the order of the attempts, `address` first; NULL: only that one. Borrowed
+     * during the call. An engine that does not race them uses the first. */
     const struct address_list *addresses;
     int64_t connect_timeout_ms; /* to CONNACK */
     uint8_t workarounds;        /* of enum engine_workaround, from earlier connections */
-    uint16_t keepalive_s;       /* of config, or as the broker asked last time */
+    uint16_t keepalive_s;       /* of config, or as the broker requested last time */
     /* The client's session, kept between its connections; *session NULL: none yet. The engine sets
      * it, the worker ends it (session_end). */
     struct engine_session **session;
@@ -195,9 +195,9 @@ struct engine_ops {
     enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t *n);
     enum err (*publish)(struct engine_connection *connection,
                         const struct engine_publication *publication, uint64_t token);
-    /* The subscriptions are complete: pending publications of the session may be sent, and then
-     * those that publish() has accepted meanwhile. May be called again. NULL: the engine waits for
-     * nothing. */
+    /* The subscriptions are complete: pending publications of the session may be sent, followed by
+     * publications that publish() has accepted in the meantime. May be called again. NULL: the
+     * engine waits for nothing. */
     void (*resume_publications)(struct engine_connection *connection);
     /* Blames the suspects of a connection for its end: each gets a loss. One with two losses is
      * given up and gets its published event now. session: the client's, NULL when it ended with the
@@ -210,9 +210,10 @@ struct engine_ops {
     /* False: not found. NULL: not supported. */
     bool (*publication_status)(const struct engine_session *session, uint64_t token,
                                struct engine_publication_status *out);
-    /* Whether a full sink blocks the connection, so that answers of the broker are not read. */
+    /* Whether a full sink blocks the connection, so that the broker's answers are not read. As of
+     * the connection's last turn. */
     bool (*is_read_blocked)(struct engine_connection *connection);
-    /* As of its last turn. Any thread. NULL: unknown. */
+    /* As of the engine's last turn. Any thread. NULL: unknown. */
     void (*buffers)(const struct engine *engine, struct engine_buffers *out);
     /* Makes poll() return when `fd` is readable; an engine has one such descriptor. False: no
      * descriptors left. */

@@ -78,7 +78,7 @@ enum client_error reason_error_disconnect(int value);
 enum client_error reason_error_suback(int value);
 /* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values that are errors. */
 enum client_error reason_error_publication(int value);
-/* The error for a reason code that we send to a broker that broke the protocol. */
+/* The error for a reason code that this node sends to a broker that violated the protocol. */
 enum client_error reason_error_own(int value);
 
 #endif

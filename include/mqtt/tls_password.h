@@ -1,13 +1,13 @@
 /* The password of an encrypted key, for OpenSSL's PEM readers. Without this callback, OpenSSL would
- * ask on the terminal. Any thread. */
+ * prompt on the terminal. Any thread. */
 #ifndef MQFLEET_MQTT_TLS_PASSWORD_H
 #define MQFLEET_MQTT_TLS_PASSWORD_H
 
 #include <stdbool.h>
 
 struct tls_password {
-    const char *text; /* NULL: none is given */
-    bool asked;       /* OpenSSL asked for it */
+    const char *text; /* NULL: there is none */
+    bool asked;       /* OpenSSL has requested it */
 };
 
 /* A pem_password_cb; context: a struct tls_password. */

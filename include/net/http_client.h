@@ -41,7 +41,7 @@ struct http_client_request {
     size_t body_len;
     const char *content_type; /* of the body; NULL: JSON */
     /* results: */
-    enum err result; /* ERR_OK: an answer of any status; ERR_TIMEOUT ERR_UNAVAILABLE */
+    enum err result; /* ERR_OK: a response with any status; ERR_TIMEOUT ERR_UNAVAILABLE */
     bool unsent;     /* nothing was sent, so the other node did nothing */
     long status;
     int64_t retry_after_s;             /* that the server asks to wait; 0: none */

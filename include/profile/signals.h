@@ -1,5 +1,5 @@
-/* Profiles of threads by signals: their use of the processor, and their current stacks. Any thread
- * may call; one profile of each kind is made at a time. */
+/* Profiles threads with signals: their CPU use, and their current stacks. Any thread may call; one
+ * profile of each kind is made at a time. */
 #ifndef MQFLEET_PROFILE_SIGNALS_H
 #define MQFLEET_PROFILE_SIGNALS_H
 

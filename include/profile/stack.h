@@ -8,10 +8,10 @@
 
 #define STACK_DEPTH_MAX 48
 
-/* Initialises what the unwinder would set up lazily. Call once before the others, on any thread,
- * never in a signal handler. */
+/* Initialises the parts of the unwinder that it would otherwise set up on first use. Call once
+ * before the others, on any thread, never in a signal handler. */
 void stack_prepare(void);
-/* The caller's stack without its `skip` innermost functions (0: starts with the caller). An address
+/* The caller's stack without its innermost `skip` functions (0: starts with the caller). An address
  * is within the calling instruction. Returns the depth, at most STACK_DEPTH_MAX. */
 size_t stack_capture(uintptr_t frames[STACK_DEPTH_MAX], size_t skip);
 /* The same for a signal handler, starting at the interrupted instruction. A stack that cannot be

@@ -4,8 +4,8 @@
  *   engine --route_submit--> [ queue: messages and bytes ] --batch--> backend --> receipt_answer
  *
  * A failed write is retried in order, with backoff and without a limit. Accepted messages are given
- * up only at the stop. Every accepted message is answered once: ERR_OK, the backend has stored it;
- * ERR_CANCELED, the sink stopped before. */
+ * up only when the sink stops. Every accepted message is answered once: ERR_OK, the backend has
+ * stored it; ERR_CANCELED, the sink stopped before. */
 #ifndef MQFLEET_SINK_SINK_H
 #define MQFLEET_SINK_SINK_H
 
@@ -70,11 +70,11 @@ struct sink_status {
     char error[SINK_ERROR_LEN]; /* of the last failed write, "" if none */
     int64_t accepted;           /* messages, since the start */
     int64_t dropped;
-    int64_t canceled;                     /* canceled at the stop */
-    bool paused;                          /* failing, since its store has no room that it may use */
+    int64_t canceled; /* canceled at the stop */
+    bool paused;      /* failing because its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */
     int64_t store_entries;                /* entries for consumers; -1: unknown */
-    struct stream_status stream;          /* of redis_stream; else not measured */
+    struct stream_status stream;          /* of redis_stream; not measured for other backends */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

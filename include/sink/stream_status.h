@@ -1,4 +1,4 @@
-/* What a sink knows of the Redis stream it writes and of the consumer groups that read it. */
+/* The state of the Redis stream that a sink writes, and of the consumer groups that read it. */
 #ifndef MQFLEET_SINK_STREAM_STATUS_H
 #define MQFLEET_SINK_STREAM_STATUS_H
 
@@ -6,20 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STREAM_GROUPS_MAX 16 /* measured: those that are the furthest behind */
+#define STREAM_GROUPS_MAX 16 /* measured: the groups that are the furthest behind */
 #define STREAM_GROUP_LEN  64
 
 struct stream_group {
     char name[STREAM_GROUP_LEN]; /* printable ASCII; other bytes are '?' */
     int64_t lag;                 /* entries not delivered to it; -1: not known */
     int64_t pending;             /* delivered, not acknowledged */
-    int64_t oldest_unread_ms;    /* since the oldest of both was added; -1: there is none */
-    int64_t trimmed_unread;      /* entries that this sink's nodes trimmed before it read them */
-    bool losing;                 /* some of these during the last hour */
+    int64_t oldest_unread_ms; /* since the oldest of these entries was added; -1: there is none */
+    int64_t trimmed_unread;   /* entries that this sink's nodes trimmed before it read them */
+    bool losing;              /* some of these during the last hour */
 };
 
 struct stream_status {
-    bool measured;          /* within the last minute; else nothing below is known but the bounds */
+    bool measured;          /* within the last minute; otherwise only the bounds below are known */
     int64_t trims_unread;   /* 1: entries are trimmed whether they were read or not */
     int64_t entries, bytes; /* bytes -1: not known */
     int64_t entries_max, bytes_max; /* 0: none */
@@ -30,8 +30,8 @@ struct stream_status {
 
 /* Whether the stream has reached nine tenths of a bound. Pure. */
 bool stream_status_is_nearly_full(const struct stream_status *status);
-/* What an operator should know: groups that lose entries, or a stream whose readers are so slow
- * that its bound is near. False: nothing. Pure. */
+/* Warnings for an operator: groups that lose entries, or a stream that is near its bound because
+ * its readers are slow. False: nothing. Pure. */
 bool stream_status_warn(const struct stream_status *status, char *out, size_t size);
 
 #endif

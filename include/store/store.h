@@ -31,7 +31,7 @@ void store_require_replicas(struct store *store, int64_t replicas_min, int64_t t
 enum err store_ping(struct store *store) MUST_CHECK;
 
 /* Detects a Redis that lost data: each changing call presents the number of an answered one. From
- * now on `store` shares the numbers of `with`, which must outlive it. restoring_ms: how long
+ * now on `store` shares the numbers of `with`, which must outlive it. restoring_ms: for how long
  * nothing is assigned after a loss. Call before other threads do. */
 void store_share_history(struct store *store, struct store *with);
 void store_set_restoring_ms(struct store *store, int64_t restoring_ms);
@@ -56,7 +56,7 @@ struct store_owner {
     int64_t since_ms; /* Redis wall clock of the assignment */
 };
 
-/* Everything known of one id. Strings are owned; store_client_fini. */
+/* Everything that is known about one id. Strings are owned; store_client_fini. */
 struct store_client {
     char *id;
     enum store_client_state state;
@@ -169,8 +169,8 @@ enum err store_nodes_named(struct store *store, int64_t heartbeat_ttl_ms, const 
 enum err store_nodes_at_port(struct store *store, int64_t heartbeat_ttl_ms, int64_t port,
                              struct store_node **nodes, size_t *n) MUST_CHECK;
 void store_nodes_free(struct store_node *nodes, size_t n);
-/* True if both have a heartbeat and announce the same host and port: requests to one may reach the
- * other. */
+/* True if both nodes have a heartbeat and announce the same host and port. Requests to one may then
+ * reach the other. */
 bool store_node_shares_address(const struct store_node *a, const struct store_node *b);
 
 struct store_missing {        /* a registered node without its heartbeat */
@@ -190,10 +190,10 @@ struct store_join {
     bool rejoin;       /* this incarnation was registered, and Redis has lost it or other data */
     const char *facts; /* as in store_heartbeat; NULL: none, the node can run all clients */
 };
-/* Reaps what an earlier incarnation left, registers, and writes a heartbeat. ERR_EXISTS: a live
- * node has that name. ERR_FENCED: this incarnation was declared dead; use a new one. generation
- * (TEXT_ID_LEN bytes) is created if missing, and returned. Idempotent. A node also registers again
- * with it after Redis lost its data, and then calls store_restore. */
+/* Reaps the clients of an earlier incarnation, registers, and writes a heartbeat. ERR_EXISTS: a
+ * live node has that name. ERR_FENCED: this incarnation was declared dead; use a new one.
+ * generation (TEXT_ID_LEN bytes) is created if missing, and returned. Idempotent. After Redis has
+ * lost data, a node registers again with this function and then calls store_restore. */
 enum err store_join(struct store *store, const struct store_join *join,
                     char generation[TEXT_ID_LEN]) MUST_CHECK;
 
@@ -231,8 +231,8 @@ enum err store_leave(struct store *store, const struct store_member *member) MUS
 enum err store_drain(struct store *store, const char *node, bool draining) MUST_CHECK;
 
 enum store_role { STORE_ROLE_NONE, STORE_ROLE_STANDBY, STORE_ROLE_LEADER };
-/* Becomes or stays leader, or one of two standbys, for ttl_ms. unplaced: for struct store_counts,
- * stored if it leads; "": unknown. */
+/* Makes the node leader, or one of two standbys, for ttl_ms, or renews this role. unplaced: for
+ * struct store_counts, stored if it leads; "": unknown. */
 enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
                     const char *unplaced, enum store_role *role) MUST_CHECK;
 /* Resigns as leader or standby. */
@@ -293,7 +293,7 @@ enum err store_set_cooldown(struct store *store, const char *id, int64_t delay_m
 enum err store_mark_stable(struct store *store, const struct store_member *member,
                            const char *const *ids, size_t n) MUST_CHECK;
 
-/* ---- reconciling a node with what it should run ---------------------------------------------- */
+/* ---- reconciling a node with the clients that it should run ---------------------------------- */
 
 /* The state of a node's set of clients. */
 struct store_set {
@@ -370,15 +370,16 @@ struct store_restore_result {
 };
 /* Restores running clients. Not mine: there is a tombstone, or an owner that is not older; it waits
  * with a configuration written by hand; or another id has its identity (then it waits). A
- * configuration newer than the one in Redis is kept in any case. ERR_FENCED: the member is not
+ * configuration newer than the one in Redis is always kept. ERR_FENCED: the member is not
  * registered. *done: number of results. */
 enum err store_restore(struct store *store, const struct store_member *member,
                        const struct store_restore_item *items, size_t n,
                        struct store_restore_result *results, size_t *done) MUST_CHECK;
 
-/* Makes owned ids wait that no node can run, in bounded steps; *moved: how many. These are ids
- * without an owner record (left by Go IoT, or by hand; not while a Go IoT node is alive, which may
- * own them), and ids whose owner is not registered under that incarnation. Called by the leader. */
+/* Returns owned ids that no node can run to waiting, in bounded steps; *moved: how many. These are
+ * ids without an owner record (left by Go IoT, or by hand; not while a Go IoT node is alive, which
+ * may own them), and ids whose owner is not registered under that incarnation. Called by the
+ * leader. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
 
 struct store_fleet_row {
@@ -391,8 +392,7 @@ struct store_fleet {
 };
 /* Gives the fleet its name unless it has one, publishes the settings of `node` (JSON text), and
  * returns the registered nodes with different settings. ERR_REFUSED: the fleet has another name,
- * out->name. name "": any. node "": publishes nothing. The caller calls store_fleet_fini in any
- * case. */
+ * out->name. name "": any. node "": publishes nothing. The caller always calls store_fleet_fini. */
 enum err store_publish_settings(struct store *store, const char *name, const char *node,
                                 const char *settings, struct store_fleet *out) MUST_CHECK;
 /* Checks only the name: no publishing, no rows. */
@@ -415,8 +415,8 @@ enum err store_clean_strays(struct store *store, struct store_strays *out) MUST_
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 
-/* Names of channels; owned by the caller. node NULL: a client waits; otherwise the node's set
- * changed. Payloads are empty. */
+/* The name of a channel, owned by the caller. node NULL: the channel for waiting clients; otherwise
+ * the one for changes of the node's set. Payloads are empty. */
 char *store_wake_channel(const char *key_prefix, const char *node);
 
 #endif

@@ -200,7 +200,7 @@ def test_waiting_tells_who_is_not_online(fleet, cli):
     result = cli.run("create", "--wait", "--file", "-",
                      stdin=lines([wrong, fleet.document("right")]))
     assert result.returncode == 1 and result.stdout.startswith("2 created")
-    assert "nothing listens there" in result.stderr  # the advice
+    assert "check host and port" in result.stderr  # the advice
     assert "wrong: backoff, " in result.stderr and "1 of 2 are not online" in result.stderr
     assert "right" not in result.stderr
     cli.good("drain", "m1")
@@ -591,7 +591,7 @@ def test_why_clients_are_on_no_node_is_shown(fleet):
         assert status["unplaced"] == {"no_room": 3} and room == f"no_room: {status['waits']['no_room']}"
         return True
     wait_until(counted, 20, "the leader has counted them")
-    assert f"why clients are have no node\n       3  {room}\n" in cli.good("status")
+    assert f"why clients have no node\n       3  {room}\n" in cli.good("status")
     rows = cli.good("clients", "--state", "waiting").splitlines()
     assert rows[0].split()[-1] == "WHY" and len(rows) == 4
     assert all(row.endswith(room) for row in rows[1:]), rows

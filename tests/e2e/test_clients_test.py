@@ -90,7 +90,7 @@ def test_each_step_that_fails_says_what_to_change(fleet, authority):
     unknown = failed(test(api, {"url": "mqtt://no-such-host.invalid"}), "dns")
     # Without a name server nobody can tell.
     assert "spelling" in unknown["advice"] or "name servers" in unknown["advice"], unknown
-    failed(test(api, {"url": f"mqtt://127.0.0.1:{free_port()}"}), "tcp", "nothing listens")
+    failed(test(api, {"url": f"mqtt://127.0.0.1:{free_port()}"}), "tcp", "check host and port")
     failed(test(api, bare(fleet)), "connect", "username and password")
     failed(test(api, bare(fleet, username="line-4", password="guess", protocol_version=5)),
            "connect", "username and password")

@@ -1,6 +1,6 @@
 /* Every setting of a node. One table drives parsing, bounds, printing and the reference.
  * Precedence, highest first: flag (--set), environment (MQFLEET_ and the name in capitals, dots as
- * _), file (YAML), default. Read-only after the start, and then safe to read on any thread. */
+ * _), file (YAML), default. Read-only after the start; any thread may then read it. */
 #ifndef MQFLEET_CONFIG_CONF_H
 #define MQFLEET_CONFIG_CONF_H
 
@@ -223,8 +223,8 @@ struct conf {
 
 /* Applies the defaults, the file (NULL: none), the environment and `sets` ("key=value" each), in
  * this order. Then checks the rules between settings and fills in computed values (node_name,
- * state_dir, redis_url). On ERR_ARGUMENT, fault holds one line that names key, value and bounds.
- * The caller calls conf_destroy in any case. */
+ * state_dir, redis_url). On ERR_ARGUMENT, fault is one line that names key, value and bounds. The
+ * caller always calls conf_destroy. */
 enum err conf_load(struct conf **out, const char *path, const char *const *sets, size_t set_count,
                    char fault[CONF_FAULT_LEN]) MUST_CHECK;
 void conf_destroy(struct conf *conf);

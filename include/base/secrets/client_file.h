@@ -1,6 +1,6 @@
 /* The files that a client's configuration may name: those below the folders of secrets.files_allow,
  * except the node's own files. A user of the API must not learn which other files exist on the
- * machine. For any other path the answer is therefore the same, whether a file exists or not. Any
+ * machine. The answer for any other path is therefore the same whether the file exists or not. Any
  * thread. */
 #ifndef MQFLEET_SECRETS_CLIENT_FILE_H
 #define MQFLEET_SECRETS_CLIENT_FILE_H
@@ -17,11 +17,11 @@ enum client_file_kind {
 /* Denies clients access to that file from now on; "" and NULL are legal. False: the list of denied
  * files is full. */
 bool client_file_guard(const char *path);
-/* The same for every secret file that the settings name. */
+/* Denies access to every secret file that the settings name. */
 bool client_file_guard_own(const struct conf *conf);
 
-/* Checks the name only, without accessing the file. NULL: allowed; otherwise the reason
- * (static). */
+/* Checks only the name, without accessing the file. NULL: allowed; otherwise the reason (static).
+ */
 const char *client_file_refusal(const struct conf *conf, enum client_file_kind kind,
                                 const char *path);
 /* Opens the regular file of that name as an O_PATH descriptor. The descriptor refers to the same

@@ -1,10 +1,11 @@
-/* Encrypts and decrypts short secrets for a place, with AES-256-GCM and the keys of a file.
+/* Encrypts and decrypts short secrets with AES-256-GCM and the keys of a file. Each secret is bound
+ * to an id and a place.
  *
  *   key file    key-id:base64 of 32 bytes       one per line; the first encrypts, all decrypt
  *   sealed      enc:v1:<key-id>:base64 of nonce (12 bytes), ciphertext, tag (16 bytes)
  *
  * A secret sealed for one id and place cannot be opened for another. A box without keys, or NULL,
- * seals and opens nothing. Any thread. */
+ * can neither seal nor open. Any thread. */
 #ifndef MQFLEET_SECRETS_SECRET_BOX_H
 #define MQFLEET_SECRETS_SECRET_BOX_H
 
@@ -27,7 +28,7 @@ void secret_box_destroy(struct secret_box *box);
 enum err secret_box_load(struct secret_box *box, const char *path,
                          char fault[SECRET_BOX_FAULT_LEN]) MUST_CHECK;
 size_t secret_box_key_count(struct secret_box *box);
-/* The names of the keys, the one that encrypts first. Returns their number. */
+/* The names of the keys; the first one encrypts. Returns their number. */
 size_t secret_box_key_ids(struct secret_box *box, char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN]);
 
 bool secret_is_sealed(const char *text);

@@ -22,8 +22,8 @@ struct secret_file {
 
 /* Reads the lines, except empty ones and those that begin with "#". ERR_ARGUMENT with a fault that
  * names the file: it is missing, not a regular file, larger than SECRET_FILE_BYTES_MAX, contains a
- * NUL, or is writable by others than its owner. Never blocks, never copies a line into the fault.
- * The caller calls secret_file_fini in any case. */
+ * NUL, or is writable by users other than its owner. Never blocks, never copies a line into the
+ * fault. The caller always calls secret_file_fini. */
 enum err secret_file_load(const char *path, struct secret_file *out,
                           char fault[SECRET_FAULT_LEN]) MUST_CHECK;
 /* Reads the whole file as bytes, followed by a NUL that is not counted. The caller calls
@@ -35,7 +35,7 @@ void secret_file_warn(const char *path);
 /* Wipes and frees the memory. */
 void secret_file_fini(struct secret_file *file);
 
-/* Overwrites memory in a way that the compiler does not optimise away. */
+/* Overwrites memory; the compiler does not remove this write. */
 void secret_wipe(void *data, size_t len);
 
 /* SHA-256. */

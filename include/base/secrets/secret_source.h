@@ -1,6 +1,7 @@
 /* Secrets that stay on the machine of the node: {"file": path} or {"env": name} in a client's
  * configuration. A user of the API must not be able to send arbitrary files of the node to a
- * broker. Only what the settings allow can be read, by default nothing. Any thread. */
+ * broker. Only files and variables that the settings allow can be read; by default there are none.
+ * Any thread. */
 #ifndef MQFLEET_SECRETS_SECRET_SOURCE_H
 #define MQFLEET_SECRETS_SECRET_SOURCE_H
 

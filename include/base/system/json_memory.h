@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 /* As json_loadb. ERR_ARGUMENT: *error (may be NULL) describes the error in the text. ERR_MEMORY:
- * out of memory; the text may be valid. *out is NULL on an error, else the caller calls
+ * out of memory; the text may be valid. *out is NULL on an error, otherwise the caller calls
  * json_decref. */
 enum err json_parse(json_t **out, const char *data, size_t len, size_t flags,
                     json_error_t *error) MUST_CHECK;

@@ -40,7 +40,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 /* Starts a thread that writes the lines from a buffer of that many bytes (65536 or more). Before
  * that, each caller writes its own lines. ERR_MEMORY, ERR_UNAVAILABLE: no thread. */
 enum err log_start(size_t buffer_bytes) MUST_CHECK;
-/* Writes the remaining lines, unless stderr blocks. Call when no other thread logs any more, or
+/* Writes the remaining lines, unless stderr blocks. Call it when no other thread logs any more, or
  * before exit. */
 void log_stop(int64_t timeout_ms);
 

@@ -21,12 +21,12 @@ enum err log_writer_start(size_t buffer_bytes,
 /* line[len], with its newline: 1 to LOG_LINE_LEN_MAX bytes. Never blocks while the thread runs. */
 void log_writer_write(enum log_level level, const char *line, size_t len);
 
-/* Waits until every line is written, as long as the writer makes progress, at most timeout_ms.
- * True: all lines are written. Async-signal-safe. */
+/* Waits until every line is written, for at most timeout_ms and only while the writer makes
+ * progress. True: all lines are written. Async-signal-safe. */
 bool log_writer_flush(int64_t timeout_ms);
 
-/* Settles and ends the thread. If stderr blocks, the thread stays and further lines are dropped;
- * the process should exit then. */
+/* Writes the remaining lines and ends the thread. If stderr blocks, the thread stays and further
+ * lines are dropped; the process should exit then. */
 void log_writer_stop(int64_t timeout_ms);
 
 #endif

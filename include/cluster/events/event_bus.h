@@ -1,5 +1,5 @@
-/* Distributes changes in the fleet to listeners on any node: states of clients, notices about
- * clients, nodes that join and leave, the leader.
+/* Distributes changes in the fleet to listeners on any node: client states, notices about clients,
+ * nodes that join and leave, and the leader.
  *
  *   workers --event_bus_post_change--> [ queue ] --> event bus thread --> listeners of this node
  *                                                      |       ^
@@ -8,7 +8,7 @@
  *                                    Redis channel mqtt_fleet:events <--> other nodes
  *
  * Changes of nodes and of the leader are not published: a node that has listeners compares the
- * register of nodes with its previous snapshot. While the fleet has no listener, a change of a
+ * register of nodes with its previous snapshot. While the fleet has no listener, a change to a
  * client costs one atomic load. The key mqtt_fleet:listening, which expires, says whether the fleet
  * has a listener. Nodes with listeners renew the key, and all nodes read it once a second. Unlike
  * PUBSUB NUMSUB, a key works with Sentinel and in a cluster. The channel mqtt_fleet:listen
@@ -34,7 +34,7 @@ enum event_bus_kind {
     EVENT_BUS_NODE,
     EVENT_BUS_LEADER,
     EVENT_BUS_NOTICE,  /* about a client whose state does not change */
-    EVENT_BUS_DROPPED, /* events were lost; count 0: an unknown number */
+    EVENT_BUS_DROPPED, /* events were lost; count 0: the number is unknown */
     EVENT_BUS_STATUS   /* about the subscription itself, in `text` */
 };
 const char *
@@ -71,7 +71,7 @@ struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
 /* After the thread has returned. Releases the remaining listeners. */
 void event_bus_destroy(struct event_bus *bus);
 /* post_recent is called on the event bus thread when another node gets its first listener, because
- * the latest changes of this node were not published. Before event_bus_run. */
+ * this node did not publish its latest changes. Before event_bus_run. */
 void event_bus_on_announcement(struct event_bus *bus, event_bus_post_recent *post_recent,
                                void *context);
 /* The event bus thread; argument: the bus. */
@@ -82,12 +82,12 @@ void event_bus_stop(struct event_bus *bus); /* delivers the queued events and en
  * configuration. Any thread; never blocks. */
 void event_bus_post_change(struct event_bus *bus, const char *id, enum client_state from,
                            enum client_state to, const char *reason, int64_t version);
-/* A notice about a client of this node whose state does not change. `code` and `message` are those
- * of its last_error. Any thread; never blocks. */
+/* A notice about a client of this node whose state does not change. `code` and `message` come from
+ * its last_error. Any thread; never blocks. */
 void event_bus_post_notice(struct event_bus *bus, const char *id, const char *code,
                            const char *message);
-/* Copies the listener. It gets an EVENT_BUS_STATUS as soon as events of the whole fleet arrive.
- * ERR_FULL: there are EVENT_BUS_LISTENERS_MAX. Any thread. */
+/* Copies the listener. The listener gets an EVENT_BUS_STATUS as soon as events of the whole fleet
+ * arrive. ERR_FULL: there are already EVENT_BUS_LISTENERS_MAX. Any thread. */
 enum err event_bus_listen(struct event_bus *bus,
                           const struct event_bus_listener *listener) MUST_CHECK;
 

@@ -49,13 +49,13 @@ void agent_announce_leave(struct agent *agent);
  * and the workers have closed all clients. ERR_OK: nothing of this node is left in Redis. Main
  * thread. */
 enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
-/* Clients that agent_leave has not released yet; -1: not known yet. Any thread. */
+/* The number of clients that agent_leave has not released yet; -1: not yet known. Any thread. */
 int64_t agent_unreleased_count(struct agent *agent);
 
 /* ---- any thread ------------------------------------------------------------------------------ */
 
-/* What the Redis of the fleet reports about itself; read every ten seconds. False: not known. Does
- * not block. */
+/* The properties that the fleet's Redis reports; read every ten seconds. False: not known. Does not
+ * block. */
 bool agent_redis_facts(struct agent *agent, struct redis_info *out);
 
 /* Callbacks of struct workers_owner; context: the agent. Never block. */
@@ -74,13 +74,13 @@ struct agent_claim_result {
     size_t claimed_count;
     enum agent_claim_refusal refusal;
 };
-/* Assigns waiting clients to this node, as a leader of an older version asks with POST
- * /fleet/claim. Blocks on Redis; not for worker threads. */
+/* Assigns waiting clients to this node at the request of a leader of an older version (POST
+ * /fleet/claim). Blocks on Redis; not for worker threads. */
 enum err agent_claim(struct agent *agent, const struct store_assign_item *items, size_t n,
                      struct agent_claim_result *answer) MUST_CHECK;
 
-/* Hands a client of this node over to another node, as an operator asks: starts to stop it and
- * returns. ERR_NOT_FOUND: it does not run here; ERR_FULL. */
+/* Hands a client of this node over to another node at the request of an operator: begins to stop
+ * the client and returns. ERR_NOT_FOUND: it does not run here; ERR_FULL. */
 enum err agent_hand_over(struct agent *agent, const char *id) MUST_CHECK;
 
 #endif

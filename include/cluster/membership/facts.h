@@ -1,5 +1,5 @@
-/* What a node reports with each heartbeat. The leader uses it to assign only clients that the node
- * can run. It is a hint: the node decides when it starts a client. Any thread. */
+/* The facts that a node reports with each heartbeat. The leader uses it to assign only clients that
+ * the node can run. It is a hint: the node decides when it starts a client. Any thread. */
 #ifndef MQFLEET_MEMBERSHIP_FACTS_H
 #define MQFLEET_MEMBERSHIP_FACTS_H
 
@@ -30,7 +30,7 @@ char *facts_text(const struct facts *facts);
 /* text NULL or invalid: `known` is false. */
 void facts_read(struct facts *facts, const char *text);
 
-/* sink NULL: the default sink. Returns NULL if there is none of that name. */
+/* sink NULL: the default sink. Returns NULL if there is no sink of that name. */
 const struct facts_sink *facts_sink(const struct facts *facts, const char *sink);
 bool facts_has_key(const struct facts *facts, const char *key);
 

@@ -15,7 +15,7 @@
 struct fleet_secret;
 
 /* path "": there is no secret; nothing is sent, and nothing matches. ERR_ARGUMENT: `fault` (256
- * bytes) is one line that says what is wrong with the file. */
+ * bytes) is one line that describes the error in the file. */
 enum err fleet_secret_create(struct fleet_secret **out, const char *path, char *fault) MUST_CHECK;
 void fleet_secret_destroy(struct fleet_secret *secret);
 /* Reads the file again. ERR_ARGUMENT: the previous secrets stay in use. */

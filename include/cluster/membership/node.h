@@ -36,8 +36,8 @@ void node_stop(struct node *node);
 /* Sends the next heartbeat without waiting for its period. Any thread. */
 void node_heartbeat_now(struct node *node);
 
-/* Registers through `store` (of the caller) with a new incarnation or, after NODE_LOST, with the
- * same incarnation. ERR_EXISTS: a live node uses this name. Agent thread only. */
+/* Registers, through the caller's `store`, with a new incarnation or, after NODE_LOST, with the
+ * same one. ERR_EXISTS: a live node uses this name. Agent thread only. */
 enum err node_join(struct node *node, struct store *store) MUST_CHECK;
 /* Reports that a call of `store` before node_join failed. Agent thread only. */
 void node_join_failed(struct node *node, enum err err, struct store *store);
@@ -76,7 +76,7 @@ int64_t node_rev(struct node *node);
 bool node_is_draining(struct node *node);
 /* The fleet has no other node. */
 bool node_is_alone(struct node *node);
-/* Client counts of the whole fleet, from the last heartbeat. False: they are too old. */
+/* Client counts of the whole fleet, from the last heartbeat. False: the counts are too old. */
 bool node_fleet_counts(struct node *node, struct store_counts *out);
 /* Why clients wait, as counted by the leader: JSON; "": not known. */
 void node_unplaced_json(struct node *node, char out[STORE_UNPLACED_LEN]);
@@ -91,8 +91,8 @@ void node_set_applied_rev(struct node *node, int64_t rev);
 void node_set_role(struct node *node, enum store_role role, int64_t others);
 enum store_role node_role(struct node *node);
 int64_t node_started_at_ms(const struct node *node); /* wall clock */
-/* Readable after the membership, the rev or the drain state has changed, until node_clear_event.
- * For one reader: the agent. */
+/* Readable after the membership, the rev or the drain state has changed, until node_clear_event. It
+ * has one reader, the agent. */
 int node_event_fd(struct node *node);
 void node_clear_event(struct node *node);
 

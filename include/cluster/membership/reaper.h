@@ -28,9 +28,8 @@ struct reaper_snapshot {
 };
 /* verdicts[missing_count]: true for each node to fence now. The heartbeat of such a node was
  * missing in a snapshot at least reclaim_grace_ms ago and in all later ones, without a gap longer
- * than check_gap_ms_max. Always false for dead nodes. on_hold (may be NULL): true if the grace
- * period is longer at present, because too many nodes went missing at once or Redis has just
- * recovered. */
+ * than check_gap_ms_max. Always false for dead nodes. on_hold (may be NULL): true if the longer
+ * grace period applies, because too many nodes went missing at once or Redis has just recovered. */
 void reaper_check(struct reaper *reaper, const struct reaper_snapshot *snapshot, bool *verdicts,
                   bool *on_hold);
 /* now_ms of the first snapshot without the heartbeat of the node; 0: it is not missing. */

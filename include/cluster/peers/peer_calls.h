@@ -21,7 +21,7 @@
 
 struct peer_calls;
 
-/* Called in each turn of the thread. Returns after how many ms, at most, the next turn must come.
+/* Called in each turn of the thread. Returns the maximum time in ms until the next turn.
  */
 typedef int64_t peer_calls_turn(void *context, int64_t now_ms);
 
@@ -42,9 +42,10 @@ typedef void peer_call_done(struct peer_call *call, void *context);
 enum err peer_calls_post(struct peer_calls *calls, const struct peer_call *call, int64_t timeout_ms,
                          peer_call_done *done, void *context) MUST_CHECK;
 
-/* Lets another module do periodic work on this thread. NULL: none. Not while the thread runs. */
+/* Lets another module do periodic work on this thread. NULL: none. Must not be called while the
+ * thread runs. */
 void peer_calls_set_turn(struct peer_calls *calls, peer_calls_turn *turn, void *context);
-/* Makes the next turn come now. */
+/* Starts the next turn immediately. */
 void peer_calls_wake(struct peer_calls *calls);
 
 #endif

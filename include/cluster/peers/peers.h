@@ -51,7 +51,7 @@ struct peer_call {
 char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path);
 #define PEER_HEADERS_MAX 6
 struct peer_headers {
-    const char *lines[PEER_HEADERS_MAX + 1]; /* NULL-terminated; point into what follows */
+    const char *lines[PEER_HEADERS_MAX + 1]; /* NULL-terminated; point into the buffers below */
     char authorization[FLEET_SECRET_LEN_MAX + 64];
     char caller[128];
     char request_id[128];

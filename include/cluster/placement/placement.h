@@ -31,7 +31,7 @@ enum placement_wait {
 const char *placement_wait_code(enum placement_wait wait);
 const char *placement_wait_text(enum placement_wait wait);
 
-/* A node that may get clients: it is live, has a heartbeat, and has no great lag. */
+/* A node that may get clients: it is live, has a heartbeat, and does not lag far behind. */
 struct placement_node {
     const char *name, *incarnation; /* borrowed */
     int64_t clients, size;
@@ -42,7 +42,7 @@ struct placement_node {
  * number. */
 size_t placement_eligible_nodes(const struct store_node *all, size_t n, struct placement_node *out);
 
-/* What a node must have to run a client. Clients with equal needs share one. */
+/* The things that a node must have to run a client. Clients with equal needs share one. */
 struct placement_need {
     char *sink; /* owned; NULL: the default sink */
     struct client_secret_keys keys;
@@ -60,7 +60,8 @@ enum placement_wait placement_wait_reason(const struct placement_node *nodes, si
 struct placement_client {
     size_t need;           /* index */
     const char *denied_by; /* incarnations that may not connect to its broker; NULL: none */
-    size_t avoid; /* index of a node on which it just failed, the last choice; or NOWHERE */
+    size_t avoid; /* index of a node on which it has just failed, used as the last choice; or
+                     NOWHERE */
     size_t node;  /* result: index, or NOWHERE */
 };
 

@@ -44,10 +44,11 @@ bool http_body_json(const struct http_request *request, struct http_response *re
 bool http_body_object(const struct http_request *request, struct http_response *response,
                       json_t **out);
 
-/* Writes the ids of the clients in a body, one or an array, into the audit line, as many as fit. */
+/* Writes as many of the client ids in a body (one client or an array) as fit into the audit line.
+ */
 void http_set_audit_subject(struct http_request *request, const json_t *document);
 
-/* ---- a client's configuration as it comes in (client_input.c) ------------------------------- */
+/* ---- a client's configuration as received (client_input.c) ----------------------------------- */
 
 struct client_input {
     struct client_config *config;
@@ -67,12 +68,12 @@ void client_input_fini(struct client_input *input);
  */
 bool client_input_is_same(const struct http_api *api, const struct store_client *stored,
                           const char *text);
-/* A row for an id that was created just now. Borrows from its arguments. */
+/* A row for an id that has just been created. Borrows from its arguments. */
 struct store_client client_input_row(const struct client_input *input, int64_t version);
 
 /* ---- documents (client_view.c) -------------------------------------------------------------- */
 
-/* A row and what its configuration says. */
+/* A row and the content of its configuration. */
 struct client_view {
     struct wait_reasons *wait_reasons;
     const struct store_client *row; /* borrowed */
@@ -117,14 +118,14 @@ void peer_proxy_rows_fini(struct peer_proxy_rows *rows);
 typedef void peer_proxy_then(struct http_request *request, struct http_response *response,
                              struct peer_proxy_rows *rows, void *context);
 
-/* Asks all owners concurrently for the statuses of the rows (malloc; taken over), and continues
- * with `then`; at once if no other node must be asked. If an owner does not answer, the status is
- * unknown. context: taken over; freed with free_context (NULL: not at all), also if `then` is not
- * called. */
+/* Requests the statuses of the rows (malloc; owned from now on) from all owners concurrently, and
+ * continues with `then`: at once if no other node must be asked. If an owner does not answer, the
+ * status is unknown. context: owned, and freed with free_context (NULL: not freed) even if `then`
+ * is not called. */
 void peer_proxy_statuses(struct http_request *request, struct http_response *response,
                          struct store_client *rows, size_t n, peer_proxy_then *then, void *context,
                          void (*free_context)(void *context));
-/* The same for one row, whose contents are taken over. */
+/* The same for one row, whose contents are owned from now on. */
 void peer_proxy_status(struct http_request *request, struct http_response *response,
                        struct store_client *row, peer_proxy_then *then);
 
@@ -134,8 +135,8 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
                         int64_t timeout_ms, struct http_response *response);
 
 /* For an action on a client that does not run here. True: row->owner.node is the node to forward
- * to. False: answered, because the client is unknown, waits, or is being moved. *row:
- * store_client_fini in any case. */
+ * to. False: answered, because the client is unknown, waits, or is being moved. The caller always
+ * calls store_client_fini for *row. */
 bool peer_proxy_find_owner(const struct http_request *request, const char *id,
                            struct store_client *row, struct http_response *response);
 

@@ -1,5 +1,5 @@
-/* The position at which a list continues: opaque to callers, safe in a URL. Pure functions; any
- * thread. */
+/* The position at which a list continues. It is opaque to callers and safe in a URL. Pure
+ * functions; any thread. */
 #ifndef MQFLEET_API_CURSOR_H
 #define MQFLEET_API_CURSOR_H
 

@@ -1,4 +1,4 @@
-/* Long work for a request that needs a thread of its own: a test connection, a profile, a pass over
+/* Long work for a request that needs its own thread: a test connection, a profile, or a pass over
  * all clients of the fleet. The number of jobs is limited. Handler threads stay free for short
  * work.
  */
@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include "http/server/pending.h"
 
-/* Runs on the thread of the job; must return soon after http_request_is_cancelled. data: that of
- * the plan. The request waits meanwhile, and may be read. */
+/* Runs on the thread of the job; must return soon after http_request_is_cancelled becomes true.
+ * data: from the plan. The request waits meanwhile, and may be read. */
 typedef void http_job_work(const struct http_request *request, void *data);
 typedef void http_job_then(struct http_request *request, struct http_response *response,
                            void *data);

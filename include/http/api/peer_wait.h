@@ -1,14 +1,14 @@
 /* A request that waits for other nodes: sends all calls concurrently, and continues when all have
  * ended or the wait ends. A caller that hangs up does not end the wait. The limit of waiting
- * requests thus also bounds the running calls and their bodies. */
+ * requests therefore also bounds the running calls and their bodies. */
 #ifndef MQFLEET_API_PEER_WAIT_H
 #define MQFLEET_API_PEER_WAIT_H
 
 #include "cluster/peers/peer_calls.h"
 #include "http/server/pending.h"
 
-/* calls: with their results; ERR_CANCELED: no answer. An answer is freed afterwards unless it is
- * taken. context: as given. */
+/* calls: with their results; ERR_CANCELED: no answer. An answer is freed afterwards unless the
+ * function has taken it. context: as given. */
 typedef void peer_wait_then(struct http_request *request, struct http_response *response,
                             struct peer_call *calls, size_t n, void *context);
 

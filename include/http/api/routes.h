@@ -15,20 +15,20 @@ enum {
     ROUTE_MAY_WAIT = 4, /* the query may have wait_ms, see request->wait_ms */
     ROUTE_FLEET = 8,    /* from node to node */
     /* Who may call. With none of these flags: any caller with a token. */
-    ROUTE_PUBLIC = 16,   /* everyone: shows only that there is a node */
+    ROUTE_PUBLIC = 16,   /* public: shows only that there is a node */
     ROUTE_OPERATOR = 32, /* changes clients or nodes; written to the audit log */
     ROUTE_ADMIN = 64,
-    ROUTE_CONTENTS = 128, /* shows messages of clients: for operators, but changes nothing */
+    ROUTE_CONTENTS = 128, /* shows messages of clients: for operators; changes nothing */
     ROUTE_OPS = 256       /* on the listener at ops.port, if there is one */
 };
 
 struct http_route {
     const char *method;
-    const char *pattern; /* segments; a segment "{name}" takes any one, at most one per pattern */
+    const char *pattern; /* segments; "{name}" matches any one segment, at most once per pattern */
     http_handler *handler;
     unsigned flags;
-    const char *query; /* parameters that mean something, a blank between two, "x.*" for all that
-                        * begin so; NULL: others are left alone */
+    const char *query; /* the accepted parameters, separated by blanks; "x.*" accepts all with this
+                          prefix; NULL: parameters are not checked */
 };
 
 #define HTTP_ALLOW_LEN 64

@@ -19,14 +19,14 @@
 struct caller {
     char name[TOKEN_NAME_LEN];
     enum role role;
-    bool is_node; /* another node; `name` is the caller that it acts for, or "node" */
+    bool is_node; /* another node; `name` is the caller for which it acts, or "node" */
 };
 
 struct access_attempt {
     enum role needed;
     bool node_only;
     const char *authorization; /* as sent; NULL: not sent */
-    const char *forwarded_for; /* the caller that the sender acts for; NULL: not sent */
+    const char *forwarded_for; /* the caller for which the sender acts; NULL: not sent */
     const struct sockaddr *address;
 };
 
@@ -51,7 +51,7 @@ enum err access_reload(struct access *access, char *fault) MUST_CHECK;
 bool access_requires_token(const struct access *access);
 struct fleet_secret *access_fleet_secret(struct access *access); /* borrowed; never NULL */
 
-/* Always fills in *caller. *wait_ms: for ACCESS_TOO_MANY. */
+/* Always fills in *caller. *wait_ms is set with ACCESS_TOO_MANY. */
 enum access_result access_check(struct access *access, const struct access_attempt *attempt,
                                 struct caller *caller, int64_t *wait_ms);
 

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 #define AUTH_THROTTLE_ADDRESSES_MAX 1024
-#define AUTH_THROTTLE_FAILURES_MAX  10 /* per window; further ones must wait */
+#define AUTH_THROTTLE_FAILURES_MAX  10 /* per window; further attempts must wait */
 #define AUTH_THROTTLE_WINDOW_MS     60000
 
 struct auth_throttle;

@@ -9,7 +9,7 @@
 
 #define TOKENS_MAX        1000
 #define TOKEN_NAME_LEN    65 /* 64 characters and the NUL */
-#define TOKEN_LEN_MIN     16 /* of a token that is hashed; what --new-token makes is longer */
+#define TOKEN_LEN_MIN     16 /* of a token to be hashed; --new-token creates longer ones */
 #define TOKEN_LEN_MAX     512
 #define TOKEN_HASHED_LEN  72 /* "sha256:", 64 hexadecimal digits and the NUL */
 #define TOKEN_CREATED_LEN 47 /* "mqf_", 43 characters of base64url and the NUL: 256 random bits */
@@ -32,7 +32,7 @@ struct tokens {
 
 /* ERR_ARGUMENT: `fault` (256 bytes) names the file, the line and the error. Caller: free. */
 enum err tokens_load(struct tokens **out, const char *path, char *fault) MUST_CHECK;
-/* Borrowed; NULL: no such token. Compares all tokens in any case, in constant time. */
+/* Borrowed; NULL: no such token. Always compares with all tokens, in constant time. */
 const struct token *tokens_find(const struct tokens *tokens, const char *presented);
 
 /* 1 to 64 letters, digits and - _ . @ */

@@ -5,10 +5,10 @@
 
 #include "base/err.h"
 
-/* Loads chain and key (PEM) for all later handshakes. ERR_ARGUMENT: `fault` (256 bytes) says what
- * is wrong, and the previous certificate stays in use. Main thread. */
+/* Loads chain and key (PEM) for all later handshakes. ERR_ARGUMENT: `fault` (256 bytes)
+ * describes the error, and the previous certificate stays in use. Main thread. */
 enum err http_certificate_load(const char *cert_file, const char *key_file, char *fault) MUST_CHECK;
-/* After the last handshake. */
+/* Call it after the last handshake. */
 void http_certificate_unload(void);
 
 /* A gnutls_certificate_retrieve_function2 for MHD_OPTION_HTTPS_CERT_CALLBACK. Any thread. */

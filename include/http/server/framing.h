@@ -7,14 +7,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What is known about the fields of one request. Zero-initialised. */
+/* The fields of one request that determine its framing. Zero-initialised. */
 struct http_framing {
     size_t hosts, lengths, codings;
     const char *fault; /* of the first invalid field; static; NULL: none */
 };
 
 void http_framing_field(struct http_framing *framing, const char *name, const char *value);
-/* What is wrong with the request, static text; NULL: nothing. target, version: as sent. */
+/* The fault of the request as static text; NULL: none. target, version: as sent. */
 const char *http_framing_fault(const struct http_framing *framing, const char *target,
                                const char *version);
 

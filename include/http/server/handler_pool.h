@@ -21,12 +21,13 @@ struct handler_pool *handler_pool_create(size_t new_max);
 void handler_pool_destroy(struct handler_pool *pool); /* after all threads have returned */
 /* ERR_FULL; ERR_WRONG_STATE: closed. Any thread. */
 enum err handler_pool_push(struct handler_pool *pool, struct handler_task *task) MUST_CHECK;
-/* For a task that has begun already. Never ERR_FULL: the number of begun tasks is bounded. */
+/* For a task that has already begun. Never returns ERR_FULL, because the number of begun tasks is
+ * bounded. */
 enum err handler_pool_push_begun(struct handler_pool *pool, struct handler_task *task) MUST_CHECK;
 /* A handler thread; argument: the pool. Returns when the pool is closed and empty. */
 void *handler_pool_run(void *argument);
 void handler_pool_close(struct handler_pool *pool);
-/* Runs the tasks that are left if the threads never ran. After handler_pool_close. */
+/* Runs the remaining tasks if the threads never ran. After handler_pool_close. */
 void handler_pool_drain(struct handler_pool *pool);
 
 #endif

@@ -16,13 +16,13 @@
 /* Parses a body (RFC 8259). Strings may contain U+0000 (see json_string_length). If a string
  * contains invalid UTF-8 or half of a surrogate pair, a mark replaces it and *repaired is set;
  * http_json_text_faults then names the field. ERR_ARGUMENT: invalid JSON, a duplicate field, or too
- * deep nesting; `detail` says what, with line and column. ERR_FULL: more than HTTP_JSON_VALUES_MAX
- * values. ERR_MEMORY. Caller: json_decref. */
+ * deep nesting; `detail` describes the error, with line and column. ERR_FULL: more than
+ * HTTP_JSON_VALUES_MAX values. ERR_MEMORY. Caller: json_decref. */
 enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repaired,
                          char detail[HTTP_JSON_DETAIL_LEN]) MUST_CHECK;
 
 /* Adds a fault for each string in `json` that contains U+0000 or, in a repaired body, a mark,
- * unless the string has a fault already. */
+ * unless the string already has a fault. */
 void http_json_text_faults(const json_t *json, bool repaired, struct client_faults *faults);
 
 /* Adds a fault, unless there are CLIENT_FAULTS_MAX already. A long pointer is truncated. */

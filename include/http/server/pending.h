@@ -27,7 +27,7 @@ enum pending_end {
     PENDING_STOPPING /* the node stops */
 };
 
-/* Continues the request. data: that of the plan; must not be kept. On a handler thread. */
+/* Continues the request. data: from the plan; must not be kept. On a handler thread. */
 typedef void pending_then(struct http_request *request, struct http_response *response,
                           enum pending_end end, void *data);
 
@@ -54,7 +54,7 @@ struct pending_plan {
  * answered with 503. */
 struct pending *pending_begin(struct http_request *request, struct http_response *response,
                               const struct pending_plan *plan);
-/* The source could not be started, and the handler answers. Before the handler returns. */
+/* The source could not be started; the handler answers. Call it before the handler returns. */
 void pending_cancel(struct http_request *request, struct pending *pending);
 
 /* ---- sources: any thread ---- */
@@ -73,7 +73,7 @@ typedef void pending_continue(struct http_request *request, struct pending *pend
 /* max: waiting requests. wake: called if the next turn must come earlier. NULL: out of memory. */
 struct pendings *pendings_create(size_t max, pending_continue *continue_request,
                                  void (*wake)(void *context), void *context);
-void pendings_destroy(struct pendings *pendings); /* after all have ended */
+void pendings_destroy(struct pendings *pendings); /* after all waits have ended */
 /* Ends the waits that are due. Returns after how many ms it must be called again. context: the
  * pendings. One thread. */
 int64_t pendings_turn(void *context, int64_t now_ms);

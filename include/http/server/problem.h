@@ -52,10 +52,10 @@ enum http_problem {
 
 int http_problem_status(enum http_problem problem);
 
-/* Answers with a problem; 503 comes with Retry-After. Never put a secret into the detail. */
+/* Answers with a problem; 503 has a Retry-After header. Never put a secret into the detail. */
 void http_problem(struct http_response *response, enum http_problem problem, const char *format,
                   ...) __attribute__((format(printf, 3, 4)));
-/* One more member; takes ownership of value. Only after http_problem. */
+/* Adds a member; takes ownership of value. Only after http_problem. */
 void http_problem_member(struct http_response *response, const char *name, json_t *value);
 /* 422 with "errors". */
 void http_problem_faults(struct http_response *response, const struct client_faults *faults);

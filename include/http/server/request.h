@@ -39,15 +39,15 @@ struct http_request {
     struct http_query query;
     int64_t wait_ms; /* how long the caller waits for the outcome; 0: not at all */
     char *if_match;  /* NULL: not sent */
-    bool forwarded;  /* by another node, on a caller's behalf */
+    bool forwarded;  /* sent by another node on behalf of a caller */
     struct caller caller;
     char id[HTTP_REQUEST_ID_LEN];   /* from the caller, or generated; in log lines and the answer */
     char address[INET6_ADDRSTRLEN]; /* of the caller */
-    int socket;                     /* the caller's connection, only to be looked at; -1: none */
-    char audit_subject[128];        /* what was changed, for the log; a handler may set it */
-    struct buffer body;             /* empty once the request has waited */
+    int socket;                     /* the caller's connection, for inspection only; -1: none */
+    char audit_subject[128]; /* the subject of the change, for the log; a handler may set it */
+    struct buffer body;      /* empty once the request has waited */
     /* Set by a handler that does not answer: */
-    struct pending *pending; /* what the request waits for (pending.h) */
+    struct pending *pending; /* the event for which the request waits (pending.h) */
     /* The next step, on a handler thread, where it may block on Redis. */
     void (*next_step)(struct http_request *request, struct http_response *response);
     int64_t give_up_at_ms;               /* end of the retries of a step; 0: not set */
@@ -60,7 +60,7 @@ void http_request_init(struct http_request *request, const struct http_api *api)
 void http_request_fini(struct http_request *request);
 /* The caller has closed its connection, so nobody reads the answer. For long work. */
 bool http_request_is_abandoned(const struct http_request *request);
-/* Abandoned, or the node stops: long work must end. context: the request. */
+/* The request is abandoned, or the node stops: long work must end. context: the request. */
 bool http_request_is_cancelled(void *context);
 
 /* RFC 3986 section 2.1; plus: "+" means a space, as in queries. ERR_ARGUMENT: an invalid escape,
@@ -73,7 +73,7 @@ char *http_percent_encode(const char *text);
  * generates an id. */
 void http_request_set_id(struct http_request *request, const char *sent);
 
-/* "a=1&b=2" decoded. ERR_ARGUMENT also when there are more than HTTP_QUERY_MAX. */
+/* "a=1&b=2" decoded. ERR_ARGUMENT: also if there are more than HTTP_QUERY_MAX. */
 enum err http_query_parse(const char *text, struct http_query *out) MUST_CHECK;
 void http_query_fini(struct http_query *query);
 /* The first value of the parameter; NULL: it is not given. Borrowed. */

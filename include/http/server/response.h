@@ -30,7 +30,7 @@ struct http_response {
 /* Resets it to an empty answer. All http_answer_ functions except the header call it first. */
 void http_response_fini(struct http_response *response);
 
-/* Takes ownership of json; NULL makes the answer a 503 if memory ran out, else a 500. */
+/* Takes ownership of json; if it is NULL, the answer is 503 if memory ran out, otherwise 500. */
 void http_answer_json(struct http_response *response, int status, json_t *json);
 /* Takes ownership of body (malloc); content_type static. */
 void http_answer_bytes(struct http_response *response, int status, const char *content_type,
@@ -39,7 +39,7 @@ void http_answer_text(struct http_response *response, int status, const char *te
 /* 200 and the events of the stream; takes over the reading side of the stream. */
 void http_answer_stream(struct http_response *response, struct event_stream *stream);
 void http_answer_empty(struct http_response *response, int status);
-/* After the answer itself. name: static. */
+/* Call it after the answer itself is set. name: static. */
 void http_answer_header(struct http_response *response, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

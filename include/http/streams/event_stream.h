@@ -48,7 +48,7 @@ enum err event_stream_open(struct event_streams *streams, size_t ring_bytes,
 enum err event_stream_put(struct event_stream *stream, const char *text, size_t len);
 /* Puts one comment line. A dropped comment is not counted. */
 void event_stream_comment(struct event_stream *stream, const char *text);
-/* Adds events that were lost elsewhere to the dropped ones. */
+/* Adds events that were lost elsewhere to the number of dropped ones. */
 void event_stream_count_lost(struct event_stream *stream, int64_t events);
 /* Ends the stream. The content of the ring is still sent. */
 void event_stream_end(struct event_stream *stream);

@@ -1,6 +1,6 @@
-/* Streams the messages of a client, on whichever node it runs: from the taps of this node, or from
- * the stream of the owner. When the client moves, its tail follows. One thread serves all tails;
- * the limit of streams bounds their number. */
+/* Streams the messages of a client, regardless of the node on which it runs: from the taps of this
+ * node, or from the stream of the owner. The tail follows the client when it moves. One thread
+ * serves all tails; the limit of streams bounds their number. */
 #ifndef MQFLEET_STREAMS_TAIL_FOLLOWER_H
 #define MQFLEET_STREAMS_TAIL_FOLLOWER_H
 
@@ -31,9 +31,9 @@ void tail_follower_destroy(struct tail_follower *follower); /* after the thread 
 void *tail_follower_run(void *argument);
 void tail_follower_stop(struct tail_follower *follower);
 
-/* Takes over the writing side of the stream. local_only: ends the stream when the client leaves
- * this node; for requests of other nodes, which follow the client themselves. ERR_MEMORY: the
- * stream is released. Any thread. */
+/* Takes ownership of the writing side of the stream. local_only: ends the stream when the client
+ * leaves this node; for requests of other nodes, which follow the client themselves. ERR_MEMORY:
+ * the stream is released. Any thread. */
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
                            struct event_stream *stream, bool local_only) MUST_CHECK;
 

@@ -1,6 +1,6 @@
-/* What one worker knows about each broker of its clients: which wait to connect, how many are
- * connecting, which wait for the end of an incident. Worker thread only; the incident is shared by
- * all workers of the node. */
+/* A worker's record of each broker of its clients: which clients wait to connect, how many are
+ * connecting, and which wait for the end of an incident. Worker thread only; the incident is shared
+ * by all workers of the node. */
 #ifndef MQFLEET_BROKER_BROKER_H
 #define MQFLEET_BROKER_BROKER_H
 

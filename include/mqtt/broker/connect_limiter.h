@@ -20,10 +20,10 @@ enum connect_limiter_place {
     CONNECT_LIMITER_PARKED
 };
 
-struct connect_limiter_ticket { /* embedded in whatever wants to connect */
+struct connect_limiter_ticket { /* embedded in the object that connects */
     struct broker *broker;
     enum connect_limiter_place place;
-    bool probe; /* connects despite an incident of the broker; until it leaves */
+    bool probe; /* connects despite an incident of the broker, until it leaves */
     struct connect_limiter_ticket *prev, *next;
 };
 
@@ -37,8 +37,8 @@ struct connect_limiter {
 /* rate_per_s: at most a million; 0: no limit. */
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s);
-/* Before the first use: takes the index-th share of limits that `count` limiters have together.
- * Each keeps at least one in flight. */
+/* Call it before the first use: takes the index-th share of limits that `count` limiters share.
+ * Each limiter may have at least one connect in flight. */
 void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t count);
 void connect_limiter_join(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker);
@@ -46,9 +46,9 @@ void connect_limiter_join(struct connect_limiter *limiter, struct connect_limite
  * `first`. */
 void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker, bool first);
-/* Removes a waiting, parked or in-flight ticket; legal when it is out. */
+/* Removes a waiting, parked or in-flight ticket; has no effect on a ticket that has left. */
 void connect_limiter_leave(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket);
-/* Takes a place for one more socket of a client in flight. False: no room. */
+/* Takes a place for one more socket of a client that is in flight. False: no room. */
 bool connect_limiter_acquire_socket(struct connect_limiter *limiter, struct broker *broker);
 void connect_limiter_release_socket(struct connect_limiter *limiter, struct broker *broker);
 /* The next ticket that may connect; it is in flight from now on. NULL: none now. */

@@ -1,12 +1,11 @@
-/* What all workers of a node together know about each broker (host and port) that its clients use:
- * whether a client reaches it, which clients were lost when, and the incident while none reaches
- * it.
+/* The node-wide record of each broker (host and port) that its clients use: whether a client
+ * reaches it, when which clients were lost, and the incident while no client reaches it.
  *
  *   several clients fail in a row, none is online             -> open: clients wait, a few probe
  *   one online for a second, or several CONNACKs for two      -> ended: all reconnect, rate-limited
  *
  * A record exists while a client of the node uses the broker. Any thread; one lock guards all
- * records and is never held during I/O. Times are monotonic ms unless said otherwise. client: see
+ * records and is never held during I/O. Times are monotonic ms unless stated otherwise. client: see
  * client_number. */
 #ifndef MQFLEET_BROKER_INCIDENT_H
 #define MQFLEET_BROKER_INCIDENT_H
@@ -20,8 +19,8 @@
 #define INCIDENT_CLIENTS_MIN    3      /* clients; all of them if a broker has only two */
 #define INCIDENT_PROBE_MS       200    /* between two probes of the node */
 #define INCIDENT_STABLE_MS      1000   /* of the connection that ends it */
-#define INCIDENT_ANSWERS_MS     2000   /* during which CONNACKs alone must arrive to end it */
-#define INCIDENT_STALE_MS       900000 /* without a try; longer than any connect_timeout_ms */
+#define INCIDENT_ANSWERS_MS     2000   /* during which only CONNACKs may arrive, to end it */
+#define INCIDENT_STALE_MS       900000 /* without an attempt; longer than any connect_timeout_ms */
 #define INCIDENT_RELEASE_FACTOR 4
 #define INCIDENT_BROKER_MAX     264
 #define INCIDENT_CAUSE_MAX      200
@@ -48,7 +47,7 @@ struct incident_failure {
 /* A connect failed in a way that counts against the broker. */
 void incident_failed(struct incident *incident, const struct incident_failure *failure,
                      int64_t now_ms);
-/* Any other CONNACK arrived, or something else that only a reachable broker can send. */
+/* Another CONNACK arrived, or any other answer that only a reachable broker can send. */
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_online(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms);
@@ -78,7 +77,7 @@ bool incident_was_mass(struct incident *incident, uint64_t window);
 /* Records a loss while the broker was reachable. True: see loss_ages_steady. */
 bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms,
                        int64_t lost_at_ms);
-/* According to the losses before this one. */
+/* Judged by the losses before this one. */
 bool incident_age_is_steady(struct incident *incident, int64_t age_ms);
 
 /* ---- the open incident ---- */
@@ -88,7 +87,8 @@ bool incident_is_open(const struct incident *incident);
 int64_t incident_ended_at_ms(const struct incident *incident);
 /* A client starts (true) or stops waiting for the end of the incident. */
 void incident_wait(struct incident *incident, bool begins);
-/* Whether a waiting client may try now; if so, no other may for INCIDENT_PROBE_MS. */
+/* Whether a waiting client may make an attempt now; if so, no other client may for
+ * INCIDENT_PROBE_MS. */
 bool incident_may_probe(struct incident *incident, int64_t now_ms);
 /* Whether a waiting client should be released, because another node may reach the broker: the first
  * when the incident has lasted INCIDENT_RELEASE_FACTOR times release_after_ms, the next after
@@ -112,8 +112,8 @@ struct incident_view {
     size_t waiting;   /* of these, waiting for its end */
 };
 
-/* Copies at most `max` open incidents in any order and returns how many there are. An incident for
- * which no client waits or tries any more, because all are paused, is left out. */
+/* Copies at most `max` open incidents in any order and returns how many there are. Leaves out
+ * incidents for which no client waits or makes attempts any more because all are paused. */
 size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
                           int64_t now_ms);
 

@@ -1,5 +1,5 @@
 /* Resolves names to addresses without blocking the caller: a pool of threads, a cache, one look-up
- * for all who wait for the same name. Any thread.
+ * for all callers that wait for the same name. Any thread.
  *
  *   resolver_ask --> [ names to look up, bounded ] --> resolver_run threads --> done(request) */
 #ifndef MQFLEET_BROKER_RESOLVER_H
@@ -21,7 +21,7 @@ struct resolver_answer {
     const char *message;     /* static text when not ERR_OK */
     size_t count;
     struct sockaddr_storage
-        addresses[RESOLVER_ADDRESSES_MAX]; /* in the order in which to try them; port 0 */
+        addresses[RESOLVER_ADDRESSES_MAX]; /* in the order of the attempts; port 0 */
 };
 
 struct resolver_request { /* owned by the caller; must stay valid until done or canceled */
@@ -42,7 +42,7 @@ void resolver_destroy(struct resolver *resolver); /* after all runs have returne
  * request is not queued. */
 enum err resolver_ask(struct resolver *resolver, const char *name, struct resolver_request *request,
                       int *at_once) MUST_CHECK;
-/* Afterwards, done is not called any more. Legal when not waiting. */
+/* Afterwards, done is not called any more. Has no effect if the request does not wait. */
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request);
 
 void *resolver_run(void *resolver); /* a thread's body */

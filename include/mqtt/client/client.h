@@ -49,7 +49,8 @@ struct client_stop { /* the callers that wait for the end */
     struct client_stop *next;
 };
 
-/* Changes that the broker must still be asked for until the session has the wanted subscriptions.
+/* The changes that must still be requested from the broker until the session has the wanted
+ * subscriptions.
  */
 struct subscribe_work {
     struct shared_config *from, *to; /* from NULL: a new connection */
@@ -61,14 +62,14 @@ struct subscribe_work {
     enum client_error kept_why;
     size_t in_flight;                      /* filters of the packet in flight */
     bool unsubscribing;                    /* it is an UNSUBSCRIBE */
-    uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* else: places in `asked_of` */
+    uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* otherwise: places in `asked_of` */
 };
 
 /* Filters that appear to have ended a connection. */
 enum client_blame {
     BLAME_NOTHING,
     BLAME_UNSUBSCRIBE, /* an UNSUBSCRIBE was in flight */
-    BLAME_ASKED,       /* filters that were asked for, without SUBACK */
+    BLAME_ASKED,       /* filters that were requested, without SUBACK */
     BLAME_UNFIT,       /* the same, with a SUBACK that did not match */
     BLAME_REFUSED,     /* filters that a SUBACK had just refused */
 };
@@ -128,20 +129,21 @@ struct client {
 
     /* Worker thread only. */
     uint8_t state_before; /* CLOSING */
-    bool closing;         /* `connection` was closed by us; its closed event is pending */
+    bool closing;         /* this node closed `connection`; its closed event is pending */
     bool session_kept;    /* the broker has a session of the client that is still wanted */
     bool stable_reported; /* of this connection */
     uint8_t
         blame; /* enum client_blame of the last loss; takes effect when the broker is reachable */
-    bool unsubscribing;          /* an UNSUBSCRIBE is in flight, or was when the connection ended */
-    uint8_t blame_clears;        /* consecutive clears of that blame because the broker was away */
-    bool release_requested;      /* parked: opens nothing until told to */
-    bool untried;                /* not tried since the start, or since it was told to try again */
-    bool last_loss_suspected;    /* the last loss counted fully towards `suspicion` */
-    uint8_t workarounds;         /* of its connections, enum engine_workaround; for all its urls */
-    uint8_t url_index;           /* of several brokers */
-    uint8_t urls_failed;         /* how many of them in this round */
-    uint8_t url_lost;            /* where the last connection was lost */
+    bool unsubscribing;       /* an UNSUBSCRIBE is in flight, or was when the connection ended */
+    uint8_t blame_clears;     /* how often in a row that blame was cleared because the broker was
+                                 unavailable */
+    bool release_requested;   /* parked: opens nothing until requested */
+    bool untried;             /* no attempt since the start, or since a new attempt was requested */
+    bool last_loss_suspected; /* the last loss counted fully towards `suspicion` */
+    uint8_t workarounds;      /* of its connections, enum engine_workaround; for all its urls */
+    uint8_t url_index;        /* of several brokers */
+    uint8_t urls_failed;      /* how many of them in this round */
+    uint8_t url_lost;         /* where the last connection was lost */
     uint16_t server_keepalive_s; /* requested by the broker, for the next open; 0: none */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of another client with its identifier */
@@ -150,9 +152,9 @@ struct client {
     struct connect_limiter_ticket ticket;
     struct client_lookup *lookup;
     /* Of a broker with several addresses. */
-    struct address_list *tried;       /* what `connection` was given, until CONNACK; else NULL */
-    struct address_list *failed;      /* where TCP connected but no CONNACK arrived, since the last
-                                         CONNACK; tried last. NULL: none */
+    struct address_list *tried;  /* the addresses of `connection` until CONNACK; otherwise NULL */
+    struct address_list *failed; /* where TCP connected but no CONNACK arrived, since the last
+                                    CONNACK; tried last. NULL: none */
     struct engine_session *session;   /* kept between connections; the engine's */
     struct shared_config *session_of; /* the configuration it was last used with */
     struct engine_connection *connection;
@@ -162,13 +164,13 @@ struct client {
     int64_t offline_since_ms;                /* monotonic */
     int64_t opened_at_ms;                    /* monotonic; the last open */
     int64_t connack_at_ms;                   /* monotonic; 0: none since the last open */
-    struct loss_facts *loss;                 /* judged before the next try; NULL: nothing */
+    struct loss_facts *loss;                 /* judged before the next attempt; NULL: nothing */
     int64_t release_delay_ms;                /* as requested */
     struct worker_publication *publications; /* whose published event is pending */
     struct publish_throttle *throttle;       /* shown; NULL: nothing is throttled */
     struct engine_suspects *suspects;        /* of `loss` */
     struct client_stop *stops;
-    struct client_start *next; /* to be started with once closed; NULL: none */
+    struct client_start *next; /* the configuration to start with once closed; NULL: none */
 };
 
 /* In state CLOSED. Takes a reference to config. NULL: out of memory. */
@@ -182,7 +184,7 @@ uint64_t client_number(const struct client *client);
 void client_record_change(struct client *client, enum client_state to, const char *reason);
 /* message NULL: the error's own text. */
 void client_note_error(struct client *client, enum client_error error, const char *message);
-/* Replaces the configuration and keeps what was granted for unchanged filters. */
+/* Replaces the configuration and keeps the granted state of unchanged filters. */
 enum err client_replace_config(struct client *client, struct shared_config *config) MUST_CHECK;
 const char *client_last_reason(const struct client *client); /* "" none */
 enum err client_copy_status(const struct client *client, struct client_status *out) MUST_CHECK;

@@ -11,12 +11,12 @@
     X(CLIENT_OPENING, "opening", "connecting")         /* TCP, TLS, CONNECT sent */                \
     X(CLIENT_SUBSCRIBING, "subscribing", "connecting") /* CONNACK received, waits for SUBACK */    \
     X(CLIENT_ONLINE, "online", "online")                                                           \
-    X(CLIENT_BACKOFF, "backoff", "backoff") /* waits for the next try */                           \
+    X(CLIENT_BACKOFF, "backoff", "backoff") /* waits for the next attempt */                       \
     X(CLIENT_CONFLICT, "conflict",                                                                 \
       "conflict") /* another client uses its identifier; to be released */                         \
     X(CLIENT_PAUSED, "paused", "paused")                                                           \
     X(CLIENT_CLOSING, "closing", "connecting") /* DISCONNECT in progress */                        \
-    X(CLIENT_CLOSED, "closed", "waiting")      /* nothing open; will be forgotten */
+    X(CLIENT_CLOSED, "closed", "waiting")      /* nothing is open; the record will be removed */
 
 enum client_state {
 #define CLIENT_STATE_SYMBOL(symbol, name, shown) symbol,
@@ -36,9 +36,10 @@ enum client_state {
     X(CLIENT_EV_TIMER, "timer")           /* the backoff is over */                                \
     X(CLIENT_EV_PAUSE, "pause")           /* desired: paused */                                    \
     X(CLIENT_EV_RESUME, "resume")         /* desired: running */                                   \
-    X(CLIENT_EV_STOP, "stop")             /* to be closed and forgotten */                         \
-    X(CLIENT_EV_CLOSED, "closed")         /* the engine has let go of the connection */            \
-    X(CLIENT_EV_REQUEUE, "requeue") /* connect again: on request, or because the lease lapsed */
+    X(CLIENT_EV_STOP, "stop")             /* to be closed and removed */                           \
+    X(CLIENT_EV_CLOSED, "closed")         /* the engine has released the connection */             \
+    X(CLIENT_EV_REQUEUE, "requeue") /* connect again, on request or because the lease has lapsed   \
+                                     */
 
 enum client_event {
 #define CLIENT_EVENT_SYMBOL(symbol, name) symbol,

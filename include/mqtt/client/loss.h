@@ -1,7 +1,6 @@
-/* Why an established connection ended without a reason: the facts at the loss, and the judgement
- * just before the next try, when it is also known which other clients were lost. The first
- * explanation that applies is the verdict; what other explanations would charge is not charged.
- * Pure; any thread. */
+/* Finds out why an established connection ended without a reason: from the facts at the loss and,
+ * just before the next attempt, from the losses of other clients. The first explanation that
+ * applies is the verdict. Other explanations have no effect. Pure; any thread. */
 #ifndef MQFLEET_CLIENT_LOSS_H
 #define MQFLEET_CLIENT_LOSS_H
 
@@ -11,10 +10,10 @@
 
 /* X(symbol, name), in the order in which they are considered. */
 #define LOSS_VERDICT_TABLE(X)                                                                      \
-    X(LOSS_BY_BROKER, "broker")               /* it was away, or lost all its clients */           \
-    X(LOSS_BY_SUBSCRIPTIONS, "subscriptions") /* filters were asked for, without SUBACK */         \
+    X(LOSS_BY_BROKER, "broker")               /* it was unavailable, or lost all its clients */    \
+    X(LOSS_BY_SUBSCRIPTIONS, "subscriptions") /* filters were requested, without SUBACK */         \
     X(LOSS_BY_PUBLICATIONS, "publications")   /* publications were not acknowledged */             \
-    X(LOSS_BY_AGE, "age") /* the broker ends connections at a steady age, also of other clients */ \
+    X(LOSS_BY_AGE, "age")     /* the broker ends all connections at a steady age */                \
     X(LOSS_BY_RIVAL, "rival") /* no other explanation: another client may use the identifier */    \
     X(LOSS_UNEXPLAINED, "unexplained") /* the connection had lasted */
 
@@ -29,7 +28,7 @@ struct loss_facts {
     /* At the loss. */
     int64_t lost_at_ms;        /* monotonic */
     int64_t age_ms;            /* of the connection, since CONNACK */
-    int64_t retry_wait_ms;     /* from the judgement to the next try */
+    int64_t retry_wait_ms;     /* from the judgement to the next attempt */
     uint64_t window;           /* of the broker's loss_watch */
     bool early;                /* online for less than stable_ms, while the lease was valid */
     bool subscribing;          /* `blame` is set */
@@ -38,8 +37,8 @@ struct loss_facts {
     bool publications_by_reason_code;
     int check_fd;        /* see worker_check_broker: a socket; -1: none */
     int64_t judge_in_ms; /* from the end of the check to the judgement */
-    bool refused;        /* according to the check, the broker was away */
-    /* Just before the next try. */
+    bool refused;        /* according to the check, the broker was unavailable */
+    /* Just before the next attempt. */
     bool broker_unreachable; /* or all its other clients were lost within a second */
     bool steady_age;         /* see LOSS_BY_AGE */
 };
@@ -52,8 +51,8 @@ const char *loss_verdict_name(enum loss_verdict verdict);
 
 /* ---- other clients that were lost ---- */
 
-/* Distinguishes a client that is thrown out from a broker that goes away: counts losses in windows
- * of a second. */
+/* Distinguishes a client that the broker disconnects from a broker that becomes unavailable: counts
+ * losses in windows of a second. */
 struct loss_watch {
     int64_t window_at_ms;
     uint64_t window; /* number of the current one */
@@ -62,8 +61,8 @@ struct loss_watch {
     uint64_t mass_windows; /* bit n: many were lost at once in window - n */
 };
 
-/* Records a loss. online_before: how many were online at this broker before it. Returns the window
- * to ask about later. */
+/* Records a loss. online_before: number of clients that were online at this broker before it.
+ * Returns the window for later queries. */
 uint64_t loss_watch_note(struct loss_watch *watch, uint64_t client, int64_t now_ms,
                          size_t online_before);
 /* Whether a tenth or more of all clients (at least two) were lost in that window, or the window is

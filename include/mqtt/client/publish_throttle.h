@@ -1,6 +1,6 @@
-/* Throttles publications that repeatedly end a client's connection: by their shape (topic; or,
- * across topics, size, QoS 2, retain), and for how long they are refused. Pure; the caller locks.
- * Allocated with the first charge. */
+/* Throttles publications that repeatedly end a client's connection. Decides by their shape (topic;
+ * or, across topics, size, QoS 2, retain) whether and for how long they are refused. Pure; the
+ * caller locks. Allocated with the first charge. */
 #ifndef MQFLEET_CLIENT_PUBLISH_THROTTLE_H
 #define MQFLEET_CLIENT_PUBLISH_THROTTLE_H
 
@@ -28,7 +28,7 @@ struct publish_throttled {
 };
 
 /* A connection ended because of a publication of that shape. Charges with the same now_ms belong to
- * one loss and count once. *throttle may be NULL. Without memory, nothing is recorded. */
+ * one loss and count once. *throttle may be NULL. If memory is short, nothing is recorded. */
 void publish_throttle_charge(struct publish_throttle **throttle, const struct publish_shape *shape,
                              int64_t now_ms);
 /* The broker has acknowledged one of that shape. NULL is legal. */

@@ -1,13 +1,13 @@
-/* Which of a client's filters to ask the broker for next, how many at once, and what the end of a
- * connection says about those that were asked for. Pure: the caller holds the worker's lock,
- * because the state of filters is shown.
+/* Decides which of a client's filters to request next and how many at once, and evaluates the end
+ * of a connection for the requested filters. Pure: the caller holds the worker's lock, because the
+ * state of filters is shown.
  *
  * The specification lets a broker refuse a filter in SUBACK. Many brokers close the connection
- * instead: at too many filters in a packet, at too many on a connection, or at a single filter. So
- * the filters that were asked for when a connection ended are asked for in halves on the next ones,
- * before all others. Those that prove good are then asked for as before. A filter that ended two
- * connections by itself is refused. From then on it is asked for last, when the client is online,
- * and ever less often. */
+ * instead: because of too many filters in a packet, too many on a connection, or a single filter.
+ * The filters that were requested when a connection ended are therefore requested in halves on the
+ * next connections, before all others. Filters that prove good are then requested as before. A
+ * filter that ended two connections by itself is refused. From then on it is requested last, when
+ * the client is online, and at increasing intervals. */
 #ifndef MQFLEET_CLIENT_SUBSCRIBING_H
 #define MQFLEET_CLIENT_SUBSCRIBING_H
 
@@ -22,14 +22,14 @@
 #define GRANTED_TOO_LONG 0x7E /* it alone does not fit into a packet on this connection */
 
 enum filter_flag {
-    FILTER_DONE = 1,             /* need not be asked for on this connection any more */
+    FILTER_DONE = 1,             /* need not be requested on this connection any more */
     FILTER_HELD = 2,             /* the broker has granted it in this session, to this process */
-    FILTER_PENDING = 4,          /* in doubt: asked for, no SUBACK received */
+    FILTER_PENDING = 4,          /* in doubt: requested, no SUBACK received */
     FILTER_SUSPECT = 8,          /* was in doubt when a connection ended */
     FILTER_CHARGED = 16,         /* and alone, once */
     FILTER_ENDS_CONNECTION = 32, /* twice: it is refused */
     FILTER_SURPLUS = 64,         /* exceeds the number that the broker accepts on a connection */
-    FILTER_DEFERRED = 128,       /* not tried again before the client is online */
+    FILTER_DEFERRED = 128,       /* not requested again before the client is online */
 };
 
 struct subscribing_filter { /* one per subscription of every client */
@@ -40,18 +40,18 @@ struct subscribing_filter { /* one per subscription of every client */
 
 struct subscribing_learned {
     uint16_t packet_max;    /* filters in any packet; 0: the configured number */
-    uint16_t packet_before; /* packet_max before the present doubts */
+    uint16_t packet_before; /* packet_max before the current search */
     uint16_t packet_good;   /* the largest packet that was acknowledged */
-    uint16_t total_good;    /* the most filters that the broker ever held */
+    uint16_t total_good;    /* the largest number of filters that the broker has accepted */
     uint16_t total_bad;     /* this number ends a connection, although each filter alone is good; 0:
                                unknown */
-    uint16_t losses;        /* since everything that could be asked for was */
-    uint16_t turn;          /* the refused filter that was tried last */
+    uint16_t losses;        /* since everything that could be requested was */
+    uint16_t turn;          /* the refused filter that was requested last */
     uint8_t unsubscribes_lost; /* connections that ended while filters were unsubscribed */
     uint8_t streak;            /* filters that ended a connection alone, none acknowledged since */
-    uint8_t deferred_tries;    /* unsuccessful tries of deferred filters */
+    uint8_t deferred_tries;    /* unsuccessful attempts with deferred filters */
     uint8_t retry_tries;       /* tries of temporarily refused filters */
-    bool deferred_now;         /* the deferred filters are tried now */
+    bool deferred_now;         /* the deferred filters are being requested now */
     bool on_trial; /* a refused filter was granted; the broker may still close the connection */
     int64_t deferred_at_ms, retry_at_ms, trial_ends_at_ms; /* monotonic; 0: not planned */
     int64_t
@@ -66,14 +66,14 @@ struct subscribing {
 enum err subscribing_init(struct subscribing *subscribing,
                           const struct client_config *config) MUST_CHECK;
 void subscribing_fini(struct subscribing *subscribing);
-/* Keeps what is known about unchanged filters. */
+/* Keeps the state of unchanged filters. */
 enum err subscribing_change(struct subscribing *subscribing, const struct client_config *from,
                             const struct client_config *to) MUST_CHECK;
 
-/* CONNACK. skip: filters that the session holds are not asked for. */
+/* CONNACK. skip: filters that the session has are not requested. */
 void subscribing_connected(struct subscribing *subscribing, size_t count, bool session_present,
                            bool skip);
-/* What the session holds is no longer known. */
+/* The filters of the session are no longer known. */
 void subscribing_forget_session(struct subscribing *subscribing, size_t count);
 /* Another broker, or another user: forgets everything that was learned. */
 void subscribing_reset(struct subscribing *subscribing, size_t count);
@@ -90,13 +90,13 @@ struct subscribing_rules {
 size_t subscribing_next(struct subscribing *subscribing, const struct client_config *config,
                         const struct subscribing_rules *rules, uint16_t *out);
 void subscribing_asked(struct subscribing *subscribing, const uint16_t *filters, size_t n);
-/* SUBACK for all filters that were asked for together, in order. place: in the present
+/* SUBACK for all filters that were requested together, in order. place: in the present
  * configuration; negative: no longer there. */
 void subscribing_acknowledged(struct subscribing *subscribing, size_t count, const int32_t *places,
                               const uint8_t *codes, size_t n, int64_t now_ms);
 /* It alone does not fit into a packet on this connection. */
 void subscribing_refuse_too_long(struct subscribing *subscribing, size_t filter);
-/* Everything that could be asked for was: the client is as complete as it can be. */
+/* Whether everything that could be requested was: the client is as complete as possible. */
 void subscribing_complete(struct subscribing *subscribing, size_t count);
 
 /* The connection ended because of the filters in doubt. False: there was none, or out of memory. */
@@ -105,7 +105,7 @@ bool subscribing_blame(struct subscribing *subscribing, size_t count,
 /* Whether a SUBACK shortly before that time refused filters: some brokers refuse and then close. */
 bool subscribing_was_just_refused(const struct subscribing *subscribing, int64_t now_ms);
 /* The connection ended because of these refusals, and no other filter is in doubt. A filter that
- * was asked for alone is refused at once; several are asked for in halves. Returns how many there
+ * was requested alone is refused at once; several are requested in halves. Returns how many there
  * are, and the first of them; 0: none is left. */
 size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n);
@@ -121,7 +121,7 @@ bool subscribing_has_pending(const struct subscribing *subscribing, size_t count
  * necessary. */
 int64_t subscribing_due_ms(struct subscribing *subscribing, size_t count,
                            const struct subscribing_rules *rules, int64_t now_ms);
-/* It is time; subscribing_next() returns what to ask for. */
+/* The time has come: subscribing_next() returns the filters to request. */
 void subscribing_retry(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms);
 /* Filters that ended connections are tried as soon as the client is online. */

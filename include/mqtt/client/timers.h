@@ -1,4 +1,4 @@
-/* A heap of timers, each embedded in what it belongs to. One thread. */
+/* A heap of timers, each embedded in its owner. One thread. */
 #ifndef MQFLEET_CLIENT_TIMERS_H
 #define MQFLEET_CLIENT_TIMERS_H
 
@@ -22,7 +22,8 @@ void timers_fini(struct timers *timers);
 enum err timers_reserve(struct timers *timers, size_t n) MUST_CHECK;
 /* Sets or moves. Asserts that there is room. */
 void timers_set(struct timers *timers, struct timer *timer, int64_t at_ms);
-void timers_clear(struct timers *timers, struct timer *timer); /* a timer not set is legal */
+void timers_clear(struct timers *timers,
+                  struct timer *timer); /* legal for a timer that is not set */
 /* Removes and returns the first timer that is due; NULL: none. */
 struct timer *timers_due(struct timers *timers, int64_t now_ms);
 /* Time until the first timer is due, at least 0; `wait_ms_max` if that is less or there is no

@@ -12,10 +12,10 @@ struct address_policy;
 /* allow and deny are comma-separated lists of host patterns ("*.example.org"), addresses and
  * networks ("10.0.0.0/8", "fd00::/8"). An empty `allow` permits everything that is not denied.
  * listen: the address of the node's API. If other machines can reach it, the node must not give
- * them access to what only it can reach. Then loopback, link-local, unspecified and multicast
- * addresses are denied too, unless `allow` names the address or host (a pattern with "*" does not
- * count). An IPv6 address that embeds an IPv4 address (NAT64, 6to4) is denied if either is.
- * ERR_ARGUMENT: an invalid entry. */
+ * them access to hosts that only the node can reach. In this case loopback, link-local, unspecified
+ * and multicast addresses are denied too, unless `allow` names the address or host (a pattern with
+ * "*" does not count). An IPv6 address that embeds an IPv4 address (NAT64, 6to4) is denied if
+ * either is. ERR_ARGUMENT: an invalid entry. */
 enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
                                const char *listen) MUST_CHECK;
 void address_policy_destroy(struct address_policy *policy);

@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
-/* What happens to a message above the node's max_packet_bytes. */
+/* The treatment of a message above the node's max_packet_bytes. */
 enum client_oversize { OVERSIZE_DEFAULT, OVERSIZE_SKIP, OVERSIZE_CLOSE };
 enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
 
@@ -47,7 +47,7 @@ struct client_will {
     size_t payload_len;
     uint8_t qos;
     bool retain;
-    /* the MQTT 5 properties, named as those of messages */
+    /* the MQTT 5 properties, with the same names as those of messages */
     uint32_t delay_s;
     uint8_t payload_format_indicator;    /* 1: the payload is UTF-8 */
     uint32_t message_expiry_interval;    /* seconds; 0: does not expire */
@@ -86,7 +86,7 @@ struct client_config {
     char *host;    /* name or address, lower case, no brackets */
     char *path;    /* of ws and wss; default "/mqtt" */
     struct client_endpoint
-        *urls;                 /* several brokers, the first one is the above; NULL: one broker */
+        *urls; /* several brokers, of which the first is the one above; NULL: one broker */
     char *username, *password; /* NULL: none. An empty username means none, and so does an empty
                                   password without a username. The password is secret, and encrypted
                                   (enc:v1:...) until client_secrets_open */
@@ -119,12 +119,13 @@ struct client_config {
     /* Filters of earlier versions that must be unsubscribed from a session that survived them.
      * Stored as "retired_filters"; never accepted from or shown to a user. */
     char **retired_filters;
-    char *source; /* the text it was parsed from (client_config_parse_text), else NULL; secret */
+    char *source; /* the text from which it was parsed (client_config_parse_text), otherwise NULL;
+                     secret */
 };
 
 struct client_fault {
     char pointer[256]; /* RFC 6901, e.g. "/subscriptions/2/filter"; "" the whole document */
-    char detail[256];  /* what is wrong and what would be right; never the value of a secret */
+    char detail[256];  /* what is wrong and what is expected; never the value of a secret */
 };
 
 #define CLIENT_FAULTS_MAX 32
@@ -149,7 +150,7 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
 void client_config_destroy(struct client_config *config);
-/* The TLS settings, with defaults for what is not given; never NULL. Borrowed. */
+/* The TLS settings, with defaults for omitted fields; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);
 /* Whether the broker is asked to keep the session when the connection ends. */
 bool client_config_keeps_session(const struct client_config *config);
@@ -164,7 +165,7 @@ char *client_config_identity(const struct client_config *config);
  * equal text. NULL: out of memory. The caller frees. */
 char *client_config_canonical(json_t *document);
 /* A deep copy that may be shown to a user: secrets, and the values of unknown fields of a
- * hand-written document, are replaced by "***"; internal fields are left out. NULL: out of memory.
+ * hand-written document, are replaced by "***"; internal fields are omitted. NULL: out of memory.
  */
 json_t *client_config_redacted(json_t *document);
 /* Replaces each "***" in `document` by the secret of `stored`, so that a document can be read and
@@ -172,8 +173,8 @@ json_t *client_config_redacted(json_t *document);
  * is on a host of `stored`. Otherwise anyone who may change a client could have the secret sent to
  * their own broker. */
 void client_config_keep_secrets(json_t *document, json_t *stored);
-/* Sets retired_filters of the document: those of `stored` and its subscriptions that `config`
- * (parsed from the document) does not have; at most 100, the newest. */
+/* Sets retired_filters of the document: the newest 100 among the retired filters and subscriptions
+ * of `stored` that `config` (parsed from the document) does not have. */
 enum err client_config_retire(json_t *document, const struct client_config *config,
                               const struct client_config *stored) MUST_CHECK;
 

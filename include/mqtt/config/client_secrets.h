@@ -18,7 +18,7 @@
  * ERR_ARGUMENT. id: the client's. */
 enum err client_secrets_seal(json_t *document, const char *id, struct secret_box *box,
                              bool *changed, struct client_faults *faults) MUST_CHECK;
-/* Decrypts what can be decrypted, so that two documents can be compared. */
+/* Decrypts all secrets that can be decrypted, so that two documents can be compared. */
 void client_secrets_open_document(json_t *document, const char *id, struct secret_box *box);
 
 /* Decrypts the secrets of a configuration in place. ERR_ARGUMENT: fault names the one that cannot

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "mqtt/config/client_config.h"
 
-/* Whether `a` and `b`, for the same filter, need no new SUBSCRIBE. */
+/* Whether changing `a` to `b`, for the same filter, needs no new SUBSCRIBE. */
 bool subscription_same_options(const struct client_subscription *a,
                                const struct client_subscription *b);
 

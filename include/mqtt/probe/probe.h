@@ -1,9 +1,9 @@
-/* Tests a client configuration without keeping it: opens a connection of its own step by step,
+/* Tests a client configuration without storing it: opens a separate connection step by step,
  * subscribes, and closes it. Runs on the caller's thread with its own engine (`reactor`); workers
  * and their clients are not affected. The session is always clean, ends with the connection and has
- * no will. Subscriptions that take messages from others ($share/, $queue/, $exclusive/) are left
- * out. Several addresses of a broker are raced as for a client. If one fails after TCP, the next
- * ones are tried; the report covers each address. Received messages are neither kept nor
+ * no will. Subscriptions that take messages from other subscribers ($share/, $queue/, $exclusive/)
+ * are not tested. Several addresses of a broker are raced as for a client. If one fails after TCP,
+ * the next ones are tried; the report covers each address. Received messages are neither kept nor
  * acknowledged. */
 #ifndef MQFLEET_PROBE_PROBE_H
 #define MQFLEET_PROBE_PROBE_H
@@ -43,7 +43,7 @@ struct probe_result {
 struct probe_address {
     char address[SOCKET_ADDRESS_TEXT_LEN];
     bool ok;
-    char detail[PROBE_ADDRESS_DETAIL_LEN]; /* "connected", or what failed */
+    char detail[PROBE_ADDRESS_DETAIL_LEN]; /* "connected", or the failure */
 };
 
 struct probe_report {

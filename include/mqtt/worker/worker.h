@@ -1,4 +1,4 @@
-/* Internals of a worker: what its files share. Only worker*.c and workers*.c include this.
+/* Internals of a worker, shared by its files. Only worker*.c and workers*.c include this.
  *
  *   any thread --worker_push--> [ inbox ] --> worker thread --> engine
  *   resolver threads --> [ resolved ] --> worker thread
@@ -34,7 +34,7 @@ enum worker_command_kind {
 
 /* Where a publication is; worker_publication_move() alone changes it. */
 enum worker_publication_phase {
-    WORKER_PUBLICATION_INBOX,          /* not linked yet, or not any more */
+    WORKER_PUBLICATION_INBOX,          /* not linked yet, or no longer linked */
     WORKER_PUBLICATION_AWAITED,        /* worker->publications: its caller waits */
     WORKER_PUBLICATION_UNACKNOWLEDGED, /* worker->unacknowledged: answered, may still be resent */
     WORKER_PUBLICATION_EXPIRED,        /* its published event is pending */
@@ -135,12 +135,12 @@ void worker_note_error(struct client *client, enum client_error error, const cha
 void worker_notify_error(struct client *client, enum client_error error, const char *message);
 /* Releases everything the client has in progress; with_will: see engine_ops.close. */
 void worker_tear_down(struct client *client, bool with_will);
-/* Nothing is open any more: notifies callers of workers_stop, then starts the client again or
- * forgets it. */
+/* Nothing is open any more: notifies callers of workers_stop, then restarts or removes the client.
+ */
 void worker_client_closed(struct client *client);
 struct client *worker_find(struct worker *worker, const char *id);
 void worker_set_timer(struct client *client, int64_t delay_ms);
-/* Discards what the client and its broker keep between connections. */
+/* Discards the session state of the client and its broker. */
 void worker_end_session(struct client *client);
 
 /* worker_urls.c: which of its brokers a client uses. */
@@ -189,14 +189,15 @@ void worker_subscribed(void *client, const uint8_t *codes, size_t n);
 void worker_unsubscribed(void *client, const uint8_t *codes, size_t n);
 void worker_update_subscriptions(struct client *client);
 void worker_drop_work(struct client *client);
-/* ONLINE, on timer: asks again for refused subscriptions that are due. */
+/* ONLINE, on timer: requests refused subscriptions that are due again. */
 void worker_subscribe_retry(struct client *client);
-/* The session's subscriptions are unknown: the next connection asks for all of them. */
+/* The session's subscriptions are unknown: the next connection requests all of them. */
 void worker_subscribe_all(struct client *client);
-/* The next of its urls: the session is another one, but most likely the same filters are accepted.
+/* The client moves to the next of its urls: the session changes, but most likely the same filters
+ * are accepted.
  */
 void worker_subscribe_other_url(struct client *client);
-/* The broker may be another one: forgets what was learned about this one. */
+/* The broker may have changed: forgets everything learned about the previous one. */
 void worker_subscribe_reset(struct client *client);
 #define WORKER_FILTER_SHOWN_LEN 200 /* bytes of a filter in a text */
 struct subscribing_rules worker_subscribe_rules(const struct client *client);
@@ -208,13 +209,13 @@ void worker_subscribe_note_refusals(struct client *client, bool changed);
 /* The filters that may have caused the end of the connection with that error. */
 enum client_blame worker_blame_find(const struct client *client, enum client_error error);
 /* Blames those filters, not the broker, for the loss. Called at the loss if the broker named the
- * cause, else just before the next try. It takes effect at the next CONNACK, unless the broker
- * turns out to have been away until then. True: the next connection asks for something else and
- * need not wait longer than reconnect_min_ms. */
+ * cause, otherwise just before the next attempt. The blame takes effect at the next CONNACK, unless
+ * the broker turns out to have been unavailable until then. True: the next connection requests
+ * other filters and need not wait longer than reconnect_min_ms. */
 bool worker_blame_set(struct client *client, enum client_blame blame);
-/* A connect failed or the session was lost: the broker was away. */
+/* A connect failed or the session was lost: the broker was unavailable. */
 void worker_blame_clear(struct client *client);
-/* CONNACK: charges what was blamed. */
+/* CONNACK: charges the blamed filters. */
 void worker_blame_apply(struct client *client);
 
 /* worker_incident.c: clients of an unreachable broker. */
@@ -223,7 +224,7 @@ bool worker_is_broker_failure(enum client_error error);         /* as the end of
 /* A connect failed. True: this counts against the broker and explains the failure. */
 bool worker_note_broker_failure(struct client *client, enum client_error error,
                                 const char *message);
-/* From BACKOFF or QUEUED: tries again when the incident ends, or as a probe. */
+/* From BACKOFF or QUEUED: makes an attempt when the incident ends, or as a probe. */
 void worker_await_broker(struct client *client);
 /* Admits one probe, or all clients when the incident has ended. */
 void worker_watch_brokers(struct worker *worker, int64_t now_ms);
@@ -233,19 +234,19 @@ void worker_watch_brokers(struct worker *worker, int64_t now_ms);
 void worker_check_broker(struct client *client);
 /* Called WORKER_CHECK_MS later, if a check is in progress. */
 void worker_check_broker_again(struct client *client);
-void worker_check_broker_end(struct client *client); /* legal when there is none */
+void worker_check_broker_end(struct client *client); /* has no effect if there is none */
 
 /* worker_verdict.c: why connections were lost. */
 /* Called before the connection is torn down. True: the cause is already known, and the next
  * connection will be different. */
 bool worker_note_loss(struct client *client, const struct engine_closed *closed);
-/* Judges and forgets client->loss. Returns how long the next try still has to wait. */
+/* Judges and forgets client->loss. Returns the remaining wait before the next attempt. */
 int64_t worker_judge_loss(struct client *client);
 /* After worker_note_loss: reports if the broker is known to end connections at this age. */
 bool worker_report_steady_age(struct client *client);
 bool worker_is_in_conflict(const struct client *client);
 void worker_forget_loss(struct client *client);
-void worker_clear_suspicion(struct client *client); /* also drops a loss that is not judged yet */
+void worker_clear_suspicion(struct client *client); /* also drops an unjudged loss */
 /* The broker no longer had the session: after a restart, or because a rival began a new one. */
 void worker_reduce_suspicion(struct client *client);
 
@@ -281,7 +282,7 @@ bool worker_publications_blame(struct client *client);
 /* The broker has acknowledged the publication. */
 void worker_clear_publication(struct client *client, const struct engine_publication *publication);
 struct publish_shape worker_shape_of(const struct engine_publication *publication);
-/* A text that can be shown: the topic is cut and has no control characters. */
+/* A text that can be shown: the topic is truncated and has no control characters. */
 void worker_describe_given_up(const struct engine_publication *publication, enum give_up reason,
                               char out[WORKER_SUSPECT_TEXT_LEN]);
 

@@ -1,6 +1,6 @@
 /* The facade of the mqtt layer: the clients of this node, distributed over its workers. All
- * functions may be called from any thread unless said otherwise. None blocks longer than for a
- * lock, because work is passed to the workers in bounded queues. */
+ * functions may be called from any thread, and block at most for a lock, unless stated otherwise.
+ * Work is passed to the workers in bounded queues. */
 #ifndef MQFLEET_WORKERS_WORKERS_H
 #define MQFLEET_WORKERS_WORKERS_H
 
@@ -26,13 +26,14 @@ struct workers;
 struct workers_release {
     const char *id;
     int64_t epoch;
-    int64_t delay_ms;        /* before the next try */
+    int64_t delay_ms;        /* before the next attempt */
     int64_t cooldown_ms_max; /* in conflict: delay_ms doubles each time, up to this. Otherwise 0 */
     enum client_error error;
     const char *message;
 };
 
-/* What the workers need of the rest of the node. Called on worker threads; must not block. */
+/* The interface through which workers use the rest of the node. Called on worker threads; must not
+ * block. */
 struct workers_owner {
     void *context;
     struct router *router; /* to the sinks; NULL only if no worker runs */
@@ -41,9 +42,9 @@ struct workers_owner {
     void (*wants_release)(void *context, const struct workers_release *release);
     /* The client's connection has lasted stable_ms. May be repeated. */
     void (*stable)(void *context, const char *id);
-    /* The client's state has changed, perhaps without a change of what the API shows; or the state
-     * is the same and a newer version of its configuration applies. version: of that. NULL: not
-     * reported. */
+    /* The client's state has changed, possibly without a change of the state that the API shows; or
+     * the state is the same and a newer version of its configuration applies. version: of the
+     * configuration that applies. NULL: not reported. */
     void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
                     const char *reason, int64_t version);
     /* An event of a client whose state stays as it is; `code` and `message` as in its last_error,
@@ -85,7 +86,8 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
  * with_disconnect: DISCONNECT is sent; otherwise sockets are dropped as fast as possible. */
 enum err workers_stop_all(struct workers *workers, const char *reason, bool with_disconnect,
                           int64_t timeout_ms) MUST_CHECK;
-/* A client that requested its release stays here after all: it tries again after delay_ms. */
+/* A client that requested its release stays on this node after all: it makes the next attempt after
+ * delay_ms. */
 enum err workers_retry(struct workers *workers, const char *id, int64_t epoch,
                        int64_t delay_ms) MUST_CHECK;
 /* Drops the connection and connects again at once. ERR_NOT_FOUND, ERR_WRONG_STATE (paused),
@@ -102,14 +104,14 @@ enum err workers_publish(struct workers *workers, const char *id,
                          const struct engine_publication *publication, workers_published *published,
                          void *context) MUST_CHECK;
 
-/* Why workers_publish returned ERR_REFUSED, if it still would: publications of this shape ended the
- * connection repeatedly. */
+/* Why workers_publish returned ERR_REFUSED, if that still applies: publications of this shape ended
+ * the connection repeatedly. */
 bool workers_publish_throttled(struct workers *workers, const char *id,
                                const struct engine_publication *publication,
                                struct publish_throttled *out);
 
-/* What the broker of a client uses of the node (publish_quota.h): why workers_publish returned
- * ERR_BUSY. */
+/* The resources of the node that the broker of a client uses (publish_quota.h): why workers_publish
+ * returned ERR_BUSY. */
 struct workers_busy {
     char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
     struct publish_use use;
@@ -141,9 +143,9 @@ struct workers_publication {
 typedef void workers_publications_answered(void *context, enum err err,
                                            struct workers_publication *rows, size_t n);
 
-/* Lists the pending publications of a client, oldest first. drop: gives them up and lists what was
- * dropped. ERR_OK: `answered` is called once, perhaps with ERR_NOT_FOUND or ERR_UNAVAILABLE (the
- * workers stop). ERR_NOT_FOUND, ERR_FULL, ERR_MEMORY: it is not called. */
+/* Lists the pending publications of a client, oldest first. drop: gives them up and lists the
+ * dropped ones. ERR_OK: `answered` is called once, perhaps with ERR_NOT_FOUND or ERR_UNAVAILABLE
+ * (the workers stop). ERR_NOT_FOUND, ERR_FULL, ERR_MEMORY: it is not called. */
 enum err workers_publications(struct workers *workers, const char *id, bool drop,
                               workers_publications_answered *answered, void *context) MUST_CHECK;
 void workers_publications_free(struct workers_publication *rows, size_t n);
@@ -175,7 +177,7 @@ struct client_subscription_status {
         refusal; /* why the broker does not serve it; NONE: it does, or was not asked */
 };
 
-/* A copy of what is known about a client here. Times: wall clock ms, 0: never. */
+/* A copy of the state of a client on this node. Times: wall clock ms, 0: never. */
 struct client_status {
     enum client_state state;
     char *reason; /* of the last change of state */

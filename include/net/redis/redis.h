@@ -28,7 +28,7 @@ void redis_destroy(struct redis *redis);
 /* The last error as text, for logs; "" if none. Contains no secret. Borrowed until the next
  * call. */
 const char *redis_error(const struct redis *redis);
-/* The same for an operator, with the address of the server: "127.0.0.1:6379: Connection
+/* The last error for an operator, with the address of the server: "127.0.0.1:6379: Connection
  * refused". */
 void redis_describe_error(const struct redis *redis, char *out, size_t size);
 
@@ -62,9 +62,9 @@ enum err redis_wait_replicas(struct redis *redis, int64_t replicas, int64_t time
  * wait); ERR_UNAVAILABLE: not connected, call again later. */
 enum err redis_next_message(struct redis *redis, const char *channel, int64_t timeout_ms,
                             char **out) MUST_CHECK;
-/* The next command connects anew. */
+/* The next command reconnects. */
 void redis_disconnect(struct redis *redis);
-/* Differs for each connection that this object has made. */
+/* A number that differs for each connection of this object. */
 uint64_t redis_connection_number(const struct redis *redis);
 /* Descriptor to poll for reading, -1 while not connected. */
 int redis_fd(const struct redis *redis);
@@ -75,7 +75,7 @@ enum redis_type redis_reply_type(const struct redis_reply *reply);
 const char *redis_reply_str(const struct redis_reply *reply, size_t *len);
 /* An integer, or a string that contains one; otherwise 0. */
 int64_t redis_reply_int(const struct redis_reply *reply);
-size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, else 0 */
+size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, otherwise 0 */
 /* Never NULL: beyond the end it is a nil reply. Borrowed. */
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t index);
 void redis_reply_free(struct redis_reply *reply);

@@ -22,7 +22,7 @@ struct redis_address {
 };
 
 struct redis_url {
-    char *path;                      /* of a Unix socket, else NULL */
+    char *path;                      /* of a Unix socket, otherwise NULL */
     struct redis_address *addresses; /* of servers, or of sentinels if there is a master */
     size_t address_count;
     char *master; /* its name for the sentinels; NULL: no sentinels */

@@ -21,7 +21,7 @@ struct client_waits;
 struct client_waits *client_waits_create(const struct http_api *api);
 void client_waits_destroy(struct client_waits *waits); /* after all requests; NULL is legal */
 
-/* Goes on with the request. context: as given. */
+/* Continues the request. context: as given. */
 typedef void client_waits_then(struct http_request *request, struct http_response *response,
                                void *context);
 
@@ -30,16 +30,17 @@ struct client_wait_plan {
     size_t n;
     int64_t version; /* of the configuration, or a later one; 0: any */
     client_waits_then *then;
-    void *context; /* owned, in any case */
+    void *context; /* owned, whatever the result */
     void (*free_context)(void *context);
 };
 
-/* Goes on with `then` once each of the clients is online, has failed, is paused or gone, or the
- * request's wait_ms are over: at once if there are none. */
+/* Continues with `then` once each of the clients is online, has failed, is paused or gone, or when
+ * the request's wait_ms have passed; at once if there are no clients. */
 void client_waits_begin(struct http_request *request, struct http_response *response,
                         const struct client_wait_plan *plan);
 
-/* A client is in this state, as the API calls it, or "deleted". Any thread; does not block. */
+/* Reports that a client is in this state, in the terms of the API, or "deleted". Any thread; does
+ * not block. */
 void client_waits_notify(struct client_waits *waits, const char *id, const char *shown,
                          int64_t version);
 

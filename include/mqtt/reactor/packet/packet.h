@@ -3,8 +3,8 @@
  *
  * Decoding copies nothing: slices point into the given bytes and are valid as long as those are.
  * The decoder checks everything that follows from the packet alone: lengths, flags, UTF-8, and
- * which property may occur where, how often and with which values. The caller checks what depends
- * on the state of the connection. */
+ * which property may occur where, how often and with which values. The caller checks everything
+ * that depends on the state of the connection. */
 #ifndef MQFLEET_PACKET_PACKET_H
 #define MQFLEET_PACKET_PACKET_H
 
@@ -142,8 +142,9 @@ enum packet_framing packet_decode_head(const uint8_t *data, size_t len,
                                        struct packet *out, struct packet_fault *fault);
 /* Whether a message may have that topic: well-formed, not empty, no wildcard. */
 bool packet_topic_is_valid(struct packet_slice topic);
-/* Reads what a malformed PUBLISH still shows: frame, topic, QoS, DUP and packet identifier (0: not
- * readable). PARTIAL: this needs more than len bytes. MALFORMED: the end of the packet is unknown.
+/* Reads the parts of a malformed PUBLISH that are still readable: frame, topic, QoS, DUP and packet
+ * identifier (0: not readable). PARTIAL: this needs more than len bytes. MALFORMED: the end of the
+ * packet is unknown.
  */
 enum packet_framing packet_scan_publish(const uint8_t *data, size_t len, struct packet_frame *frame,
                                         struct packet *out);
@@ -173,7 +174,7 @@ void packet_mark_duplicate(uint8_t *publish);
 /* Reads DUP of an encoded PUBLISH. */
 bool packet_publish_is_duplicate(const uint8_t *publish);
 bool packet_publish_retains(const uint8_t *publish);
-/* PUBACK, PUBREC, PUBREL, PUBCOMP. The reason code is left out if it is 0 or in 3.1.1. */
+/* PUBACK, PUBREC, PUBREL, PUBCOMP. The reason code is omitted if it is 0, and in 3.1.1. */
 void packet_write_ack(struct buffer *out, int version, enum packet_type type, uint16_t packet_id,
                       uint8_t reason_code);
 void packet_write_pingreq(struct buffer *out);

@@ -44,16 +44,16 @@ struct stream {
 };
 
 /* Starts to connect to `address`. source: the local address to bind to; NULL: the system chooses.
- * Sets TCP_NODELAY. With TLS, the certificate must be valid and match tls.server_name, else
- * config->host, unless tls.insecure is set. `config` is borrowed until stream_close. ERR_IO,
+ * Sets TCP_NODELAY. With TLS, the certificate must be valid and match tls.server_name (by default
+ * config->host), unless tls.insecure is set. `config` is borrowed until stream_close. ERR_IO,
  * ERR_UNAVAILABLE (descriptors, local ports), ERR_MEMORY, ERR_ARGUMENT (unusable TLS material): see
  * fault; nothing is left open. */
 enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
                      const struct client_config *config, const struct sockaddr *address,
                      socklen_t address_len, const struct sockaddr_storage *source,
                      struct stream_fault *fault) MUST_CHECK;
-/* The same in parts, for callers that choose between several sockets. A prepared stream has its
- * layers but no socket. It is closed like any other. */
+/* The same in several steps, for callers that choose between several sockets. A prepared stream has
+ * its layers but no socket. It is closed like any other. */
 enum err stream_prepare(struct stream *stream, struct tls_contexts *contexts,
                         const struct client_config *config, struct stream_fault *fault) MUST_CHECK;
 /* Creates a socket of the stream's kind and starts to connect it. */
@@ -74,15 +74,15 @@ ssize_t stream_read(struct stream *stream, uint8_t *data, size_t size, struct st
 /* Accepts up to len bytes and returns how many. Accepted bytes must not be passed again. Less than
  * len: wants_write is set, and the next write must start with the first byte that was not accepted.
  * -1: failed (if the stream is readable too, read first: the read reports the more precise reason).
- * len 0 sends what the layers below still hold. */
+ * len 0 sends the bytes that the layers below still hold. */
 ssize_t stream_write(struct stream *stream, const uint8_t *data, size_t len,
                      struct stream_fault *fault);
 /* Bytes of memory that hold accepted data that is not sent yet. */
 size_t stream_buffered_bytes(const struct stream *stream);
 /* When the peer certificate expires, in seconds since 1970; 0: no TLS. */
 int64_t stream_certificate_expires_at_s(const struct stream *stream);
-/* Closes at once. TLS and WebSocket close messages are sent only as far as that does not block.
- * reset: the peer sees a reset, as if the process had died. Closing a closed stream is legal. */
+/* Closes at once. TLS and WebSocket close messages are sent only if this does not block. reset: the
+ * peer sees a reset, as if the process had died. Closing a closed stream is legal. */
 void stream_close(struct stream *stream, bool reset);
 
 #endif

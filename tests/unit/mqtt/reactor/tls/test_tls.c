@@ -245,7 +245,7 @@ START_TEST(a_port_for_plain_mqtt_is_told_from_one_for_tls) {
     client_init(&client, SCHEME_MQTTS, broker.port);
     client.config.tls->ca = authority.cert;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
-    assert_fault("connection_refused", "is this the port for");
+    assert_fault("connection_refused", "is the port for");
 }
 END_TEST
 
