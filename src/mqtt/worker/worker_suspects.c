@@ -75,7 +75,7 @@ static void worker_suspect_describe(const struct client *client,
              "the broker ended the connection after %s%s was sent%s%.*s; %s", name, others,
              why[0] != '\0' ? ": " : "", text_truncated_len(why, strlen(why), SUSPECT_WHY_LEN), why,
              client->publications && suspects->suspicion != SUSPICION_GIVEN_UP
-                 ? "what is not acknowledged is sent again, one by one"
+                 ? "unacknowledged publications are sent again, one by one"
                  : "it is not sent again");
 }
 

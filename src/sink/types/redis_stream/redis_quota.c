@@ -128,10 +128,11 @@ enum err redis_quota_check(struct redis_quota *quota, struct redis *redis,
     if (quota->paused) {
         char memory[48];
         redis_info_format_memory(quota->used_bytes, quota->limit_bytes, memory, sizeof memory);
-        snprintf(error, REDIS_QUOTA_ERROR_LEN,
-                 "paused: Redis uses %s (redis_bytes_max), the rest is the fleet's; trim the "
-                 "stream",
-                 memory);
+        snprintf(
+            error, REDIS_QUOTA_ERROR_LEN,
+            "paused: Redis uses %s (redis_bytes_max), the rest is reserved for the fleet; trim "
+            "the stream",
+            memory);
         return ERR_FULL;
     }
     return ERR_OK;
