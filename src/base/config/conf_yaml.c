@@ -149,7 +149,7 @@ static enum err conf_yaml_read_texts(struct reader *reader, json_t **out) {
         err = conf_yaml_next_event(reader);
     }
     bool ended = err != ERR_OK || reader->event.type == YAML_SEQUENCE_END_EVENT;
-    return ended ? err : conf_yaml_fault_here(reader, "a list may hold plain values only");
+    return ended ? err : conf_yaml_fault_here(reader, "a list may contain only plain values");
 }
 
 static enum err conf_yaml_read_named_texts(struct reader *reader, json_t **out) {

@@ -104,7 +104,7 @@ void fleet_settings_destroy(struct fleet_settings *settings) {
 static void fleet_settings_set_fault(struct fleet_settings *settings, const char *other) {
     char fault[FLEET_FAULT_LEN] = "";
     if (other) {
-        snprintf(fault, sizeof fault, "Redis belongs to fleet %s, this node to fleet %s", other,
+        snprintf(fault, sizeof fault, "Redis belongs to fleet %s, but this node to fleet %s", other,
                  settings->conf->fleet_name);
     }
     pthread_mutex_lock(&settings->lock);

@@ -315,7 +315,7 @@ START_TEST(a_node_of_another_fleet_does_not_join_and_gives_up_at_its_start_F14) 
     ck_assert_ptr_nonnull(agent_fault(agent));
     ck_assert(agent_in_other_fleet(agent));
     agent_fleet_fault(agent, trouble);
-    ck_assert_str_eq(trouble, "Redis belongs to fleet other, this node to fleet ours");
+    ck_assert_str_eq(trouble, "Redis belongs to fleet other, but this node to fleet ours");
     ck_assert_str_eq(registered("n1"), "");
     ck_assert_uint_eq(store_double_calls("join"), 0);
 }
