@@ -1,5 +1,5 @@
-"""Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked
-every_engine run for each engine; what one of them cannot do is skipped by docs/engines.md."""
+"""Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked every_engine run
+for each engine; docs/engines.md lists the ones that an engine skips."""
 
 import re
 
@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Tests of one xdist_group run on one worker: what they share is started once."""
+    """Tests of one xdist_group run on one worker, so shared servers are started once."""
     if hasattr(config, "workerinput"):
         config.option.loadgroup = True  # a worker does not hear of the choice below
     elif getattr(config.option, "numprocesses", None) and config.option.dist == "no":
@@ -33,7 +33,7 @@ def pytest_cmdline_main(config):
 
 
 def one_word(name):
-    """A name that nobody who reads a log cuts in two."""
+    """A name that log readers do not split."""
     return re.sub(r"[\s:]+", "_", name)
 
 
@@ -113,8 +113,8 @@ def rabbitmq_server(tmp_path_factory):
 
 @pytest.fixture
 def rabbitmq(rabbitmq_server):
-    """A virtual host of a running RabbitMQ, for one test. A test that asks for it by another
-    fixture must name it too."""
+    """A virtual host of a running RabbitMQ, for one test. A test that uses it through another fixture must name
+    it too."""
     return RabbitMq(rabbitmq_server).start()
 
 

@@ -1,5 +1,5 @@
-"""Publications that a broker does not take: the client is online again at once, the publication is
-given up and named, and nothing else is lost."""
+"""Publications that a broker rejects: the client is online again at once, the publication is given up and
+reported, and nothing else is lost."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def client_at(fleet, url, version=4, clean=False, **more):
 
 
 def check_given_up(fleet, topic, payload, qos=1, losses=2, good="a/good", **more):
-    """The publication is refused to its caller, named to the operator, and gone."""
+    """The caller gets an error, the operator sees the publication, and it is gone."""
     node = fleet.nodes[0]
     before = fleet.api.status("c")["reconnects"]
     answer = fleet.api.publish("c", topic, payload, qos, **more)
@@ -40,8 +40,8 @@ def check_given_up(fleet, topic, payload, qos=1, losses=2, good="a/good", **more
     wait_error(fleet.api, "c", "publication_refused", topic, str(len(payload)), f"QoS {qos}")
     assert total(node, GIVEN_UP) == 1 and publications(fleet.api, "c") == []
     assert "conflict" not in [to for _, to, _ in states(node, "c")]
-    # It does not come back, not by a new connection either, and the client is of use.
-    # The caller may be answered a moment before the client is shown to be offline.
+    # It does not come back, not even on a new connection, and the client works. The caller may be
+    # answered a moment before the client is shown to be offline.
     wait_until(lambda: fleet.api.publish("c", good, "good", 1).status_code == 200, 20, "of use")
     assert fleet.api.post(fleet.api.path("c", "restart")).status_code in (200, 202)
     wait_until(lambda: fleet.api.publish("c", good, "good too", 1).status_code == 200, 20, "of use")
@@ -65,7 +65,7 @@ def test_case_A2_rabbitmq_without_permission_to_write(fleet, rabbitmq, over):
 
 
 def test_case_A3_nats_without_qos_2(fleet):
-    """Thirty clients at once, as many as one broker restart would bring to it."""
+    """Thirty clients at once, as after a restart of the broker."""
     broker = fleet.start_other(Nats)
     node = fleet.start_node(**SOON)
     ids = fleet.create(30, make=lambda client: {
@@ -111,7 +111,7 @@ def test_case_A4_a_broker_that_closes(fleet, limit, clean, version):
     publication = {"payload": "x", "qos": 1, **publication}
     topic = publication.pop("topic")
     if clean:
-        # One loss is no proof, and a session that ends with its connection sends nothing again.
+        # One loss proves nothing, and a session that ends with its connection sends nothing again.
         answer = fleet.api.publish("c", topic, **publication)
         assert answer.status_code in (502, 504), answer.text
         wait_until(lambda: len(broker.of("c")) == 2 and fleet.api.publish(
@@ -197,7 +197,7 @@ def test_case_A7_publications_to_a_refused_topic_are_no_conflict(fleet, rabbitmq
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_what_waits_behind_a_refused_publication_arrives_once(fleet, version):
-    """Forty good ones and one bad one in a row: the bad one alone is given up."""
+    """Forty good publications and a bad one in between: only the bad one is given up."""
     broker = fleet.closing(CloudBroker(refused_topics=["a/no"]))
     node = fleet.start_node(**SOON)
     client_at(fleet, broker.url, version)
@@ -216,12 +216,12 @@ def test_what_waits_behind_a_refused_publication_arrives_once(fleet, version):
     for thread in threads:
         thread.join()
     assert answers.pop(20) == 502, answers
-    # Those who came while it was offline are told so, and theirs are not sent.
+    # Publications that arrived while it was offline are refused and not sent.
     answers = {number: code for number, code in answers.items() if code != 409}
     assert set(answers.values()) == {200} and len(answers) >= 10, answers
     assert total(node, GIVEN_UP) == 1
     taken = sorted(one.payload.decode() for one in broker.accepted)
     assert set(taken) == {f"m{number}" for number in answers}
-    # QoS 1 may come twice, QoS 2 may not.
+    # QoS 1 messages may arrive twice, QoS 2 messages may not.
     assert all(taken.count(f"m{number}") == 1 for number in answers if number % 2)
     assert not broker.faults

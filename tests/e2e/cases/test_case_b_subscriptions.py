@@ -1,5 +1,5 @@
-"""Subscriptions that a broker does not take: the client is online with the others, and the refused
-one is named."""
+"""Subscriptions that a broker rejects: the client is online with the others, and the refused one is
+reported."""
 
 import time
 
@@ -34,7 +34,7 @@ def restart(fleet):
 
 
 def check_degraded(fleet, refused, node):
-    """Told as degraded with those filters, counted, found by the list."""
+    """The client is shown as degraded with those filters, counted, and found by the list."""
     def told():
         status = fleet.api.status("c")
         assert status["state"] == "online" and status["degraded"] is True, status
@@ -98,7 +98,7 @@ def test_case_B3_one_filter_that_makes_the_broker_close(fleet, version):
     check_degraded(fleet, ["a/13"], node)
     broker.publish("a/19", "still served")
     fleet.stream.wait_payloads([b"still served"])
-    # It is not tried in the way of the others, nor all the time.
+    # Its attempts neither delay the others nor repeat constantly.
     tries = len(broker.of("c"))
     time.sleep(3)
     assert len(broker.of("c")) - tries <= 3

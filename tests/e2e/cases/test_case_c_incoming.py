@@ -1,4 +1,5 @@
-"""Incoming messages that cannot be taken: skipped and named, and everything behind them arrives."""
+"""Incoming messages that cannot be accepted: they are skipped and reported, and everything after them
+arrives."""
 
 import time
 
@@ -81,7 +82,8 @@ def test_case_C2_a_malformed_topic_between_good_ones(fleet, topic, version):
     fleet.stream.wait_payloads(wanted, 30)
     fleet.wait_online(["c"])
     assert fleet.stream.payloads() == wanted
-    # The first connection closes as the specification says, the next goes on behind it.
+    # The first connection closes as the specification requires; the next one continues after the
+    # message.
     assert len(broker.of("c")) == 3
     assert broker.pending("c") == 0
     told = fleet.api.status("c")["last_error"]
@@ -92,7 +94,7 @@ def test_case_C2_a_malformed_topic_between_good_ones(fleet, topic, version):
 
 
 def test_case_C3_mochi_with_many_clients(fleet):
-    """Twenty clients with messages under way, cut off in their midst again and again."""
+    """Twenty clients with messages in transit, disconnected again and again in the middle of a message."""
     broker = fleet.start_other(Mochi)
     fleet.start_node(**SOON)
     ids = fleet.create(20, make=lambda client: document(broker.url, 5, client))
@@ -126,7 +128,7 @@ def test_case_C3_an_unknown_alias_is_followed_by_a_connection_that_offers_none(f
     fleet.start_node(**SOON)
     fleet.api.create(document(broker.url, 5, topic_alias_maximum=10))
     fleet.wait_online(["c"])
-    # Nothing is acknowledged while the sink takes nothing: all of it comes again.
+    # Nothing is acknowledged while the sink accepts nothing, so all messages arrive again.
     redis, key = fleet.redis.client, fleet.stream.key
     redis.set(key, "not a stream")
     wanted = [b"m%d" % number for number in range(5)]

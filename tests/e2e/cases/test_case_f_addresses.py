@@ -1,4 +1,4 @@
-"""Two nodes that tell one host and port, as where node_info.host was left at 127.0.0.1."""
+"""Two nodes that announce the same host and port, for example because node_info.host is still 127.0.0.1."""
 
 import pytest
 import requests
@@ -9,7 +9,7 @@ from fleet.wait import wait_until
 
 @pytest.fixture
 def twins(fleet):
-    """n1 at 127.0.0.1, n2 at 127.0.0.2 on the same port, and both tell 127.0.0.1."""
+    """n1 at 127.0.0.1, n2 at 127.0.0.2 on the same port; both announce 127.0.0.1."""
     first = fleet.start_node("n1", http__listen="127.0.0.1", node_info__host="127.0.0.1")
     second = fleet.new_node("n2", http__listen="127.0.0.2", node_info__host="127.0.0.1",
                             node_info__port=first.port)
@@ -45,7 +45,7 @@ def test_case_F3_what_comes_to_the_wrong_node_is_refused_and_nothing_is_done(fle
     mine = next(one for one in ids if owner[one] == "n1")
     theirs = next(one for one in ids if owner[one] == "n2")
     assert fleet.api.publish(mine, "t", "x", 1).status_code == 200
-    # n1 asks for n2, and comes to itself.
+    # n1 calls n2, but reaches itself.
     answer = fleet.api.publish(theirs, "t", "x", 1)
     assert answer.status_code == 503 and answer.json()["type"].endswith(":node-unavailable")
     assert "another node answers" in answer.json()["detail"], answer.text

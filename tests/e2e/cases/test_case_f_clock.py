@@ -1,4 +1,4 @@
-"""The wall clock of a node's machine jumps: what is measured goes on as before."""
+"""The wall clock of a node's machine jumps; measured durations are not affected."""
 
 import pytest
 
@@ -25,7 +25,7 @@ class Jumping(Node):
         super().spawn(argv, preloaded(env, "clock_shift", E2E_CLOCK_FILE=str(self._clock)))
 
     def shift(self, seconds):
-        # In place and of one length, so that the node never sees half of it.
+        # Written in place and with a fixed length, so that the node never reads half of it.
         self._clock.touch()
         with open(self._clock, "r+") as clock:
             clock.write(f"{seconds:+016d}\n")

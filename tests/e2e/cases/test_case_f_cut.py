@@ -1,5 +1,6 @@
-"""Case F4: HTTP between all nodes is cut for good, while Redis works; then Redis for one node, then both.
-Callers reach every node; the address that a node tells the others refuses, or swallows what is sent."""
+"""Case F4: HTTP between all nodes is cut permanently while Redis works; then Redis is cut for one node;
+then both.
+Callers reach every node. The address that a node announces refuses connections or swallows all data."""
 
 import socket
 import time
@@ -18,7 +19,7 @@ TIMEOUT = "urn:mqfleet:problem:timeout"
 
 
 class Mute:
-    """Takes connections, and neither reads nor answers."""
+    """Accepts connections, and neither reads nor answers."""
 
     def __init__(self, address, port):
         self._listener = socket.create_server((address, port), backlog=512)
@@ -59,7 +60,7 @@ class CutFleet:
         fleet.broker
 
     def create(self, prefix, count=4):
-        """So many clients through each node."""
+        """Creates that many clients through each node."""
         ids = []
         for node in self.nodes:
             ids += self.fleet.create(count, prefix=f"{prefix}-{node.name}-", api=node.api)
@@ -91,7 +92,7 @@ def cut(fleet, request):
 
 
 def timed(bound_s, function, *arguments, **options):
-    """Its answer, which came in time."""
+    """Its answer, which arrived in time."""
     begun = time.monotonic()
     answer = function(*arguments, **options)
     took_s = time.monotonic() - begun
@@ -100,7 +101,7 @@ def timed(bound_s, function, *arguments, **options):
 
 
 def is_unreachable(status, owner):
-    """The status says that the node cannot be asked, and which."""
+    """The status says which node cannot be reached."""
     assert status["last_error"]["code"] == "owner_unreachable", status
     assert f"node {owner}," in status["last_error"]["message"], status
     return True
@@ -138,7 +139,7 @@ def test_case_F4_what_is_written_through_another_node_takes_effect(cut):
                    cut.fleet.document(changed, keepalive_s=77))
     assert answer.status_code == 200, answer.text
     wait_until(lambda: broker.connect_options(changed)[2] == 77, 5, "changed")
-    # Given back by its owner, who alone can.
+    # Given back by its owner, the only node that can do so.
     owner = cut.nodes[2].api
     before = broker.connects()[moved]
     assert timed(SLACK_S, owner.post, owner.path(moved, "release")).status_code in (200, 202, 204)
@@ -170,7 +171,7 @@ def test_case_F4_answers_say_which_node_cannot_be_reached(cut):
                    timed(bound_s, api.get, api.path(there, "events")),
                    timed(bound_s, api.get, api.path(there, "publications"))):
         told = answer.status_code, answer.json()["type"]
-        # Where a connection comes about, the request may have been acted on.
+        # If a connection was established, the request may have been executed.
         mute = cut.how is is_mute
         assert told == ((504, TIMEOUT) if mute else (503, UNAVAILABLE)), answer.text
         says = "the outcome is unknown" if mute else "nothing was done"
@@ -181,8 +182,8 @@ def test_case_F4_answers_say_which_node_cannot_be_reached(cut):
 
 
 def test_case_F4_a_post_that_waits_is_answered_by_what_redis_passes_on(cut):
-    """wait_ms: the owner tells by the channel of events; only the status that is shown has to be asked
-    for."""
+    """wait_ms: the owner publishes the change as an event; only the status in the answer requires a call to the
+    owner."""
     api = cut.nodes[0].api
     begun = time.monotonic()
     answer = api.create([cut.fleet.document(f"w{number}") for number in range(9)], wait_ms=20000)
@@ -192,7 +193,7 @@ def test_case_F4_a_post_that_waits_is_answered_by_what_redis_passes_on(cut):
 
 
 def test_case_F4_what_came_online_before_anybody_listened_is_waited_for_too(fleet):
-    """The owner tells again what has just changed when another node begins to listen."""
+    """The owner publishes its latest changes again when another node begins to listen."""
     cut = CutFleet(fleet, refuses)
     ids = cut.fleet.create(9, prefix="w", api=cut.nodes[0].api)
     documents = [fleet.document(client) for client in ids]
@@ -216,13 +217,13 @@ def test_case_F4_a_node_without_redis_is_replaced_and_says_so(fleet, http, how):
     cut.wires[2].set(how)
     wait_until(lambda: "n3" not in fleet.shared().counts(), 40, "it is declared dead")
     cut.wait_placed(ids, ["n1", "n2"])
-    # Its API still answers, and says why it cannot.
+    # Its API still answers and gives the reason.
     for answer in (timed(15, lonely.api.get, "/api/v1/clients"),
                    timed(15, lonely.api.post, "/api/v1/clients", fleet.document("no")),
                    timed(15, lonely.api.get, lonely.api.path(ids[0]))):
         assert answer.status_code == 503 and "Redis" in answer.json()["detail"], answer.text
     assert lonely.alive() and not lonely.ready()
-    # The others serve what it had.
+    # The other nodes run its clients.
     for client in moving:
         owner = next(node for node in cut.nodes if node.name == cut.owner(client))
         wait_until(lambda: owner.api.state(client) == "online", 20, "online elsewhere")

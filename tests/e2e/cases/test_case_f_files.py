@@ -35,14 +35,14 @@ PLACES = ["/etc/shadow", "/etc/passwd", "/etc", "/no/such/file", "/dev/zero", "/
 
 
 def ways_in(api, tls, number=0):
-    """The answers of every way on which a configuration comes in."""
+    """The answers of every endpoint that accepts a configuration."""
     document = {"id": f"spy{number}", "url": "mqtts://127.0.0.1:1", "desired": "paused", "tls": tls}
     return [api.post(TEST, document), api.post("/api/v1/clients", document),
             api.put("/api/v1/clients/honest", {**document, "id": "honest"})]
 
 
 def told(answer, *hidden):
-    """What an answer tells, without what the caller said himself."""
+    """The text of an answer, without the values that the caller sent."""
     text = answer.text
     for word in hidden:
         text = text.replace(json.dumps(word)[1:-1], "")
@@ -76,7 +76,8 @@ def test_case_F11_nothing_is_told_of_paths_that_clients_may_not_name(fleet):
 
 
 def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, authority):
-    """Also when it is opened, by the node that has the client, and through the operator's links."""
+    """The check is repeated when the node that owns the client opens the file, also through links of the
+    operator."""
     allowed = fleet.folder / "allowed"
     allowed.mkdir()
     shutil.copy(authority.ca, allowed / "ca.pem")
@@ -104,7 +105,7 @@ def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, au
     assert len(details) == 1, details
     [failed] = [step for step in tried(allowed / "pipe")["steps"] if not step["ok"]]
     assert "not a regular file" in failed["detail"]
-    # A file that is put out of reach after the client was created is not opened again.
+    # A file that is no longer allowed after the client was created is not opened again.
     api.create({"id": "c", "url": url, "tls": {"ca": str(allowed / "ca.pem")}})
     api.wait_state("c", "online")
     (allowed / "ca.pem").unlink()
@@ -112,7 +113,7 @@ def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, au
     assert api.post(api.path("c", "restart")).status_code == 202
     error = wait_until(lambda: api.status("c")["last_error"], 20)
     assert error["code"] == "tls_file_unreadable" and "does not exist" in error["message"], error
-    # What was written by hand is judged like anything else.
+    # A configuration written by hand is checked like any other.
     fleet.redis.client.hset("mqtt_config:no", "hand", json.dumps(
         {"client_id": "hand", "url": url, "tls": {"ca": "/etc/passwd"}}))
     error = wait_until(lambda: (api.status("hand") or {}).get("last_error"), 20)
@@ -161,7 +162,7 @@ def test_case_F13_a_resting_client_rests_no_longer_when_redis_clock_jumps(stage,
         status = api.status(client)
         assert status["state"] != "conflict" or status["next_retry_at"], status
     stage.redis.shift_clock(jump_s)
-    # Never beyond the longest rest: 30 s and a quarter of it.
+    # Never longer than the longest cool-down: 30 s plus a quarter.
     api.wait_state(client, "online", 45)
     assert api.post(api.path(client, "restart")).status_code == 202
 
@@ -181,7 +182,7 @@ def test_case_F13_what_is_put_off_while_the_clock_is_ahead_is_not_for_long(stage
 
 
 def test_case_F13_a_node_that_dies_as_redis_clock_goes_back_is_found_out_and_comes_back(stage):
-    """Its last beat, and its leadership, would last for an hour."""
+    """Its last heartbeat and its leadership would last for an hour."""
     stage.start(nodes=3, clients=20)
     leader = stage.leader()
     stage.checker.begin()
@@ -228,7 +229,7 @@ def test_case_F18_a_text_that_cannot_be_read_is_told_once(fleet):
     for number in range(2):
         redis.hset("mqtt_config:no", "bad", f"no configuration {number}")
         first = wait_until(lambda: noted(0), 20)
-        # It is looked at again, and not a word is said.
+        # It is checked again, and nothing is logged.
         wait_until(lambda at=first: noted(at), 30, "it is judged again")
         wait_until(lambda want=number + 1: len(lines(node, "bad_config")) == want, 20)
         redis.zrem("mqtt_fleet:retry", "bad")
@@ -249,7 +250,8 @@ def test_case_F14_a_node_of_another_fleet_does_not_join(fleet):
     [line] = lines(other, "other_fleet")
     assert "fleet plant-1, this node to fleet plant-2" in line
     assert [row["name"] for row in first.api.get("/api/v1/nodes").json()["nodes"]] == ["a"]
-    # The same name, and none, are welcome; with a prefix of its own it is a fleet of its own.
+    # Nodes with the same name or without a name may join; with another prefix a node is another
+    # fleet.
     fleet.start_node("c", fleet__name="plant-1")
     fleet.start_node("d")
     apart = fleet.start_node("e", fleet__name="plant-2", key_prefix="p2:")
@@ -296,7 +298,7 @@ def test_case_F14_settings_that_a_fleet_must_share_are_warned_of(fleet):
 
 
 def at_name(fleet, client):
-    """By a name, which only its address shows to be denied: every node accepts the document."""
+    """The name resolves to a denied address; every node accepts the document."""
     return fleet.document(client, url=fleet.broker.url.replace("127.0.0.1", "localhost"))
 
 
@@ -311,7 +313,7 @@ def test_case_F14_a_node_that_may_not_reach_a_broker_gives_the_client_to_another
 
 
 def test_case_F14_a_broker_that_no_node_may_reach_is_said_and_waited_for(fleet):
-    # A node that thinks itself alone keeps the client until its next try.
+    # A node that believes that it is alone keeps the client until its next attempt.
     deny = {"broker_deny": "127.0.0.0/8,::1", "reconnect_max_ms": 8000}
     nodes = [fleet.start_node(name, **deny) for name in ("a", "b")]
     api = nodes[0].api
@@ -326,7 +328,7 @@ def test_case_F14_a_broker_that_no_node_may_reach_is_said_and_waited_for(fleet):
     assert "broker_deny" in status["last_error"]["message"], status
     moves = sum(len(lines(node, "client=x", "broker_denied")) for node in nodes)
     assert 2 <= moves <= 6, "each was asked, and then it rested"
-    # A node that may reach it gets it as soon as it is tried again.
+    # A node that may connect to the broker gets the client as soon as it is assigned again.
     fleet.start_node("c")
     assert api.put(api.path("x"), at_name(fleet, "x") | {"labels": {"a": "b"}}).status_code == 200
     api.wait_state("x", "online", 30)

@@ -1,4 +1,4 @@
-"""One party that stands still, a sink or a broker, holds up nobody else's publications."""
+"""A sink or broker that hangs does not delay publications through other clients."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def mend_stream(fleet):
 
 
 def fill_sink(fleet, broker, client, count=40):
-    """Until messages of the client wait: its sink takes nothing."""
+    """Waits until messages of the client wait, because its sink accepts nothing."""
     break_stream(fleet)
     payloads = [b"%s %d" % (client.encode(), number) for number in range(count)]
     broker.publish_all([(f"t/{client}/x", payload) for payload in payloads])
@@ -91,7 +91,7 @@ def test_case_F7_publications_are_answered_while_the_sink_takes_nothing(fleet, o
 
 
 def test_case_F7_literally_a_client_that_receives_nothing(fleet):
-    """It has no subscription's messages; others of the same worker fill the sink."""
+    """It receives no messages; other clients of the same worker fill the sink."""
     fleet.start_node(**SMALL)
     ids = fleet.online(40, make=fleet.persistent)
     full = ids[:20]
@@ -129,7 +129,8 @@ def test_case_F7_beyond_the_bound_the_answer_names_the_sink_and_nothing_breaks(f
     values = metrics(node)
     assert values["mqfleet_held_back_bytes"] <= 400_000
     assert values["mqfleet_buffers_bytes"] >= values["mqfleet_held_back_bytes"]
-    # Three times the keepalive: what we do not read is no silence of the broker.
+    # Three times the keepalive: data that the node does not read does not count as silence of the
+    # broker.
     holds_for(lambda: fleet.api.state("c") == "online", 6, "no keepalive ends it")
     mend_stream(fleet)
     sending.join()
@@ -163,7 +164,7 @@ def test_case_F7_a_client_may_end_while_its_messages_wait(fleet, verb):
 # ---- F5: a broker that acknowledges nothing --------------------------------------------------------
 
 def silent_and_healthy(fleet, count, **settings):
-    """A broker that never answers publications, with so many clients, and one that does."""
+    """A broker that never acknowledges publications, with that many clients, and one that does."""
     silent = fleet.closing(CloudBroker(acks_held=True))
     fleet.start_node(**settings)
     ids = fleet.create(count, "silent", make=lambda client: {"id": client, "url": silent.url})
@@ -173,7 +174,7 @@ def silent_and_healthy(fleet, count, **settings):
 
 
 def slowest(fleet, clients, rounds=3):
-    """Of publications through these clients, each answered 200."""
+    """Delays of publications through these clients, each answered with 200."""
     answers = [answer for _ in range(rounds)
                for answer in publish_all(fleet, [(one, "x", 1) for one in clients]).values()]
     assert {status for status, _, _ in answers} == {200}, answers
@@ -228,7 +229,7 @@ def test_case_F5_bytes_for_a_silent_broker_are_bounded(fleet):
 
 
 def test_case_F5_a_silent_broker_delays_nobody_else_through_another_node(fleet):
-    """All is published through one node, and half of the clients run on the other."""
+    """All publications go through one node, and half of the clients run on the other."""
     silent = fleet.closing(CloudBroker(acks_held=True))
     nodes = fleet.start_nodes(2, publish_timeout_ms=8000)
     ids = fleet.create(120, "silent", make=lambda client: {"id": client, "url": silent.url})
@@ -246,7 +247,7 @@ def test_case_F5_a_silent_broker_delays_nobody_else_through_another_node(fleet):
 
 
 def test_who_is_not_heard_because_of_a_sink_is_told_so(fleet):
-    """Of both engines: paho hears nothing at all behind a callback that waits for its sink."""
+    """For both engines: paho reads nothing at all while a callback waits for its sink."""
     fleet.start_node(**SMALL, publish_timeout_ms=2500)
     fleet.online(2, make=fleet.persistent)
     break_stream(fleet)

@@ -1,4 +1,4 @@
-"""HTTP by RFC 9112, and writes that many callers make at once."""
+"""HTTP framing by RFC 9112, and concurrent writes of many callers."""
 
 import concurrent.futures
 import re
@@ -12,7 +12,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def say(node, data, timeout_s=5):
-    """All that the node answers until it closes, or says nothing more."""
+    """Everything that the node sends until it closes the connection or stays silent."""
     answer = b""
     with socket.create_connection(("127.0.0.1", node.port), timeout=timeout_s) as sock:
         sock.sendall(data)
@@ -111,7 +111,7 @@ def node(tmp_path_factory):
 
 @pytest.mark.parametrize("name", BAD)
 def test_case_F10_what_can_be_read_in_two_ways_is_400_and_closes(node, name):
-    """What follows on the connection is never taken for a request of its own."""
+    """Data that follows on the connection is never taken for another request."""
     answer, closed = say(node, BAD[name] + SMUGGLED)
     assert set(statuses(answer)) == {400} and closed, answer
 
@@ -151,7 +151,7 @@ BARE_LF = {
 
 @pytest.mark.parametrize("name", BARE_LF)
 def test_case_F10_nothing_behind_a_chunk_line_without_cr_is_a_request(node, name):
-    """Whether libmicrohttpd takes it (0.9.75) or refuses it (1.0.1)."""
+    """Whether libmicrohttpd accepts it (0.9.75) or refuses it (1.0.1)."""
     answer, closed = say(node, post(CHUNKED, body=BARE_LF[name]) + SMUGGLED)
     assert statuses(answer) in ([200], [400]) and closed, answer
 
@@ -166,7 +166,7 @@ def test_case_F10_what_is_well_framed_is_served_and_the_next_one_too(node, name)
 
 
 def test_case_F17_who_sets_no_condition_is_never_told_of_one(fleet):
-    """Nine writers of one client, without If-Match, and two that pause and resume it."""
+    """Nine callers that replace one client without If-Match, and two that pause and resume it."""
     first, second = fleet.start_node(), fleet.start_node()
     first.api.create({"id": "c", "url": "mqtt://127.0.0.1:1", "desired": "paused"})
     answers = []
@@ -187,7 +187,7 @@ def test_case_F17_who_sets_no_condition_is_never_told_of_one(fleet):
 
 
 def test_case_F17_a_condition_holds_while_others_write(fleet):
-    """Of nine writers that read one version exactly one writes over it."""
+    """If nine writers have read the same version, exactly one of them can replace it."""
     node = fleet.start_node()
     node.api.create({"id": "c", "url": "mqtt://127.0.0.1:1", "desired": "paused"})
     for turn in range(10):

@@ -1,4 +1,4 @@
-"""The log never holds up the node, whoever reads it, and its last lines come out."""
+"""The log never blocks the node, whatever its reader does, and the last lines are written."""
 
 import contextlib
 import fcntl
@@ -39,7 +39,7 @@ class Pipe:
             self._data += data
 
     def read(self):
-        """From now on, until the end of the node."""
+        """Reads from now on until the node ends."""
         os.close(self.writes)
         self.writes = None
         self._thread.start()
@@ -48,7 +48,7 @@ class Pipe:
         return bytes(self._data[self.filled:]).decode()
 
     def lines(self):
-        """All of them, each whole, once the node has ended."""
+        """All lines, each complete, once the node has ended."""
         self._thread.join(20 * PATIENCE)
         assert not self._thread.is_alive()
         *lines, rest = self.text().split("\n")
@@ -89,7 +89,7 @@ def test_case_F8_a_log_that_nobody_reads_holds_up_nothing(fleet):
     fleet.api.create([fleet.document(client) for client in ("c", "d")])
     fleet.wait_online(["c", "d"])
     chatter_until_dropped(node)
-    # It sends heartbeats, takes messages, answers, publishes.
+    # It sends heartbeats, accepts messages, answers requests, and publishes.
     before = heartbeats(node)
     wait_until(lambda: heartbeats(node) >= before + 3, 20, "heartbeats go on")
     fleet.broker.publish_all([("t/d/x", b"%d" % number) for number in range(20)])
@@ -98,7 +98,7 @@ def test_case_F8_a_log_that_nobody_reads_holds_up_nothing(fleet):
     fleet.api.wait_state("c", "online")
     # The descriptor may be shared with others: it is left as it was.
     assert os.get_blocking(pipe.writes)
-    # The reader is back: everything comes, or is counted.
+    # The reader is back: every line is written or counted as lost.
     dropped = {key: value for key, value in metrics(node).items() if key.startswith(DROPPED)}
     pipe.read()
     wait_until(lambda: "event=log_dropped" in pipe.text(), 20, "the losses are told")
@@ -113,7 +113,7 @@ def test_case_F8_a_log_that_nobody_reads_holds_up_nothing(fleet):
 
 
 def test_case_F8_the_audit_trail_outlives_a_burst_of_other_lines(fleet):
-    """Its lines have room that others may not take."""
+    """Space is reserved for its lines."""
     node, pipe = start(fleet, **SMALL, log__level="debug")
     fleet.api.create(fleet.document("c"))
     chatter_until_dropped(node)
@@ -155,7 +155,7 @@ def test_case_F8_a_second_signal_ends_it_at_once(fleet):
 
 
 def test_case_F8_a_reader_that_is_stopped_for_a_while_misses_nothing(fleet):
-    """The default buffer holds what comes meanwhile."""
+    """The default buffer has room for the lines of that time."""
     node = fleet.new_node()
     with open(node.log_path, "wb") as file:
         reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)

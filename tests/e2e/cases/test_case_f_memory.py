@@ -1,4 +1,4 @@
-"""Memory runs out while valid requests come: the node says so, and blames nobody else."""
+"""Memory runs out while valid requests arrive: the node reports this, and does not blame the caller."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ def address_space(node):
 
 @contextlib.contextmanager
 def short_of_memory(node, left_bytes):
-    """It gets so much more than it has now, and no more."""
+    """It may use this much more memory than it uses now."""
     before = resource.prlimit(node.pid, resource.RLIMIT_AS)
     resource.prlimit(node.pid, resource.RLIMIT_AS, (address_space(node) + left_bytes, before[1]))
     try:
@@ -33,12 +33,12 @@ def short_of_memory(node, left_bytes):
         resource.prlimit(node.pid, resource.RLIMIT_AS, before)
 
 
-# A connection that could not be had is tried again a little later.
+# A connection that could not be opened is attempted again shortly after.
 NO_REDIS = "urn:mqfleet:problem:redis-unavailable"
 
 
 def check_answer(answer, good, others=()):
-    """True: the node was out of memory, and said so."""
+    """True: the node was out of memory and reported it."""
     if answer.status_code in good:
         return False
     assert answer.status_code == 503, answer.text[:500]
@@ -57,7 +57,7 @@ def batch(fleet, prefix):
 
 
 def outcomes(node, send, good, others=()):
-    """How many of the requests, each with a little more memory, were refused and were served."""
+    """How many of the requests, each with slightly more memory, were refused and how many were served."""
     refused = served = 0
     for left_kib in (0, 64, 256, *range(1024, 65536, 3072)):
         with short_of_memory(node, left_kib << 10):
@@ -81,10 +81,10 @@ def test_case_F15_valid_posts_are_not_blamed_when_memory_runs_out(fleet):
     assert refused > 2, (refused, served)
     answer = create(None)
     assert answer.status_code in (200, 201) and not answer.json()["failed"], answer.text[:500]
-    # What was stored has no holes.
+    # The stored messages are complete.
     assert {client["id"] for client in node.api.clients()} == {
         client["id"] for client in json.loads(body)}
-    # It is told: how often, and not more often than every 10 s.
+    # The log says how often, at most every 10 s.
     wait_until(lambda: "event=out_of_memory" in node.log(), 20)
     assert total(node, "mqfleet_out_of_memory_total") >= refused
     times = [datetime.fromisoformat(time) for time in re.findall(
@@ -131,7 +131,7 @@ def test_case_F15_reads_and_small_changes_are_whole_or_refused(fleet):
 
 
 class Lacking(Node):
-    """There is no memory for blocks of so many bytes."""
+    """Allocations of that many bytes fail."""
 
     size = 7777
 
@@ -157,7 +157,7 @@ def peak_bytes(node):
 
 
 def test_a_list_that_drops_most_rows_holds_one_page_at_a_time(fleet):
-    """Ten pages of rows of 8 KB, and none is wanted."""
+    """Ten pages of rows of 8 KB, none of which is requested."""
     node = fleet.start_node(node_info__size=0)
     for page in range(10):
         node.api.create([fleet.document(f"c{page}-{number}", username="u" * 8000)

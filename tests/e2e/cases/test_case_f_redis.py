@@ -1,4 +1,5 @@
-"""Cases F6, F9 and F12: a Redis that is full, refuses to write, evicts; a Redis for messages alone."""
+"""Cases F6, F9 and F12: a Redis that is full, refuses writes, or evicts keys; a separate Redis for
+messages."""
 
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ def metric(node, name):
 
 
 def publish(broker, topics, count, size):
-    """As fast as the broker takes them, QoS 1."""
+    """Publishes with QoS 1, as fast as the broker accepts them."""
     client = new_client("flood")
     client.max_inflight_messages_set(1000)
     client.connect("127.0.0.1", broker.port)
@@ -51,7 +52,7 @@ def publish(broker, topics, count, size):
 
 
 def fill(client):
-    """What is left of maxmemory, by another user of the same Redis."""
+    """Fills the rest of maxmemory, as another user of the same Redis."""
     for number in range(10000):
         try:
             client.execute_command("SETRANGE", f"filler:{number}", 65536, "x")

@@ -1,5 +1,6 @@
-"""Redis goes back: it comes up with an older snapshot while nodes run and callers change things. What
-runs is put back, whoever owns it; nothing that is older wins; only what waited is Redis' loss."""
+"""Redis goes back: it restarts with an older snapshot while nodes run and callers change clients. Running
+clients are restored, whichever node owns them, and never by an older version; only waiting clients are
+lost."""
 
 import shutil
 
@@ -10,12 +11,12 @@ from fleet.wait import holds_for, wait_until
 from fleet.wire import Wire
 
 PUT_WAITS = "?wait_ms=30000"
-# Restoring holds for 6 s, in which Redis goes back again; nothing is found by comparing sums.
+# Restoring lasts for 6 s, in which Redis goes back again; comparing checksums finds nothing.
 SLOW = {"heartbeat_ms": 2000, "heartbeat_ttl_ms": 3000, "reconcile_ms": 600000}
 
 
 class History:
-    """A Redis that can be brought back to what it was."""
+    """A Redis that can be reset to an earlier state."""
 
     def __init__(self, fleet):
         self.fleet = fleet
@@ -58,7 +59,7 @@ def put(fleet, client, filter_, query=""):
 
 
 def anew(fleet, mark):
-    """{client: how often it connected since}; not those who publish for the test."""
+    """{client: number of connections since}, without the clients that publish for the test."""
     return {client: times for client, times in fleet.broker.connects(mark).items()
             if not client.startswith("auto-")}
 
@@ -142,7 +143,8 @@ def test_case_F2_created_deleted_and_created_again_in_the_lost_time(fleet, histo
 
 
 def test_nothing_is_placed_while_nodes_put_back_what_they_run(fleet, history):
-    """A client of the lost time is not opened twice: who has it puts it back before anybody gets it."""
+    """A client created in the lost time is not opened twice: the node that runs it restores it before another
+    node gets it."""
     first, second = fleet.start_nodes(2)
     fleet.online(10)
     history.keep()
@@ -181,7 +183,7 @@ def test_redis_goes_back_again_to_the_same_while_nodes_restore(fleet, history):
 
 
 def test_redis_goes_back_to_a_moment_while_nodes_restored(fleet, history):
-    """What was put back, changed and deleted since the first loss is lost again."""
+    """Everything restored, changed and deleted since the first loss is lost again."""
     first, second = fleet.start_nodes(2, **SLOW)
     old = fleet.online(10)
     history.keep()
@@ -245,7 +247,7 @@ def test_a_node_that_was_fenced_before_it_hears_of_the_loss_puts_back_what_only_
 
 
 def test_redis_moves_while_connections_to_the_old_server_stay_open(fleet, history):
-    """A virtual address moves: half of the connections still lead to the old server, which lives."""
+    """A virtual address moves: half of the connections still lead to the old server, which is still running."""
     wires = [fleet.closing(Wire(fleet.redis.port)) for _ in range(2)]
     nodes = [fleet.start_node(redis_config__url=wire.url) for wire in wires]
     old = fleet.online(10)
@@ -272,7 +274,7 @@ def test_redis_moves_while_connections_to_the_old_server_stay_open(fleet, histor
 def test_a_node_whose_agent_hangs_stops_beating(fleet):
     first, second = fleet.start_nodes(2, stall_ms=2000, reclaim_grace_ms=1500)
     fleet.online(10)
-    # The agent alone is stopped, by a tracer; hosts and heartbeat go on.
+    # Only the agent thread is stopped, by a tracer; workers and heartbeat continue.
     with first.frozen_thread("agent"):
         wait_until(lambda: fleet.shared().counts().get(first.name, 0) == 0, 60, "its clients are taken")
     assert told(fleet, "agent_stalled")

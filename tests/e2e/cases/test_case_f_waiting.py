@@ -1,4 +1,4 @@
-"""Requests that wait hold no thread: as many as there are wait, hold up nobody, and end."""
+"""Waiting requests use no thread: any number of them wait, delay nobody, and end."""
 
 import concurrent.futures
 import json
@@ -52,7 +52,7 @@ def publication(client):
 
 
 def silent_clients(fleet, count):
-    """Clients that are online at a broker that then says nothing more."""
+    """Clients that are online at a broker that then stays silent."""
     broker = fleet.start_broker("silent")
     ids = [f"silent-{number}" for number in range(count)]
     fleet.api.create([{"id": one, "url": broker.url, "keepalive_s": 600} for one in ids])
@@ -62,7 +62,7 @@ def silent_clients(fleet, count):
 
 
 def test_case_F16_as_many_as_ask_wait_for_their_clients(fleet):
-    """300 posts with wait_ms=30000: none is answered early, all once their clients are online."""
+    """300 posts with wait_ms=30000: each is answered when its client is online, not earlier."""
     node = fleet.start_node(connect_timeout_ms=60000)
     broker = fleet.start_broker("silent")
     broker.pause()
@@ -83,8 +83,8 @@ def test_case_F16_as_many_as_ask_wait_for_their_clients(fleet):
 
 
 def test_case_F5_publications_to_a_silent_broker_hold_up_nobody(fleet):
-    """300 publications through three clients whose broker is silent: no 503, no thread, and those of
-    healthy clients take no longer."""
+    """300 publications through three clients whose broker is silent: no 503, no additional thread, and no delay
+    for healthy clients."""
     node = fleet.start_node(publish_timeout_ms=20000)
     fleet.online(1)
     broker, ids = silent_clients(fleet, 3)
@@ -155,8 +155,8 @@ def test_more_than_may_wait_are_refused_and_who_goes_makes_room(fleet):
 
 
 def test_what_callers_leave_under_way_at_another_node_stays_counted(fleet):
-    """Callers whose publications wait for a silent broker behind another node hang up: others take
-    their places only when the calls are over."""
+    """Callers whose publications wait for a silent broker behind another node hang up: their places are free
+    only when the calls have ended."""
     fleet.start_node("m1", publish_timeout_ms=30000)
     broker, (client,) = silent_clients(fleet, 1)
     other = fleet.start_node("m2", node_info__size=0, http__connections_max=40,
@@ -195,8 +195,8 @@ def test_a_node_that_stops_answers_those_who_wait(fleet, moment):
 
 
 def test_a_wait_through_another_node_ends_when_the_client_is_online(fleet):
-    """Created through a node that takes no clients itself, and changed through it: both are told by
-    the owner."""
+    """A client is created and changed through a node that accepts no clients itself: the owner notifies it of
+    both."""
     fleet.start_node("m1")
     other = fleet.start_node("m2", node_info__size=0)
     for number in range(5):
@@ -213,7 +213,7 @@ def test_a_wait_through_another_node_ends_when_the_client_is_online(fleet):
 
 
 def test_an_owner_whose_heartbeat_is_late_is_asked_all_the_same(fleet):
-    """On a busy machine a heartbeat expires before the next one; the node runs its clients on."""
+    """On a busy machine a heartbeat expires before the next one; the node keeps running its clients."""
     late = {"heartbeat_ms": 30000, "heartbeat_ttl_ms": 36000, "reclaim_grace_ms": 60000}
     fleet.start_node("m1", **late)
     other = fleet.start_node("m2", node_info__size=0, **late)
@@ -260,7 +260,7 @@ def test_a_wait_for_a_client_that_is_deleted_or_fails_ends(fleet):
 
 
 def test_a_redis_that_stands_still_holds_up_no_publication(fleet):
-    """All workers wait for Redis; what does not need it goes past them."""
+    """All handler threads wait for Redis; requests that do not need Redis are still answered."""
     node = fleet.start_node(redis_config__timeout_ms=20000, heartbeat_ttl_ms=60000)
     fleet.online(1)
     fleet.redis.pause()

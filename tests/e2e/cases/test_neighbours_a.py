@@ -42,7 +42,7 @@ def test_nats_with_a_topic_that_it_cannot_map(fleet, topic, more):
 @pytest.mark.parametrize("over", ["url", "ws_url"])
 @pytest.mark.parametrize("clean", [False, True])
 def test_nats_with_qos_0_to_a_topic_that_it_cannot_map(fleet, over, clean):
-    """Of these nothing is acknowledged: each ends the connection, and they are named as the cause."""
+    """None of these is acknowledged: each ends the connection, and is reported as the cause."""
     broker = fleet.start_other(Nats)
     node = fleet.start_node(**SOON)
     client_at(fleet, getattr(broker, over), clean=clean, **broker.login)
@@ -59,7 +59,7 @@ def test_nats_with_qos_0_to_a_topic_that_it_cannot_map(fleet, over, clean):
 
 
 def test_rabbitmq_with_bad_ones_among_good_ones_over_websocket(fleet, rabbitmq):
-    """What is refused is exactly what may not be written."""
+    """Exactly the publications that are not permitted are refused."""
     fleet.start_node(**SOON)
     client_at(fleet, rabbitmq.ws_url, subscriptions=[{"filter": "w/#", "qos": 1}],
               **rabbitmq.login_of("reader"))
@@ -84,7 +84,7 @@ def test_aedes_that_closes(fleet, qos):
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_mosquitto_with_limits_of_all_kinds(fleet, version):
-    """An ACL, one message at a time, small packets: the client stays useful."""
+    """An ACL, one message at a time, small packets: the client keeps working."""
     acl = fleet.folder / "acl"
     acl.write_text("topic readwrite a/#\n")
     acl.chmod(0o644)
@@ -125,8 +125,8 @@ def test_a_broker_that_ends_the_connection_late(fleet, delay_s, by_reset):
 
 
 def test_publications_of_an_aws_shadow(fleet):
-    """As a back-end does it: every half second one of another kind that the service refuses, and
-    good ones between."""
+    """Like a back-end: every half second a publication of a different kind that the service refuses, with good
+    ones in between."""
     broker = fleet.closing(like_aws_iot(refused_topics=["$aws/things/other/#"]))
     node = fleet.start_node(**SOON)
     client_at(fleet, broker.url, 5)
@@ -141,7 +141,7 @@ def test_publications_of_an_aws_shadow(fleet):
             good.append(f"good {turn} {len(good)}")
             assert fleet.api.publish("c", "a/good", good[-1]).status_code == 200
     fleet.stream.wait_payloads(one.encode() for one in good)
-    # One whose acknowledgement the end of the connection has overtaken comes again.
+    # A publication whose acknowledgement was lost with the connection is sent again.
     assert set(fleet.stream.payloads()) == {one.encode() for one in good}
     assert sorted(one.payload.decode() for one in broker.accepted) == sorted(good)
     assert "conflict" not in [to for _, to, _ in states(node, "c")]
@@ -150,7 +150,7 @@ def test_publications_of_an_aws_shadow(fleet):
 
 @pytest.mark.parametrize("code", [0x80, 0x83, 0x87, 0x90, 0x97, 0x99, 0x9A])
 def test_a_code_that_fits_nothing_that_was_sent(fleet, code):
-    """A broker's DISCONNECT may be of the wrong kind: the publication is not sent for ever."""
+    """Even if the DISCONNECT has the wrong reason code, the publication is not sent forever."""
     broker = fleet.closing(CloudBroker(refused_topics=["a/no"], farewell=code))
     fleet.start_node(**SOON)
     client_at(fleet, broker.url, 5)
@@ -158,7 +158,7 @@ def test_a_code_that_fits_nothing_that_was_sent(fleet, code):
 
 
 def test_a_publication_that_waits_while_its_client_changes(fleet):
-    """Paused, put anew, resumed: what is refused stays refused, and the client is online."""
+    """Paused, replaced, resumed: refused publications stay refused, and the client is online."""
     broker = fleet.closing(CloudBroker(refused_topics=["a/no"]))
     node = fleet.start_node(**SOON)
     client_at(fleet, broker.url, 5)

@@ -1,6 +1,5 @@
-"""A back-end that sends good and bad publications to many clients, bad filters among theirs, and a
-broker that is killed meanwhile: all come back, what was acknowledged is there, nobody is in
-conflict."""
+"""A back-end sends good and bad publications to many clients, some with bad filters, while the broker is
+killed: all clients come back, acknowledged messages are there, and no client is in conflict."""
 
 import random
 import threading

@@ -14,7 +14,7 @@ from test_case_b_subscriptions import SOON, check_degraded, document, many, rest
 
 @pytest.mark.parametrize("over", ["url", "ws_url"])
 def test_rabbitmq_closes_on_filters_that_may_not_be_read(fleet, rabbitmq, over):
-    """Three of twelve, all in one SUBSCRIBE; the others are served."""
+    """Three of twelve filters, all in one SUBSCRIBE; the others are granted."""
     node = fleet.start_node(**SOON)
     bad = ["a/#", "b/x", "c/+"]
     good = [f"w/{number}" for number in range(9)]
@@ -45,7 +45,7 @@ def test_ejabberd_refuses_a_whole_subscribe_for_one_filter(fleet, version):
 def test_aedes_closes_on_one_filter(fleet):
     broker = fleet.start_other(Aedes, refused_subscribe="no/")
     node = fleet.start_node(**SOON)
-    # It calls for the same permission again when it continues a session.
+    # It checks the same permission again when a session is resumed.
     fleet.api.create(document(broker.url, 4, ["a/1", "no/x", "a/2"], kept=False))
     fleet.wait_online(["c"], 60)
     check_degraded(fleet, ["no/x"], node)
@@ -117,7 +117,7 @@ def test_more_subscriptions_than_a_connection_may_have(fleet):
 
 
 def test_a_bad_filter_that_becomes_good(fleet):
-    """What the operator mends is taken up without a word from him."""
+    """When the operator corrects the permission, the filter is granted without any request."""
     broker = fleet.closing(CloudBroker(bad_filters=["a/2"]))
     fleet.start_node(**SOON)
     fleet.api.create(document(broker.url, 5, many(4)))
@@ -145,7 +145,7 @@ def test_a_bad_filter_and_a_publication_that_is_refused(fleet):
 
 @pytest.mark.parametrize("farewell", [None, 0x87], ids=["silent", "told"])
 def test_forty_clients_with_the_same_bad_filter(fleet, farewell):
-    """All lose their connections at the same moments; that is no outage of the broker."""
+    """All clients lose their connections at the same moments; this is not an outage of the broker."""
     broker = fleet.closing(CloudBroker(filters_max=8, bad_filters=["a/3"], farewell=farewell))
     node = fleet.start_node(**SOON)
     ids = fleet.create(40, make=lambda client: {**document(broker.url, 5, many(20)), "id": client})

@@ -20,7 +20,7 @@ def wait_exactly(fleet, wanted, bound_s=60):
 
 
 def told(fleet, *words):
-    """The operator hears of it in the last error, whatever its code."""
+    """The last error tells the operator, whatever its code."""
     def heard():
         error = fleet.api.status("c")["last_error"]
         assert error and all(word in error["message"] for word in words), error
@@ -146,7 +146,7 @@ def test_malformed_topics_in_a_row(fleet, qos, version):
 
 
 def test_a_large_one_while_the_sink_takes_nothing(fleet):
-    """Acknowledged in order: what is before it waits for the sink, it waits for what is before."""
+    """Acknowledged in order: earlier messages wait for the sink, and it waits for them."""
     broker = fleet.closing(CloudBroker())
     fleet.start_node(**SOON, max_packet_bytes=100_000)
     fleet.api.create(document(broker.url, 5))

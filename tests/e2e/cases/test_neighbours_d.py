@@ -1,4 +1,4 @@
-"""Neighbours of the cases A8, A9 and D5: brokers that go away, come back, or end connections."""
+"""Neighbours of the cases A8, A9 and D5: brokers that become unavailable, return, or end connections."""
 
 import time
 
@@ -21,7 +21,7 @@ def conflicts(node, ids):
 
 @pytest.mark.parametrize("make", [Nats, Mochi])
 def test_a_broker_that_was_away_for_some_time(fleet, make):
-    """Default pace; clients of another broker do not notice."""
+    """Default limits; clients of another broker are not affected."""
     broker = fleet.start_other(make)
     node = fleet.start_node()
     ids = fleet.create(300, make=lambda client: document(broker, client))

@@ -1,4 +1,4 @@
-"""Neighbours of the cases E: what is told of a broker that was addressed in the wrong way."""
+"""Neighbours of the cases E: the errors shown when a broker is addressed in the wrong way."""
 
 import pytest
 

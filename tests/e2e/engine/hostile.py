@@ -1,5 +1,5 @@
-"""What a hostile broker does, a row each: at which moment it sends which bytes, and what must
-follow. Sections are those of the MQTT 5.0 specification."""
+"""The actions of a hostile broker, one row each: when it sends which bytes, and what must follow. Section
+numbers refer to the MQTT 5.0 specification."""
 
 import dataclasses
 import typing
@@ -60,7 +60,7 @@ current = ""
 
 
 def section(name):
-    """Of the rows that follow: the first word of their names."""
+    """The first word of the names of the following rows."""
     global current
     current = name
 

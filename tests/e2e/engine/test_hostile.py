@@ -1,5 +1,5 @@
-"""A broker that does what none may: the client closes with the right reason and comes back, the
-node and its other clients go on. The rows are in hostile.py."""
+"""A broker that violates the specification: the client closes with the right reason and reconnects; the
+node and its other clients are not affected. The rows are in hostile.py."""
 
 import pytest
 
@@ -17,7 +17,7 @@ EVERY = [pytest.param(case, version, id=f"{case.name}-{version}")
 
 
 class Scene:
-    """The client of one case, brought to the moment the case is about."""
+    """The client of one case, advanced to the moment that the case tests."""
 
     def __init__(self, desk, case, version):
         self.desk, self.case, self.version = desk, case, version
@@ -64,7 +64,7 @@ class Scene:
     # ---- judging ---------------------------------------------------------------------------
 
     def goes_on(self, link):
-        """Whether the connection still serves: a message is acknowledged and reaches the sink."""
+        """Whether the connection still works: a message is acknowledged and reaches the sink."""
         if self.case.after == CONNECTING:
             try:
                 link.answer_subscriptions()
@@ -80,7 +80,7 @@ class Scene:
         return False
 
     def judge_end(self, said):
-        """The reason is shown, and under MQTT 5 said to a broker that let the client in."""
+        """The reason is shown and, with MQTT 5, sent to a broker that accepted the client."""
         error = self.desk.wait_error(self.client)
         if self.publication and self.case.then and error["code"] == "publication_refused":
             return  # the verdict on that loss, which comes with the next try

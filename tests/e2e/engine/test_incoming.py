@@ -1,5 +1,5 @@
-"""Messages that a client cannot take: none keeps it offline, none is lost without a word, and what
-stands before and behind comes once."""
+"""Messages that a client cannot accept: none keeps it offline, none is lost silently, and the messages
+before and after it arrive once."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def skipped(api, reason):
 
 
 def listener(fleet, kind):
-    """A mosquitto that everyone can publish to, and the URL and fields by which the client comes."""
+    """A mosquitto to which everyone can publish, and the URL and fields with which the client connects."""
     port = free_port()
     lines = {"tcp": [], "ws": [f"listener {port} 127.0.0.1", "protocol websockets"]}
     if kind == "tls":

@@ -1,5 +1,5 @@
-"""kill -9 of a node at any moment loses no QoS 1 or 2 message of a persistent session: numbered
-messages flow, the nodes are killed again and again, and the sink's numbers have no gap."""
+"""kill -9 of a node at any moment loses no QoS 1 or 2 message of a persistent session: numbered messages
+flow while nodes are killed repeatedly, and no number is missing in the sink."""
 
 import os
 import random
@@ -41,7 +41,7 @@ def start(fleet, sink, names):
 
 
 def stall(fleet, sink):
-    """Begins to; a slow disk needs no help."""
+    """Begins to stall; a slow disk needs no action."""
     if sink == "redis_stream":
         threading.Thread(target=fleet.redis.client.execute_command,
                          args=("DEBUG", "SLEEP", str(STALL_S))).start()
@@ -81,5 +81,5 @@ def test_no_message_is_lost_although_nodes_are_killed(fleet, sink, names):
         assert not missing, f"{len(missing)} of {len(wanted)}, such as {sorted(missing)[:5]}"
         return True
     wait_until(all_there, 40, "every message is in the sink")
-    # Twice is what a killed node had not acknowledged yet, not everything.
+    # Only messages that a killed node had not acknowledged may arrive twice.
     assert sum(view.counts.values()) < 2 * len(wanted)

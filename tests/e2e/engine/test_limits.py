@@ -1,4 +1,4 @@
-"""What docs/engines.md says that an engine cannot do names tests that exist."""
+"""The table of engine limits in docs/engines.md names only existing tests."""
 
 import pathlib
 import re

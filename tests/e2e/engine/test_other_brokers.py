@@ -1,4 +1,4 @@
-"""The same client at other real brokers than mosquitto."""
+"""The same client at real brokers other than mosquitto."""
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_retained_messages_and_wills(fleet, other):
     assert fleet.stream.rows()[0][b"retain"] == b"1"
     assert fleet.api.publish("watcher", "r/ours", "kept", retain=True).status_code == 200
 
-    # On a node of its own, which is the emptier one.
+    # On another node, which has fewer clients.
     dying = fleet.start_node("dying")
     fleet.api.create(document("mortal", subscriptions=[{"filter": "r/ours", "qos": 1}],
                               will={"topic": "t/will", "payload": "gone", "qos": 1}))

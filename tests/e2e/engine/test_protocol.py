@@ -1,5 +1,5 @@
-"""What the client says to a broker that reads every byte strictly (fleet/packets.py), and what it
-does with what a good broker may say. The test plays the broker."""
+"""Packets that the client sends to a strict broker (fleet/packets.py), and its reactions to everything that
+a correct broker may send. The test plays the broker."""
 
 import itertools
 
@@ -162,7 +162,7 @@ def test_a_quiet_client_pings_within_its_keepalive(desk, version):
     _, client, link = online(desk, version, keepalive_s=keepalive_s)
     link.pongs = False
     for _ in range(3):
-        # As long as a broker waits, 3.1.2.10.
+        # The time that a broker waits, 3.1.2.10.
         link.expect(PINGREQ, 1.5 * keepalive_s)
         link.send(packets.PONG)
     assert desk.api.status(client)["reconnects"] == 0
@@ -280,7 +280,7 @@ def test_qos_2_is_received_once_although_publish_and_pubrel_are_repeated(desk, v
 
 @both_versions
 def test_qos_2_cut_off_before_pubrec_is_received_once(desk, version):
-    """Whether the first copy was read, and how far its message came, is a matter of luck."""
+    """Whether the first copy was read, and how far its message got, depends on timing."""
     broker, client, link = kept(desk, version)
     for number in range(10):
         link.publish("t/x", f"{number}", 2, 100)
@@ -383,7 +383,7 @@ def test_a_refused_publication_is_answered_with_the_brokers_reason(desk):
         assert problem.status_code >= 500 and problem.json()["reason_code"] == 0x97
         assert problem.json()["detail"] == "the broker refused the publication: quota exceeded (0x97)"
         assert "raise the broker's limit" in problem.json()["advice"]
-    # The exchange is over: nothing but the next publication comes.
+    # The exchange is over: only the next publication arrives.
     answer = desk.publish(client, "out", "after", qos=1)
     link.acknowledge(PUBACK, link.expect(PUBLISH).id)
     assert answer.result(10).status_code == 200
@@ -476,7 +476,7 @@ def test_what_the_server_does_not_take_is_not_sent(desk, limit, publication):
     (("retain_available", 0), {"payload": "x", "qos": 1, "retain": True}),
 ])
 def test_what_the_next_connection_does_not_take_is_not_sent_again(desk, limit, publication):
-    """3.2.2.3: the limits of an earlier connection were others."""
+    """3.2.2.3: an earlier connection had other limits."""
     broker, client, link = kept(desk, 5)
     answer = desk.publish(client, "out", **publication)
     link.expect(PUBLISH)

@@ -31,7 +31,7 @@ def test_a_source_address_that_the_machine_has_not_is_shown_on_the_client(fleet)
 
 
 def test_a_broker_that_sends_messages_but_never_a_suback_is_given_up(fleet):
-    """Messages before the SUBACK are waited for, but not for ever."""
+    """The client waits for messages before the SUBACK, but not forever."""
     fleet.start_node(connect_timeout_ms=1000, release_after_ms=3000, reconnect_min_ms=20)
     broker = fleet.closing(ScriptedBroker())
     fleet.api.create({"id": "c00000", "url": broker.url, "subscriptions": ["t"]})
@@ -70,7 +70,7 @@ def test_a_broker_that_never_releases_messages_does_not_fill_the_memory(fleet):
 
 
 def seconds_for_windows(fleet, count, **settings):
-    """Of a broker that sends the next messages when all before are acknowledged."""
+    """With a broker that sends the next messages only when all earlier ones are acknowledged."""
     node = fleet.start_node(**settings)
     broker = fleet.closing(ScriptedBroker())
     client = f"c-{node.name}"
@@ -89,6 +89,6 @@ def seconds_for_windows(fleet, count, **settings):
 
 
 def test_messages_do_not_wait_for_others_that_come_only_once_they_are_acknowledged(fleet):
-    """coalesce_ms is no bound on how fast a broker with a small window sends."""
+    """coalesce_ms does not limit how fast a broker with a small window sends."""
     without = seconds_for_windows(fleet, 5000, coalesce_ms=0)
     assert seconds_for_windows(fleet, 5000, coalesce_ms=5) < 4 * without + 2

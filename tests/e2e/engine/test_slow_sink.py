@@ -1,4 +1,4 @@
-"""A sink that takes nothing stops the sockets that feed it and no other; memory stays bounded."""
+"""A sink that accepts nothing stops only the sockets that feed it; memory stays bounded."""
 
 import pytest
 
@@ -15,7 +15,7 @@ RSS_MORE_MAX = 40e6
 
 
 class Pusher:
-    """Publishes as fast as the broker takes it, into topics in turn."""
+    """Publishes to the topics in turn, as fast as the broker accepts."""
 
     def __init__(self, broker, topics, qos):
         self._client = new_client(protocol=MQTTv5)

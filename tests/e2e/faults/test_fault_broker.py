@@ -1,4 +1,4 @@
-"""Brokers that restart, freeze, or have two of one identifier."""
+"""Brokers that restart, freeze, or see two clients with one identifier."""
 
 import collections
 import json
@@ -21,8 +21,8 @@ def test_a_broker_restarted_under_a_thousand_clients(stage):
 
 
 def test_a_broker_that_accepts_and_never_answers(stage):
-    """Frozen for longer than the keepalive: half-open connections are noticed, new ones time out,
-    attempts become rarer; and all is well when it thaws."""
+    """Frozen for longer than the keepalive: half-open connections are detected, new ones time out, attempts
+    become rarer, and everything recovers when the broker continues."""
     stage.start(nodes=2, clients=100, fields={"keepalive_s": 3}, connect_timeout_ms=1000,
                 messages_per_s=20)
     before = stage.incarnations()
@@ -46,8 +46,8 @@ def test_a_broker_that_accepts_and_never_answers(stage):
 
 
 def test_a_broker_that_never_answers_delays_nobody_elsewhere(stage):
-    """Half of the clients have a broker that swallows everything; the attempts at it stay within
-    the pace and become rarer, the other half does not notice."""
+    """Half of the clients have a broker that swallows everything; the attempts stay within the limits and
+    become rarer, and the other half is not affected."""
     mute = stage.fleet.closing(Wire(1))
     stage.start(nodes=2, clients=100, connect_timeout_ms=1000, connect_in_flight=8,
                 reconnect_min_ms=500, reconnect_max_ms=4000)
@@ -78,8 +78,8 @@ def rests(stage, client, since):
 
 
 def test_a_foreign_client_with_the_same_identifier(stage):
-    """It takes the identifier back at once whenever it loses it. The fleet's tries become rarer,
-    nobody else is disturbed, and all is well once it leaves."""
+    """It takes the identifier back at once whenever it loses it. The fleet's attempts become rarer, no other
+    client is disturbed, and everything recovers once it leaves."""
     stage.start(nodes=2, clients=100, conflict_min_ms=2500, stable_ms=3000, reconnect_min_ms=200,
                 reconnect_max_ms=500)
     [client] = stage.add_clients(1, "contested")  # without messages: they may go to the other
@@ -89,13 +89,13 @@ def test_a_foreign_client_with_the_same_identifier(stage):
     with faults.foreign_client(stage, client):
         stage.fleet.api.wait_state(client, "conflict", 40)
         wait_until(lambda: len(rests(stage, client, mark)) >= 3, 60, "three rests are over")
-        # Each is twice the one before, whichever node it was on; the log counts whole seconds.
+        # Each is twice the previous one, on whichever node; the log counts whole seconds.
         seen = rests(stage, client, mark)[:3]
         least = [2.5 * 2 ** n - 1 for n in range(3)]
         assert all(rest >= bound for rest, bound in zip(seen, least)), f"{seen}, not {least}"
     tries = len(stage.checker.connects()[client])
     assert tries <= 4 * 4, f"{tries} tries of the fleet"
-    # The rest under way may be the fifth: 20 s.
+    # The current cool-down may be the fifth: 20 s.
     stage.checker.verify(Expect(moving={client}, connects_max=tries + 1, bound_s=60,
                                 returning=True))
     assert stage.fleet.api.state(client) == "online"

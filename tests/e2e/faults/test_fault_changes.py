@@ -1,4 +1,4 @@
-"""Updates and deletes in the middle of everything, and rubbish written by hand."""
+"""Updates and deletes during faults, and invalid data written by hand."""
 
 import threading
 
@@ -18,7 +18,7 @@ def make(stage, count, prefix, api):
 
 
 def change(stage, ids, api):
-    """Updates every second of them and deletes the others."""
+    """Updates half of them and deletes the others."""
     for number, client in enumerate(ids):
         if number % 2:
             answer = api.delete(api.path(client))
@@ -41,7 +41,7 @@ def stays_away(stage, ids):
 
 
 def receives_at_new_topics(stage, ids):
-    """Those that were updated: what is published to the topics of their last version arrives."""
+    """For updated clients, messages to the topics of their last version arrive."""
     messages = [(f"t/{client}/{number + 1}", f"new:{client}")
                 for number, client in enumerate(ids) if number % 2 == 0]
     stage.broker.publish_all(messages)
@@ -97,7 +97,7 @@ def test_update_and_delete_during_reap(stage):
 
 
 def test_update_and_delete_before_the_reap_of_a_sleeper(stage):
-    """The sleeper still runs old versions and deleted clients when it wakes."""
+    """When the suspended node continues, it still runs old versions and deleted clients."""
     stage.start(nodes=3, clients=50)
     ids = make(stage, 90, "s", stage.nodes[0].api)
     stage.checker.verify(Expect())
@@ -113,7 +113,7 @@ def test_update_and_delete_before_the_reap_of_a_sleeper(stage):
 
 
 def test_rubbish_written_by_hand(stage):
-    """Reported on its id; nobody else notices."""
+    """Reported for its id; no other client is affected."""
     stage.start(nodes=2, clients=100)
     stage.checker.begin()
     rubbish = {
@@ -140,7 +140,7 @@ def test_rubbish_written_by_hand(stage):
 
 
 def test_rubbish_written_into_other_keys(stage):
-    """Nobody dies of it, and the clients that are not concerned go on."""
+    """No process crashes, and other clients are not affected."""
     stage.start(nodes=2, clients=100)
     stage.checker.begin()
     client = stage.redis.client

@@ -1,4 +1,4 @@
-"""Two leaders, leaders that die at work, and replies that never come."""
+"""Two leaders, leaders that die during their work, and lost replies."""
 
 import collections
 
@@ -73,7 +73,8 @@ def test_the_reply_of_every_script_is_lost(stage):
     for node in stage.nodes:
         node.wire.lose = Unlucky(stage.random, 0.8, REPEATABLE.__contains__)
     node, other, third = stage.nodes
-    # assign, changes, create, update, delete come from the changes, which go on all the time.
+    # assign, changes, create, update and delete result from the changes, which continue all the
+    # time.
     stage.add_clients(60, "later-")
     bad = "no configuration"
     stage.redis.client.hset("mqtt_config:no", "bad", bad)  # defer
@@ -99,5 +100,5 @@ def test_the_reply_of_every_script_is_lost(stage):
     stage.checker.verify(Expect())
     stage.survive(faults.flush_redis)  # restore
     lost = sum((node.wire.lost for node in stage.nodes), start=collections.Counter())
-    # The leader looks for what has no owner only now and then.
+    # The leader looks for orphans only periodically.
     assert set(lost) | {"orphans", "strays"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"

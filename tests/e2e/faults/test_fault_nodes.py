@@ -10,7 +10,7 @@ CLIENTS = 200
 
 
 def test_kill_9_of_a_node_with_clients(stage):
-    """With more clients than one call of a script takes."""
+    """With more clients than one call of a script processes."""
     stage.start(nodes=3, clients=750)
     stage.survive(faults.kill_node)
 
@@ -37,7 +37,7 @@ def test_sigstop_for_10_s_then_sigcont(stage):
 
 
 def test_a_fenced_node_drops_everything_although_nobody_took_over(stage):
-    """The other node has no room: the sleeper's connections are still open when it wakes."""
+    """The other node has no room: the connections of the suspended node are still open when it continues."""
     stage.start(nodes=2, clients=CLIENTS, changes_per_s=0, node_info__size=CLIENTS // 2)
     sleeper = stage.nodes[1]
     moving, before = stage.clients_of(sleeper), stage.incarnation(sleeper)
@@ -55,7 +55,7 @@ def test_a_fenced_node_drops_everything_although_nobody_took_over(stage):
 @pytest.mark.parametrize("how, sink", [
     ("silent", "file"), ("stalled", "redis_stream"), ("cut", "redis_stream")])
 def test_a_node_cut_from_redis_while_mqtt_works(stage, how, sink):
-    """With the file as its sink it goes on receiving; with the stream it can acknowledge nothing."""
+    """With the file sink it keeps receiving; with the stream it can acknowledge nothing."""
     stage.start(nodes=2, clients=CLIENTS, wires=True, sink=sink)
     stage.survive(faults.CUTS[how])
 

@@ -1,4 +1,4 @@
-"""Redis that restarts, is away, loses its data, stalls, or has a clock that jumps."""
+"""A Redis that restarts, is unavailable, loses its data, stalls, or has a jumping clock."""
 
 import time
 
@@ -53,7 +53,7 @@ def test_redis_stalls_for_3_s(stage):
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
 def test_redis_clock_jumps_and_back(stage, seconds):
-    """Nobody is declared dead; who dies between the jumps is found out."""
+    """No node is declared dead, except one that dies between the jumps."""
     stage.start(nodes=3, clients=CLIENTS)
     stage.survive(faults.jump_clock(seconds))
     if seconds < 0:
@@ -62,7 +62,7 @@ def test_redis_clock_jumps_and_back(stage, seconds):
 
 
 def test_a_node_that_dies_as_redis_clock_jumps_back_is_found_out(stage):
-    """Its last beat lasts longer by the jump."""
+    """The jump prolongs its last heartbeat."""
     stage.start(nodes=3, clients=CLIENTS)
     stage.checker.begin()
     dead = stage.nodes[0]

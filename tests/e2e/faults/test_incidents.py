@@ -1,5 +1,5 @@
-"""A broker that nobody reaches: its clients wait together, a few probe, and all are back soon after
-it is. MQFLEET_INCIDENT_CLIENTS=2000 MQFLEET_INCIDENT_AWAY_S=75 makes it case D5 as it was seen."""
+"""A broker that no client reaches: its clients wait together, a few probe, and all are online soon after
+its return. MQFLEET_INCIDENT_CLIENTS=2000 MQFLEET_INCIDENT_AWAY_S=75 makes it case D5 as it was seen."""
 
 import os
 import re
@@ -92,7 +92,7 @@ def test_case_D5_all_are_online_soon_after_the_broker_is_back(fleet):
     waiting = [fleet.api.status(client) for client in ids[:20]]
     assert {one["state"] for one in waiting} <= {"backoff", "connecting"}, waiting
     assert {one["last_error"]["code"] for one in waiting} == {"connection_refused"}, waiting
-    # A few have just probed, and tell what they met.
+    # A few have just probed, and report the result.
     since = re.compile(r"no client of this node has reached the broker since \d{4}-")
     assert sum(bool(since.search(one["last_error"]["message"])) for one in waiting) >= 15, waiting
     during = node.log()[mark:]
@@ -150,7 +150,7 @@ def test_case_D5_behind_a_proxy_that_accepts_and_closes(fleet, version):
 
 
 def test_a_broker_that_is_back_with_a_certificate_nobody_trusts_is_told_as_such(fleet):
-    """It is there: the incident ends, and each client says what it meets now."""
+    """The broker is available: the incident ends, and each client reports its own error."""
     node = fleet.start_node(reconnect_min_ms=100, reconnect_max_ms=1000)
     trusted, other = (Authority(fleet.folder / name) for name in ("trusted", "other"))
     broker = fleet.start_broker("tls", tls=trusted)
@@ -168,7 +168,7 @@ def test_a_broker_that_is_back_with_a_certificate_nobody_trusts_is_told_as_such(
 
 
 def test_a_new_client_is_not_behind_all_that_a_broker_closes_on(fleet):
-    """Brokers may close without CONNACK on whom they do not know: that looks like an outage."""
+    """Brokers may close connections of unknown clients without CONNACK, which looks like an outage."""
     node = fleet.start_node()
     peer = fleet.closing(Moody())
     peer.mood = "picky"
@@ -211,7 +211,7 @@ def test_case_D5_a_broker_that_is_not_available_while_it_starts(fleet, version, 
 
 @pytest.mark.every_engine
 def test_case_D5_a_broker_that_is_back_for_a_moment_only(fleet):
-    """Probes alone find out; the others are not sent after it."""
+    """Only probes find this out; the other clients do not connect."""
     node = fleet.start_node()
     peer = fleet.closing(Moody())
     peer.mood = "unavailable"
@@ -230,7 +230,7 @@ def test_case_D5_a_broker_that_is_back_for_a_moment_only(fleet):
 
 
 def test_case_D5_clients_are_not_released_while_their_broker_is_away(fleet):
-    """It would be the same on the other node."""
+    """The result would be the same on the other node."""
     fleet.start_nodes(2, release_after_ms=3000)
     ids = clients_at(fleet, fleet.broker.url, 60)
     owners = {one["id"]: one["placement"]["node"] for one in fleet.api.clients()}
@@ -248,7 +248,7 @@ def test_case_D5_a_node_that_alone_cannot_reach_the_broker_gives_its_clients_bac
     port = fleet.broker.port
     fleet.broker.kill()
     wait_incident(cut_off)
-    # Only those from elsewhere are let through from now on.
+    # From now on, only connections from other addresses are accepted.
     gate = fleet.closing(Gate(port, shut_to="127.0.0.9"))
     broker = fleet.start_broker("behind")
     gate.target_port = broker.port
@@ -258,7 +258,7 @@ def test_case_D5_a_node_that_alone_cannot_reach_the_broker_gives_its_clients_bac
 
 @pytest.mark.every_engine
 def test_refused_credentials_and_conflicts_are_no_incident(fleet):
-    """Whoever refuses is there."""
+    """A broker that refuses is available."""
     node = fleet.start_node(reconnect_min_ms=200, reconnect_max_ms=400)
     broker = fleet.start_broker("guarded", users={"u": "p"})
     fleet.create(10, make=lambda client: fleet.document(client, url=broker.url, username="u",

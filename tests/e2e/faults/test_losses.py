@@ -1,5 +1,5 @@
-"""What connections that end without a word are taken for: a broker that restarts, one that limits
-the age of connections, or a rival with the same identifier."""
+"""How connections that end without a reason are explained: a broker that restarts, a broker that limits the
+age of connections, or a rival with the same identifier."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 class Aging(Hostile):
-    """Ends each connection, without a word, after the same time."""
+    """Ends each connection after the same time, without a reason."""
 
     AGE_S = 1.5
 
@@ -35,7 +35,7 @@ class Aging(Hostile):
 
 @contextlib.contextmanager
 def rival(broker, client, clean=True):
-    """Takes the identifier back 0.3 s after each time that it is lost."""
+    """Takes the identifier back 0.3 s after each loss."""
     other = new_client(client, clean_session=clean)
     other.reconnect_delay_set(min_delay=0.3, max_delay=0.3)
     other.connect("127.0.0.1", broker.port)
@@ -73,7 +73,7 @@ def test_case_A9_a_broker_of_one_client_that_is_killed_again_and_again(fleet, ki
 
 @pytest.mark.every_engine
 def test_case_A9_two_clients_whose_broker_is_killed_again_and_again(fleet):
-    """On different threads of the node, perhaps."""
+    """Possibly on different threads of the node."""
     node = fleet.start_node(**QUICK)
     ids = fleet.create(2)
     for _ in range(8):

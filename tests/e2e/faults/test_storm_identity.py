@@ -1,4 +1,4 @@
-"""Several who want the same identifier: they must come to rest, and disturb nobody."""
+"""Several clients with the same identifier: the fight must end, and disturb no other client."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ STORM_S = 10
 
 
 def rounds_within(duration_s):
-    """The most often that it can be tried: after each rest, which is twice the one before."""
+    """The maximum number of attempts: one after each cool-down, which is twice the previous one."""
     rounds, rest_s = 0, MIN_S
     while duration_s > 0:
         rounds, duration_s, rest_s = rounds + 1, duration_s - rest_s, rest_s * 2
@@ -27,7 +27,7 @@ def rounds_within(duration_s):
 
 @pytest.mark.every_engine
 def test_two_foreign_holders_of_one_identifier(stage):
-    """They take it from each other ten times a second, and from whoever else has it."""
+    """They take it from each other, and from any other client, ten times a second."""
     stage.start(nodes=2, clients=100, messages_per_s=0, **SETTINGS)
     [client] = stage.add_clients(1, "contested")
     stage.fleet.api.wait_state(client, "online")
@@ -54,7 +54,7 @@ def test_two_foreign_holders_of_one_identifier(stage):
 
 @pytest.mark.every_engine
 def test_two_fleets_with_one_identifier(fleet):
-    """Both fight, both rest; neither may come back every time as soon as the last time."""
+    """Both fight and both wait; the waits must grow."""
     for prefix in ("one:", "two:"):
         fleet.start_node(key_prefix=prefix, conflict_min_ms=1000, stable_ms=800,
                          reconnect_min_ms=100, reconnect_max_ms=200)
@@ -63,10 +63,10 @@ def test_two_fleets_with_one_identifier(fleet):
         node.api.create(fleet.document("contested"))
 
     def truces():
-        """Seconds between two fights, as they come."""
+        """The seconds between successive fights."""
         times.extend([time.monotonic()] * (len(log.poll().connects) - len(times)))
         return [later - earlier for earlier, later in zip(times, times[1:]) if later - earlier > 1]
     wait_until(lambda: len(truces()) >= 3, 40, "three truces are over")
     seen = truces()[:3]
-    # 1, 2 and 4 s, and what assigning and connecting takes each time.
+    # 1, 2 and 4 s, plus the time to assign and connect.
     assert seen[2] > 1.8 * seen[0], seen

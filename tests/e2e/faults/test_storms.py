@@ -1,5 +1,5 @@
-"""Brokers and addresses nobody can use, tried by hundreds of clients beside healthy ones: the tries
-stay within what is configured, the healthy are not delayed, and no processor is kept busy.
+"""Unusable brokers and addresses, tried by hundreds of clients beside healthy ones: the attempts stay
+within the configured limits, healthy clients are not delayed, and no CPU is kept busy.
 
 MQFLEET_STORM_CLIENTS=1000 makes each half as large as that; with -s each storm prints its row of
 the table in docs/protocol.md."""
@@ -39,7 +39,7 @@ def most_within(tries, window_s):
 
 
 def least_gap_s(tries):
-    """The shortest time between two tries of one client."""
+    """The shortest time between two attempts of one client."""
     last, least = {}, float("inf")
     for at, client in tries:
         least = min(least, at - last.get(client, float("-inf")))
@@ -48,7 +48,7 @@ def least_gap_s(tries):
 
 
 def watch_calm(fleet, peer):
-    """(tries per second, busiest node's share of a core) of a while of the storm."""
+    """(attempts per second, share of a core of the busiest node) during a part of the storm."""
     tries, began = len(peer.tries), time.monotonic()
     share = busiest_share(fleet.nodes, CALM_S)
     return (len(peer.tries) - tries) / (time.monotonic() - began), share
@@ -84,11 +84,11 @@ def test_a_storm_stays_within_its_bounds(fleet, kind):
     during = pulse.delays(outbreak)
     report(kind.__name__, tries, rate, peer.connecting_max, share, before, during)
 
-    # The pace: so many per second, and a twentieth of that at once.
+    # The limit: this many per second, and a twentieth of that at once.
     assert len(tries) <= NODES * RATE * (lasted_s + 0.05) + NODES
     assert most_within(tries, 1) <= NODES * RATE * 1.5 + NODES
     assert peer.connecting_max <= NODES * IN_FLIGHT * 1.5
-    # The backoff: nobody comes again before its least time.
+    # The backoff: no client tries again before the shortest delay.
     assert rate <= CLIENTS / RECONNECT_MIN_S
     if kind is not Deaf:
         assert least_gap_s(tries) >= RECONNECT_MIN_S * 0.9
