@@ -202,7 +202,7 @@ static const struct {
     {"[{\"to\":[\"x\"],\"match\":{\"topics\":\"a\"}}]", "/0/match: has no topics; there are topic"},
     {"[{\"to\":[\"x\"],\"match\":{\"topic\":[]}}]", "/0/match/topic: must be a topic filter or 1"},
     {"[{\"to\":[\"x\"],\"match\":{\"topic\":\"a/#/b\"}}]",
-     "/0/match/topic: \"a/#/b\" must have # only"},
+     "/0/match/topic: \"a/#/b\" may have # only"},
     {"[{\"to\":[\"x\"],\"match\":{\"topic\":\"\"}}]",
      "/0/match/topic: \"\" must have at least one"},
     {"[{\"to\":[\"x\"],\"match\":{\"topic\":\"$share/g/a\"}}]", "must not be shared"},
