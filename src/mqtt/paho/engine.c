@@ -1,9 +1,8 @@
 /* Owns the connections of the engine `paho` (Eclipse Paho MQTT C, MQTTAsync): the operations that
- * the worker calls, and the delivery of events. Runs on the worker thread, the only one that calls
+ * the worker calls. Runs on the worker thread, the only one that calls
  * Paho. Limits of Paho: one worker; calls wait for Paho's one mutex, which is held while a message
  * waits to be accepted. */
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,7 +13,6 @@
 #include <utlist.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
-#include "mqtt/reason_codes.h"
 #include "paho.h"
 
 #define EVENTS_PER_POLL_MAX    1000
@@ -96,7 +94,7 @@ failed:
 
 /* ---- open: one connection at a time is passed to Paho, see net.c ---- */
 
-static void paho_engine_free_connection(struct engine_connection *connection) {
+void paho_engine_free_connection(struct engine_connection *connection) {
     paho_close_material(connection);
     paho_socket_end_probe(&connection->socket);
     free(connection->codes);
@@ -188,7 +186,7 @@ static enum err paho_engine_open(struct engine *engine, const struct engine_open
 
 /* ---- closing ---- */
 
-static void paho_engine_end_opening(struct engine_connection *connection) {
+void paho_engine_end_opening(struct engine_connection *connection) {
     if (connection->phase == PAHO_WAITING || connection->phase == PAHO_OPENING) {
         connection->engine->opening_count--;
     }
@@ -231,8 +229,7 @@ static void paho_engine_close(struct engine_connection *connection, bool with_wi
     eventfd_write(engine->event_fd, 1);
 }
 
-/* The connection ended: Paho must release it like one that is closed. */
-static void paho_engine_end(struct engine_connection *connection) {
+void paho_engine_end(struct engine_connection *connection) {
     paho_engine_end_opening(connection);
     connection->phase = PAHO_ENDED;
     paho_hold_give_up(connection, clock_ms()); /* acknowledgements can no longer be sent */
@@ -281,145 +278,6 @@ static bool paho_engine_is_read_blocked(struct engine_connection *connection) {
     return paho_is_stalled(connection->engine);
 }
 
-/* ---- delivery of events ---- */
-
-struct paho_delivery {
-    unsigned marks;
-    struct engine_connack connack;
-    char assigned_client_id[128];
-    uint8_t *codes;
-    size_t code_count;
-    struct engine_closed closed;
-    char closed_message[PAHO_TEXT_LEN];
-    struct paho_publication *published;
-};
-
-static void paho_engine_take_published(struct engine_connection *connection,
-                                       struct paho_publication **out) {
-    struct paho_publication *entry, *next;
-    DL_FOREACH_SAFE(connection->publications, entry, next) {
-        if (entry->done) {
-            DL_DELETE(connection->publications, entry);
-            DL_APPEND(*out, entry);
-        }
-    }
-}
-
-/* Removes the next connection with marks from the ready list; NULL: none. */
-static struct engine_connection *paho_engine_take_ready(struct engine *engine,
-                                                        struct paho_delivery *out) {
-    *out = (struct paho_delivery){0};
-    pthread_mutex_lock(&engine->lock);
-    struct engine_connection *connection = engine->ready;
-    if (connection) {
-        DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
-        connection->ready = false;
-        out->marks = connection->marks;
-        connection->marks &= PAHO_CLOSED; /* stays: the first cause counts */
-        out->connack = connection->connack;
-        memcpy(out->assigned_client_id, connection->assigned_client_id,
-               sizeof(out->assigned_client_id));
-        if (out->connack.assigned_client_id) {
-            out->connack.assigned_client_id = out->assigned_client_id;
-        }
-        if (out->marks & PAHO_SUBACK) {
-            out->codes = connection->codes;
-            out->code_count = connection->code_count;
-            connection->codes = NULL;
-            connection->code_count = 0;
-        }
-        out->closed = connection->closed;
-        memcpy(out->closed_message, connection->closed_message, sizeof(out->closed_message));
-        out->closed.message = out->closed_message;
-        paho_engine_take_published(connection, &out->published);
-    }
-    pthread_mutex_unlock(&engine->lock);
-    return connection;
-}
-
-static void paho_engine_deliver_published(struct engine_connection *connection,
-                                          struct paho_publication *published) {
-    struct paho_publication *entry, *next;
-    DL_FOREACH_SAFE(published, entry, next) {
-        connection->engine->events->published(connection->client, entry->token, &entry->result);
-        free(entry);
-    }
-}
-
-/* What was sent and not acknowledged is treated as lost with the connection. */
-static void paho_engine_fail_publications(struct engine_connection *connection) {
-    struct paho_publication *entry, *next;
-    DL_FOREACH_SAFE(connection->publications, entry, next) {
-        if (!entry->done) {
-            entry->result = (struct publish_result){.err = ERR_UNAVAILABLE};
-            paho_note_suspect(connection, entry);
-        }
-    }
-    struct paho_publication *all = connection->publications;
-    connection->publications = NULL;
-    paho_engine_deliver_published(connection, all);
-}
-
-/* Reason codes of DISCONNECT that can only refer to a publication while no SUBSCRIBE is in flight.
- */
-static bool paho_engine_blames_publications(int reason_code) {
-    return reason_code == REASON_NOT_AUTHORIZED || reason_code == REASON_PACKET_TOO_LARGE ||
-           reason_code == REASON_PAYLOAD_FORMAT_INVALID ||
-           reason_code == REASON_RETAIN_NOT_SUPPORTED || reason_code == REASON_QOS_NOT_SUPPORTED;
-}
-
-static void paho_engine_finish(struct engine_connection *connection,
-                               struct paho_delivery *delivery) {
-    struct engine *engine = connection->engine;
-    pthread_mutex_lock(&engine->lock);
-    if (connection->ready) {
-        DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
-    }
-    pthread_mutex_unlock(&engine->lock);
-    paho_engine_fail_publications(connection);
-    DL_DELETE(engine->connections, connection);
-    if (connection->suspects && delivery->closed.error != CLIENT_ERROR_CLOSED_BY_US) {
-        connection->suspects->suspicion =
-            paho_engine_blames_publications(delivery->closed.reason_code) ? SUSPICION_BY_REASON_CODE
-                                                                          : SUSPICION_BY_TIME;
-        delivery->closed.suspects = connection->suspects;
-    }
-    engine->events->closed(connection->client, &delivery->closed);
-    paho_engine_free_connection(connection);
-}
-
-static void paho_engine_deliver_connack(struct engine_connection *connection,
-                                        const struct engine_connack *connack) {
-    if (connection->phase == PAHO_OPENING) {
-        paho_engine_end_opening(connection);
-        connection->phase = PAHO_UP;
-        connection->engine->events->connected(connection->client, connack);
-    }
-}
-
-/* The worker may close the connection in any of these events; after that, only the last two steps
- * apply. */
-static void paho_engine_deliver(struct engine_connection *connection,
-                                struct paho_delivery *delivery) {
-    const struct engine_events *events = connection->engine->events;
-    if (delivery->marks & PAHO_CONNACK) {
-        paho_engine_deliver_connack(connection, &delivery->connack);
-    }
-    if ((delivery->marks & PAHO_SUBACK) && connection->phase == PAHO_UP) {
-        events->subscribed(connection->client, delivery->codes, delivery->code_count);
-    }
-    if ((delivery->marks & PAHO_UNSUBACK) && connection->phase == PAHO_UP) {
-        events->unsubscribed(connection->client, NULL, 0);
-    }
-    free(delivery->codes);
-    paho_engine_deliver_published(connection, delivery->published);
-    if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_RELEASED) {
-        paho_engine_finish(connection, delivery);
-    } else if ((delivery->marks & PAHO_CLOSED) && connection->phase < PAHO_CLOSING) {
-        paho_engine_end(connection);
-    }
-}
-
 /* ---- poll ---- */
 
 /* Each wake-up makes Paho check all its sockets, so wake-ups become less frequent while the same
@@ -464,13 +322,7 @@ static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
     paho_waker_poll(engine->waker);
     paho_engine_release_closed(engine);
     paho_engine_begin_waiting(engine);
-    for (int i = 0; i < EVENTS_PER_POLL_MAX; i++) {
-        struct paho_delivery delivery;
-        struct engine_connection *connection = paho_engine_take_ready(engine, &delivery);
-        if (!connection) {
-            break;
-        }
-        paho_engine_deliver(connection, &delivery);
+    for (int i = 0; i < EVENTS_PER_POLL_MAX && paho_delivery_next(engine); i++) {
     }
     if (paho_engine_has_more(engine)) {
         eventfd_write(engine->event_fd, 1);

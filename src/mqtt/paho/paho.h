@@ -130,6 +130,16 @@ struct engine {
         calling_since_ms; /* since when the worker thread is in a call into Paho; 0: it is not */
 };
 
+/* engine.c. Worker thread. */
+/* The connection was opened, or is not opened any more. */
+void paho_engine_end_opening(struct engine_connection *connection);
+/* The connection ended: Paho must release it like one that is closed. */
+void paho_engine_end(struct engine_connection *connection);
+void paho_engine_free_connection(struct engine_connection *connection);
+
+/* delivery.c: delivers what was posted to one connection. False: nothing. Worker thread. */
+bool paho_delivery_next(struct engine *engine);
+
 /* options.c: passes the connection to Paho. */
 enum err paho_connect(struct engine_connection *connection);
 void paho_close_material(struct engine_connection *connection);
