@@ -1,12 +1,12 @@
-/* malloc and its kin, of which one after so many fails. Header-only; for programs without a front
- * of the allocator of their own (profile/heap.c). */
+/* Replaces malloc and its relatives; one call fails after a given number. Header-only; for programs
+ * that do not wrap the allocator themselves (profile/heap.c). */
 #ifndef MQFLEET_TEST_FAILING_MALLOC_H
 #define MQFLEET_TEST_FAILING_MALLOC_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A sanitizer's allocator cannot be stood before. */
+/* A sanitizer's allocator cannot be wrapped. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CAN_FAIL 0
 #else
@@ -15,7 +15,7 @@
 
 static long left = -1;    /* allocations until one fails; below 0: none does */
 static bool stays;        /* then all fail */
-static long failed, live; /* allocations that did, blocks that there are */
+static long failed, live; /* allocations that failed; existing blocks */
 
 #if CAN_FAIL
 extern void *__libc_malloc(size_t size);

@@ -62,7 +62,7 @@ static inline void cluster_begin_move(struct server *from, struct server *to, co
     cluster_set_slot(from, key, "MIGRATING", to);
 }
 
-/* With the one key that is there, or without if it is not. */
+/* With the only existing key, or without a key if there is none. */
 static inline void cluster_move_slot(struct server *from, struct server *to, const char *key) {
     char port[8];
     snprintf(port, sizeof port, "%d", to->port);
@@ -72,8 +72,8 @@ static inline void cluster_move_slot(struct server *from, struct server *to, con
     cluster_set_slot(from, key, "NODE", to);
 }
 
-/* Each of the two says that the other owns the slot; the rest of the cluster is stopped, so that
- * nobody corrects them soon. */
+/* Each of the two nodes says that the other owns the slot; the other nodes are stopped, so that
+ * they do not correct this. */
 static inline void cluster_disagree(struct server *owner, struct server *other, const char *key) {
     cluster_set_slot(other, key, "NODE", owner);
     cluster_set_slot(owner, key, "NODE", other);

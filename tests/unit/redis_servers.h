@@ -25,12 +25,12 @@
 
 #define SERVERS_MAX      10
 #define SERVER_ARGS_MAX  32
-#define SERVERS_BOUND_MS 20000 /* for anything the tests wait for */
+#define SERVERS_BOUND_MS 20000 /* for every wait of a test */
 
 struct server {
     pid_t pid;
     int port;
-    struct redis *admin; /* of the test itself; NULL until asked for */
+    struct redis *admin; /* of the test itself; NULL until first used */
     char url[64];
     char arguments[SERVER_ARGS_MAX][128]; /* of the program, the last one empty */
 };
@@ -105,7 +105,7 @@ static inline bool reply_has(struct redis_reply *reply, const char *text) {
     return has;
 }
 
-/* Whether the answer of this very moment, a text, holds `text`. */
+/* Whether the current answer, a text, contains `text`. */
 #define SERVER_SAYS(server, text, ...) reply_has(server_ask((server), __VA_ARGS__, NULL), (text))
 
 static inline void server_launch(struct server *server) {

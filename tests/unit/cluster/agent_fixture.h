@@ -1,7 +1,7 @@
-/* An agent, and a leader, whose steps a test calls itself, one by one: a real node and store on a
- * real Redis, with faults in the agent's calls by doubles/store_double.h, and the hosts of
- * doubles/hosts_double.h. The node's heartbeat runs on a thread of its own, by real time;
- * everything else sees a clock that clock_advance_ms moves. */
+/* An agent and a leader whose steps a test calls one by one. Node, store and Redis are real.
+ * doubles/store_double.h injects faults into the agent's calls, and doubles/workers_double.h
+ * replaces the workers. The node's heartbeat runs on a thread of its own, by real time; everything
+ * else sees a clock that clock_advance_ms moves. */
 #ifndef MQFLEET_TEST_AGENT_FIXTURE_H
 #define MQFLEET_TEST_AGENT_FIXTURE_H
 
@@ -14,7 +14,7 @@
 #include "store/store_fixture.h"
 
 #define HEARTBEAT_MS 100
-#define BEAT_TTL_MS  60000 /* by real time: beats end when a test says so */
+#define BEAT_TTL_MS  60000 /* by real time: heartbeats end when a test ends them */
 #define GRACE_MS     1500
 #define BOUND_MS     20000
 
@@ -32,7 +32,7 @@ static inline void agent_fixture_open(void) {
         "redis_config.timeout_ms=5000"};
     char fault[CONF_FAULT_LEN] = "";
     fixture_open();
-    hosts_double_reset();
+    workers_double_reset();
     ck_assert_msg(conf_load(&conf, NULL, sets, sizeof sets / sizeof sets[0], fault) == ERR_OK, "%s",
                   fault);
     beat_store = store_open(fixture_url, "", 5000, 1);
@@ -44,7 +44,7 @@ static inline void agent_fixture_open(void) {
                                                 .node = node,
                                                 .store = agent_store,
                                                 .redis_url = fixture_url,
-                                                .workers = hosts_double()});
+                                                .workers = workers_double()});
     leader = leader_create(conf, node, agent_store, fixture_url);
     ck_assert(agent && leader);
     ck_assert_int_eq(pthread_create(&heartbeat, NULL, node_heartbeat_run, node), 0);
@@ -59,7 +59,7 @@ static inline void agent_fixture_close(void) {
     store_close(agent_store);
     store_close(beat_store);
     conf_destroy(conf);
-    hosts_double_reset();
+    workers_double_reset();
     store_double_reset(NULL);
     fixture_close();
 }
@@ -80,12 +80,12 @@ static inline int agent_fixture_run(const char *name, void (*add)(TCase *)) {
 
 /* ---- short forms --------------------------------------------------------------------------- */
 
-/* Nothing fails any more. */
+/* From now on, nothing fails. */
 static inline void all_is_well(void) {
     store_double_reset(agent_store);
 }
 
-/* One turn of the agent: what other threads told it, then membership. */
+/* One turn of the agent: tasks from other threads, then membership. */
 static inline bool turn(void) {
     void *task;
     while (queue_pop(agent->tasks, &task, 0) == ERR_OK) {
@@ -94,7 +94,7 @@ static inline bool turn(void) {
     return membership_step(agent);
 }
 
-/* Turns until the node is a member, `step_ms` of the clock apart. */
+/* Runs turns, `step_ms` of the clock apart, until the node is a member. */
 static inline void become_member(int64_t step_ms) {
     for (int i = 0; !turn(); i++) {
         ck_assert_msg(i < 1000, "not a member after 1000 turns");
@@ -102,7 +102,7 @@ static inline void become_member(int64_t step_ms) {
     }
 }
 
-/* Polls, by real time, until the heartbeat has told so. */
+/* Polls, by real time, until the heartbeat has reported it. */
 static inline void wait_membership(enum node_membership wanted) {
     for (int i = 0; node_membership(node) != wanted; i++) {
         ck_assert_msg(i < BOUND_MS / 10, "membership stays %s",
@@ -111,7 +111,7 @@ static inline void wait_membership(enum node_membership wanted) {
     }
 }
 
-/* Until a beat has told that there are other nodes. */
+/* Waits until a heartbeat has reported other nodes. */
 static inline void wait_not_alone(void) {
     for (int i = 0; node_is_alone(node); i++) {
         ck_assert_int_lt(i, BOUND_MS / 10);
@@ -119,7 +119,7 @@ static inline void wait_not_alone(void) {
     }
 }
 
-/* Until a beat has told that there is work for a leader. */
+/* Waits until a heartbeat has reported work for a leader. */
 static inline void lead_fleet(void) {
     for (int i = 0; !node_leader_wanted(node); i++) {
         ck_assert_int_lt(i, BOUND_MS / 10);
@@ -133,7 +133,7 @@ static inline struct store_member me(void) {
     return agent_member(agent, incarnation);
 }
 
-/* A client of `owner`; its epoch. */
+/* Creates a client of `owner`; returns its epoch. */
 static inline int64_t given(struct store_member owner, const char *id) {
     char config[160], identity[96];
     snprintf(config, sizeof config, "{\"id\":\"%s\",\"url\":\"mqtt://broker:1883\"}", id);
@@ -142,10 +142,10 @@ static inline int64_t given(struct store_member owner, const char *id) {
     return must_assign(owner, id);
 }
 
-/* One that runs here; its epoch. */
+/* Creates a client that runs on this node; returns its epoch. */
 static inline int64_t running(const char *id) {
     int64_t epoch = given(me(), id);
-    hosts_double_run(id, epoch, version_of(id));
+    workers_double_run(id, epoch, version_of(id));
     return epoch;
 }
 

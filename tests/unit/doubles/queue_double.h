@@ -1,6 +1,5 @@
-/* Stands in front of the queue of a sink (message/message_queue.h) in the programs of
- * tests/unit/mqtt and in the fuzzer of connections: what it is given goes to the functions of the
- * test. It is any thread that calls them. */
+/* Replaces the queue of a sink (message/message_queue.h) in the programs of tests/unit/mqtt and in
+ * the fuzzer of connections: messages go to functions of the test. Any thread may call them. */
 #ifndef MQFLEET_TEST_QUEUE_DOUBLE_H
 #define MQFLEET_TEST_QUEUE_DOUBLE_H
 

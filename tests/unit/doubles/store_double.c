@@ -25,7 +25,7 @@ static struct {
     struct store_plan plans[PLANS_MAX];
     size_t plan_count;
     unsigned calls[SCRIPT_COUNT];
-    uint64_t random; /* 0: nothing happens at random */
+    uint64_t random; /* 0: no random faults */
     unsigned percent;
 } store_double = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -77,7 +77,7 @@ unsigned store_double_calls(const char *script) {
     return calls;
 }
 
-/* ---- what becomes of a call ---------------------------------------------------------------- */
+/* ---- the fate of a call ---------------------------------------------------------------- */
 
 /* xorshift64 */
 static uint64_t draw(uint64_t below) {
@@ -114,7 +114,7 @@ static bool decide_by_plan(enum store_script_id script, struct store_plan *out) 
     return false;
 }
 
-/* What becomes of the next call of that script. */
+/* The fate of the next call of that script. */
 static struct store_plan decide(const struct store *store, enum store_script_id script) {
     struct store_plan found = {.fault = STORE_PASSES};
     pthread_mutex_lock(&store_double.mutex);

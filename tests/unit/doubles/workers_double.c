@@ -10,7 +10,7 @@
 #define CLIENTS_MAX 4096
 #define CALLS_MAX   65536
 
-struct hosts_double_client {
+struct workers_double_client {
     char id[64];
     char *source; /* owned */
     char *identity;
@@ -19,26 +19,26 @@ struct hosts_double_client {
     void *context;
 };
 
-struct hosts_double_call {
+struct workers_double_call {
     const char *verb;
     char id[64], text[64];
 };
 
-static struct hosts_double_client clients[CLIENTS_MAX];
+static struct workers_double_client clients[CLIENTS_MAX];
 static size_t client_count;
-static struct hosts_double_call calls[CALLS_MAX];
+static struct workers_double_call calls[CALLS_MAX];
 static size_t call_count;
 static char accepted[TEXT_ID_LEN];
 
-struct hosts_double_answers hosts_double_answers;
+struct workers_double_answers workers_double_answers;
 
-struct workers *hosts_double(void) {
+struct workers *workers_double(void) {
     return (struct workers *)clients;
 }
 
 /* ---- what tests see ------------------------------------------------------------------------ */
 
-static struct hosts_double_client *find(const char *id) {
+static struct workers_double_client *find(const char *id) {
     for (size_t i = 0; i < client_count; i++) {
         if (strcmp(clients[i].id, id) == 0) {
             return &clients[i];
@@ -47,7 +47,7 @@ static struct hosts_double_client *find(const char *id) {
     return NULL;
 }
 
-static void forget(struct hosts_double_client *client) {
+static void forget(struct workers_double_client *client) {
     free(client->source);
     free(client->identity);
     *client = clients[--client_count];
@@ -55,27 +55,27 @@ static void forget(struct hosts_double_client *client) {
 
 static void record(const char *verb, const char *id, const char *text) {
     assert(call_count < CALLS_MAX);
-    struct hosts_double_call *call = &calls[call_count++];
+    struct workers_double_call *call = &calls[call_count++];
     call->verb = verb;
     snprintf(call->id, sizeof call->id, "%s", id);
     snprintf(call->text, sizeof call->text, "%s", text);
 }
 
-void hosts_double_reset(void) {
+void workers_double_reset(void) {
     while (client_count > 0) {
         forget(&clients[0]);
     }
     call_count = 0;
     accepted[0] = '\0';
-    hosts_double_answers = (struct hosts_double_answers){0};
+    workers_double_answers = (struct workers_double_answers){0};
 }
 
 static void put(const char *id, char *source, char *identity, int64_t epoch, int64_t version) {
-    struct hosts_double_client *client = find(id);
+    struct workers_double_client *client = find(id);
     if (!client) {
         assert(client_count < CLIENTS_MAX);
         client = &clients[client_count++];
-        *client = (struct hosts_double_client){0};
+        *client = (struct workers_double_client){0};
         snprintf(client->id, sizeof client->id, "%s", id);
     }
     free(client->source);
@@ -86,7 +86,7 @@ static void put(const char *id, char *source, char *identity, int64_t epoch, int
     client->version = version;
 }
 
-void hosts_double_run(const char *id, int64_t epoch, int64_t version) {
+void workers_double_run(const char *id, int64_t epoch, int64_t version) {
     char text[160];
     snprintf(text, sizeof text, "{\"id\":\"%s\",\"url\":\"mqtt://broker:1883\"}", id);
     char *source = text_dup(text);
@@ -94,8 +94,8 @@ void hosts_double_run(const char *id, int64_t epoch, int64_t version) {
     put(id, source, text_dup(text), epoch, version);
 }
 
-void hosts_double_closed(const char *id) {
-    struct hosts_double_client *client = find(id);
+void workers_double_closed(const char *id) {
+    struct workers_double_client *client = find(id);
     assert(client && client->done);
     workers_done *done = client->done;
     void *context = client->context;
@@ -103,15 +103,15 @@ void hosts_double_closed(const char *id) {
     done(context);
 }
 
-bool hosts_double_runs(const char *id, int64_t *epoch) {
-    const struct hosts_double_client *client = find(id);
+bool workers_double_runs(const char *id, int64_t *epoch) {
+    const struct workers_double_client *client = find(id);
     if (client && epoch) {
         *epoch = client->epoch;
     }
     return client != NULL;
 }
 
-size_t hosts_double_calls(const char *verb, const char *text) {
+size_t workers_double_calls(const char *verb, const char *text) {
     size_t n = 0;
     for (size_t i = 0; i < call_count; i++) {
         n += strcmp(calls[i].verb, verb) == 0 &&
@@ -120,7 +120,7 @@ size_t hosts_double_calls(const char *verb, const char *text) {
     return n;
 }
 
-const char *hosts_double_last(const char *verb) {
+const char *workers_double_last(const char *verb) {
     for (size_t i = call_count; i > 0; i--) {
         if (strcmp(calls[i - 1].verb, verb) == 0) {
             return calls[i - 1].text;
@@ -129,7 +129,7 @@ const char *hosts_double_last(const char *verb) {
     return "";
 }
 
-/* ---- hosts.h ------------------------------------------------------------------------------- */
+/* ---- workers.h ----------------------------------------------------------------------------- */
 
 void workers_accept(struct workers *workers, const char *incarnation) {
     (void)workers;
@@ -141,11 +141,11 @@ enum err workers_start(struct workers *workers, struct client_config *config,
                        const char *incarnation, int64_t epoch, int64_t version) {
     (void)workers;
     record("start", config->id, incarnation);
-    enum err err = hosts_double_answers.start;
+    enum err err = workers_double_answers.start;
     if (err == ERR_OK && strcmp(incarnation, accepted) != 0) {
         err = ERR_WRONG_STATE;
     }
-    const struct hosts_double_client *client = find(config->id);
+    const struct workers_double_client *client = find(config->id);
     bool older =
         client && (epoch < client->epoch || (epoch == client->epoch && version <= client->version));
     if (err == ERR_OK && !older) {
@@ -159,12 +159,12 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
                       workers_done *done, void *context) {
     (void)workers;
     record("stop", id, reason);
-    if (hosts_double_answers.stop != ERR_OK) {
-        return hosts_double_answers.stop;
+    if (workers_double_answers.stop != ERR_OK) {
+        return workers_double_answers.stop;
     }
-    struct hosts_double_client *client = find(id);
+    struct workers_double_client *client = find(id);
     if (client && (epoch == 0 || epoch >= client->epoch)) {
-        if (hosts_double_answers.holds && done) {
+        if (workers_double_answers.holds && done) {
             client->done = done;
             client->context = context;
             return ERR_OK;
@@ -184,10 +184,10 @@ enum err workers_stop_all(struct workers *workers, const char *reason, bool with
     (void)timeout_ms;
     record("stop_all", "", reason);
     accepted[0] = '\0';
-    while (hosts_double_answers.stop_all == ERR_OK && client_count > 0) {
+    while (workers_double_answers.stop_all == ERR_OK && client_count > 0) {
         forget(&clients[0]);
     }
-    return hosts_double_answers.stop_all;
+    return workers_double_answers.stop_all;
 }
 
 enum err workers_retry(struct workers *workers, const char *id, int64_t epoch, int64_t delay_ms) {
@@ -195,15 +195,15 @@ enum err workers_retry(struct workers *workers, const char *id, int64_t epoch, i
     (void)epoch;
     (void)delay_ms;
     record("retry", id, "");
-    return hosts_double_answers.retry;
+    return workers_double_answers.retry;
 }
 
 enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) {
     (void)workers;
     *rows = NULL;
     *n = 0;
-    if (hosts_double_answers.list != ERR_OK) {
-        return hosts_double_answers.list;
+    if (workers_double_answers.list != ERR_OK) {
+        return workers_double_answers.list;
     }
     *rows = calloc(client_count + 1, sizeof **rows);
     for (size_t i = 0; i < client_count; i++) {
@@ -230,7 +230,7 @@ size_t workers_count(struct workers *workers) {
 
 bool workers_has_client(struct workers *workers, const char *id, struct workers_client *out) {
     (void)workers;
-    const struct hosts_double_client *client = find(id);
+    const struct workers_double_client *client = find(id);
     if (!client || client->done) {
         return false;
     }
@@ -242,7 +242,7 @@ bool workers_has_client(struct workers *workers, const char *id, struct workers_
 
 enum err workers_config(struct workers *workers, const char *id, char **config, char **identity) {
     (void)workers;
-    const struct hosts_double_client *client = find(id);
+    const struct workers_double_client *client = find(id);
     *config = client ? text_dup(client->source) : NULL;
     *identity = client ? text_dup(client->identity) : NULL;
     return client ? ERR_OK : ERR_NOT_FOUND;
@@ -250,7 +250,7 @@ enum err workers_config(struct workers *workers, const char *id, char **config, 
 
 enum err workers_status(struct workers *workers, const char *id, struct client_status *out) {
     (void)workers;
-    const struct hosts_double_client *client = find(id);
+    const struct workers_double_client *client = find(id);
     *out = (struct client_status){0};
     if (client) {
         out->epoch = client->epoch;

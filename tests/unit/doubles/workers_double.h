@@ -1,7 +1,7 @@
-/* Stands for mqtt/hosts.h in the programs of tests/unit/cluster: clients that run are rows of a
- * table, calls are recorded, and a test says what they answer. For one thread. Defines what
- * src/cluster calls; another function of hosts.h that it comes to need belongs here as well, or the
- * real hosts are linked beside it and the linker says so. */
+/* Replaces mqtt/workers/workers.h in the programs of tests/unit/cluster: running clients are rows
+ * of a table, calls are recorded, and a test sets their results. For one thread. Defines the
+ * functions that src/cluster calls. If src/cluster needs another one, add it here; otherwise the
+ * real workers are linked too, and the linker reports duplicates. */
 #ifndef MQFLEET_TEST_WORKERS_DOUBLE_H
 #define MQFLEET_TEST_WORKERS_DOUBLE_H
 
@@ -9,29 +9,30 @@
 #include <stddef.h>
 #include "mqtt/workers/workers.h"
 
-/* The hosts that agents and the like are given. */
-struct workers *hosts_double(void);
+/* The workers that are passed to agents and others. */
+struct workers *workers_double(void);
 
-/* What the calls answer until it is changed; ERR_OK after a reset. Not ERR_OK: nothing is done. */
-struct hosts_double_answers {
+/* The results of the calls until they are changed; ERR_OK after a reset. Not ERR_OK: nothing is
+ * done. */
+struct workers_double_answers {
     enum err start, stop, stop_all, retry, list;
-    bool holds; /* clients go on closing until hosts_double_closed */
+    bool holds; /* clients stay in closing until workers_double_closed */
 };
-extern struct hosts_double_answers hosts_double_answers;
+extern struct workers_double_answers workers_double_answers;
 
 /* Forgets clients, calls and answers. */
-void hosts_double_reset(void);
+void workers_double_reset(void);
 /* A client runs; its configuration is a small one at broker:1883. */
-void hosts_double_run(const char *id, int64_t epoch, int64_t version);
-/* One whose stop is held has closed: its done is called. */
-void hosts_double_closed(const char *id);
+void workers_double_run(const char *id, int64_t epoch, int64_t version);
+/* A client whose stop is held has closed: its done is called. */
+void workers_double_closed(const char *id);
 /* Does it run? epoch (may be NULL): its own. */
-bool hosts_double_runs(const char *id, int64_t *epoch);
+bool workers_double_runs(const char *id, int64_t *epoch);
 
-/* How many calls of hosts_<verb> were made: "start" "stop" "stop_all" "retry" "accept". text: only
+/* The number of calls of workers_<verb>: "start" "stop" "stop_all" "retry" "accept". text: only
  * those with this id, or incarnation (accept) or reason (stop_all); NULL: all. */
-size_t hosts_double_calls(const char *verb, const char *text);
+size_t workers_double_calls(const char *verb, const char *text);
 /* The reason of the last stop or stop_all, or incarnation of the last accept; "" if none. */
-const char *hosts_double_last(const char *verb);
+const char *workers_double_last(const char *verb);
 
 #endif

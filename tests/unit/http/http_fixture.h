@@ -1,5 +1,5 @@
 /* A server with its worker threads on a free port, over a real Redis, and a small HTTP client.
- * There is no node behind it: only routes that need neither hosts nor agent may be called. */
+ * There is no node behind it: only routes that need neither workers nor agent may be called. */
 #ifndef MQFLEET_TEST_HTTP_FIXTURE_H
 #define MQFLEET_TEST_HTTP_FIXTURE_H
 
@@ -241,8 +241,8 @@ static inline struct probe_answer ask(const char *method, const char *path, cons
     return answer;
 }
 
-/* Asks, checks the status and lets the answer go; of interest is its JSON, which the caller
- * decrefs. */
+/* Sends a request, checks the status, and returns the JSON of the answer, which the caller decrefs.
+ */
 static inline json_t *ask_json(const char *method, const char *path, const char *body, int status) {
     struct probe_answer answer = ask(method, path, "", body);
     ck_assert_msg(answer.status == status, "%s %s: %d, not %d: %s", method, path, answer.status,

@@ -1,4 +1,4 @@
-/* Tests of base/message: a copy in one block that shares nothing with its source. */
+/* Tests of message/message: a copy in one block that shares nothing with its source. */
 #include "message/message.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
-/* The queue between engines and a sink: bounds, room, batches, the end. What sinks do with it is in
- * tests/unit/sink. */
+/* The queue between engines and a sink: bounds, room, batches, the end. tests/unit/sink tests the
+ * use by sinks. */
 #include "message/message_queue.h"
 
 #include <check.h>
@@ -99,7 +99,7 @@ START_TEST(room_is_there_again_after_a_single_departure) {
     for (int i = 0; i < 8; i++) {
         must_put(1);
     }
-    ck_assert(message_queue_has_room(queue)); /* nobody was refused yet */
+    ck_assert(message_queue_has_room(queue)); /* nothing was refused yet */
     struct message *held = message_of(1, 10);
     ck_assert_int_eq(message_queue_put(queue, held, NULL), ERR_FULL);
     ck_assert(!message_queue_has_room(queue));
@@ -130,7 +130,7 @@ START_TEST(a_closed_queue_takes_nothing_and_gives_what_it_has) {
     must_put(1);
     message_queue_close(queue);
     ck_assert_int_eq(message_queue_put(queue, late, NULL), ERR_WRONG_STATE);
-    ck_assert(message_queue_has_room(queue)); /* who waits for room is to hear it */
+    ck_assert(message_queue_has_room(queue)); /* callers that wait for room must be notified */
     ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, -1), 1);
     ck_assert(!message_queue_is_over(queue));
     drain();
@@ -153,7 +153,7 @@ START_TEST(a_thread_that_waits_is_woken) {
     size_t seen = 99;
     int64_t begin_ms = clock_ms();
     ck_assert_int_eq(pthread_create(&thread, NULL, peek_one, &seen), 0);
-    clock_sleep_ms(20); /* now it sleeps, most likely: else this shows nothing */
+    clock_sleep_ms(20); /* the thread most likely sleeps now; otherwise this tests nothing */
     for (int i = 0; i < puts[_i]; i++) {
         must_put(1);
     }

@@ -1,5 +1,5 @@
-/* Answers on their way from sinks to an engine that sleeps now and then: each comes once, none is
- * slept over. */
+/* Tests of answers from sinks to an engine that sleeps at times: each arrives once, and none is
+ * missed. */
 #include "message/receipt.h"
 
 #include <check.h>

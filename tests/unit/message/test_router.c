@@ -1,4 +1,4 @@
-/* The way of a message from a client's route to a queue, and what is counted of it. */
+/* Tests of the path of a message from a client's route to a queue, and of its counters. */
 #include "message/router.h"
 
 #include <check.h>

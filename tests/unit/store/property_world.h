@@ -14,7 +14,7 @@ static const char *const NODE_NAMES[] = {"plain", "with:colon", "with space", "n
                                          NULL};
 static const int64_t NODE_SIZES[NODES] = {4, 9, 15, 30};
 
-/* What a process believes it runs. */
+/* The clients that a process believes it runs. */
 struct held {
     bool held;
     int64_t epoch, version;
@@ -39,7 +39,7 @@ struct entry {
     bool dead, draining, leaving;
 };
 
-/* What must be true of an id. */
+/* The conditions that must hold for an id. */
 struct truth {
     char id[TEXT_LEN];
     bool exists, deleted;   /* deleted: since Redis last lost its data, and not created again */
@@ -133,7 +133,8 @@ static void any_config(char out[TEXT_LEN]) {
     snprintf(out, TEXT_LEN, "{\"text\":%d}", (int)random_below(4));
 }
 
-/* Usually its own; sometimes one that others want too, or several at several brokers. */
+/* Usually its own identity; sometimes one that another id uses too, or several at several brokers.
+ */
 static void any_identity(int id, char out[TEXT_LEN]) {
     size_t len = 0;
     for (int broker = 0; broker < 3 && (broker == 0 || chance(30)); broker++) {

@@ -3,7 +3,7 @@
 
 static const char *const NODES[] = {"a", "b", "c", NULL};
 
-/* All there is to know of an id; store_client_fini. */
+/* Everything known about an id; store_client_fini. */
 static struct store_client known(const char *id) {
     struct store_client client;
     ck_assert_int_eq(store_get(store, id, &client), ERR_OK);

@@ -1,5 +1,5 @@
-/* Tests of a Redis that lost data: the last writes in a failover, or by an older file. Who notices,
- * and what is restored. With a real Redis. */
+/* Tests of a Redis that lost data: the last writes in a failover, or by an older file. They cover
+ * who notices the loss, and what is restored. With a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -222,7 +222,7 @@ START_TEST(keys_of_a_wrong_type_do_not_stop_beats_and_writes) {
     RAW("SET", "mqtt_fleet:sequence", "of another type");
     (void)store_noticed_rollback(store);
     must_create("x");
-    ck_assert(store_noticed_rollback(store)); /* what was known is gone */
+    ck_assert(store_noticed_rollback(store)); /* everything known is gone */
     joined("a", "1", 10);
     RAW("DEL", "mqtt_fleet:fenced");
     RAW("SET", "mqtt_fleet:fenced", "of another type");
@@ -240,7 +240,7 @@ START_TEST(a_restore_holds_assignments_back_for_a_second_more) {
     ck_assert(restore(a, x).mine);
     ck_assert_int_gt(RAW_INT("PTTL", "mqtt_fleet:restoring"), 500);
     restoring_is_over();
-    ck_assert(restore(a, x).mine); /* again: raises nothing, and blocks nothing */
+    ck_assert(restore(a, x).mine); /* a second time: sets no generation and blocks nothing */
     must_assign(a, "y");
 }
 END_TEST

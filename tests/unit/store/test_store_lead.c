@@ -86,7 +86,7 @@ START_TEST(what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13) {
     ck_assert(err == ERR_OK && finished);
     joined("a", "2", 10);
     clock_back_an_hour("beat:mqtt:a");
-    joined("a", "3", 10); /* started anew under its name */
+    joined("a", "3", 10); /* restarted under its name */
     assert_fleet(NODES);
 }
 END_TEST
@@ -240,8 +240,8 @@ START_TEST(nodes_are_found_by_name_and_by_port_whichever_way_they_are_written) {
 }
 END_TEST
 
-/* ---- looking for missing beats ----------------------------------------------------------------
- */
+/* ---- the search for missing heartbeats
+ * ---------------------------------------------------------------- */
 
 START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
     struct store_missing *missing;
@@ -255,7 +255,7 @@ START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
     RAW("DEL", "beat:mqtt:d");
     RAW("RPUSH", "beat:mqtt:d", "of another type");
     stop_beating(b);
-    RAW("DEL", "mqtt_fleet:sequence"); /* looking writes nothing, so it does not care */
+    RAW("DEL", "mqtt_fleet:sequence"); /* a check writes nothing, so it is not affected */
     ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
     ck_assert_uint_eq(all, 5);
     ck_assert_uint_eq(n, 4);

@@ -134,7 +134,8 @@ START_TEST(join_survives_rubbish_in_the_register) {
 }
 END_TEST
 
-/* ---- beat ---------------------------------------------------------------------------------- */
+/* ---- heartbeat ----------------------------------------------------------------------------------
+ */
 
 START_TEST(beat_answers_rev_time_draining_and_how_many_there_are) {
     struct store_member a = joined("a", "1", 10);
@@ -260,7 +261,7 @@ START_TEST(reap_refuses_a_node_that_is_not_dead_or_has_another_incarnation) {
 }
 END_TEST
 
-/* A heartbeat is the last proof that a process is alive: while it exists nothing is taken. */
+/* A heartbeat proves that a process is alive: while it exists, no client is taken. */
 START_TEST(reap_refuses_a_dead_node_whose_beat_is_there) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     enum err err;

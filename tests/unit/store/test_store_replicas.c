@@ -4,8 +4,8 @@
 #include "redis_servers.h"
 #include "whole_life.h"
 
-#define WAIT_MS    300   /* where it is to lapse */
-#define PATIENT_MS 10000 /* where it is not */
+#define WAIT_MS    300   /* for waits that must time out */
+#define PATIENT_MS 10000 /* for waits that must not time out */
 
 static struct server *master, *replica;
 

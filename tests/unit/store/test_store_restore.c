@@ -122,7 +122,8 @@ START_TEST(evidence_tells_what_became_of_an_id) {
     /* Redis' clock may have jumped: only the absence of the tombstone counts. */
     RAW("ZADD", "mqtt_fleet:tombstones", "1", "x");
     ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
-    RAW("HDEL", "mqtt_fleet:buried", "x"); /* an older version's stands against all */
+    RAW("HDEL", "mqtt_fleet:buried",
+        "x"); /* a tombstone of an older version applies to every version */
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_TOMBSTONE);
     RAW("ZREM", "mqtt_fleet:tombstones", "x");
     ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_NONE);

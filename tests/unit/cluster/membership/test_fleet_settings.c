@@ -1,4 +1,4 @@
-/* The settings that a fleet shares, compared. */
+/* Comparison of the settings that a fleet shares. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

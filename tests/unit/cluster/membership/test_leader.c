@@ -1,10 +1,10 @@
-/* Leading, fencing, reaping and adopting, with calls that fail, lose their reply, come late or run
- * twice. */
+/* Tests of leading, fencing, reaping and adopting, with calls that fail, lose their reply, are late
+ * or run twice. */
 #include "cluster/agent_fixture.h"
 
 #define PROBE_ADDRESS_CHECK_MS 250
 
-static struct store_member dead; /* n2, which stops beating */
+static struct store_member dead; /* n2, which stops its heartbeats */
 
 static bool leads(void) {
     return leader->role == STORE_ROLE_LEADER;
@@ -23,7 +23,7 @@ static void begin(size_t clients) {
     }
 }
 
-/* Looks for `ms` of the clock, the heartbeat kept fresh by real time. */
+/* Checks for `ms` of the clock; the heartbeat stays fresh by real time. */
 static void look_for_ms(int64_t ms) {
     for (int64_t at = 0; at < ms; at += PROBE_ADDRESS_CHECK_MS) {
         clock_advance_ms(PROBE_ADDRESS_CHECK_MS);
@@ -84,7 +84,7 @@ START_TEST(who_does_not_lead_looks_but_buries_nobody) {
     ck_assert_int_eq(state_of("n2"), STORE_NODE_LIVE);
     ck_assert_uint_eq(store_double_calls("fence"), 0);
     ck_assert_int_eq(store_resign(store, &other), ERR_OK);
-    leader_election_step(leader); /* and knows by now since when the beat is missing */
+    leader_election_step(leader); /* and now knows since when the heartbeat is missing */
     ck_assert(leads());
     leader_check_step(leader);
     ck_assert_int_eq(state_of("n2"), GONE);
@@ -106,7 +106,7 @@ START_TEST(a_beat_that_comes_back_before_the_fence_saves_the_node) {
 }
 END_TEST
 
-/* It is dead all the same, so it is reaped at the next look. */
+/* It is dead nevertheless, so it is reaped at the next check. */
 START_TEST(a_fence_whose_reply_is_lost_is_followed_by_its_reaping) {
     begin(3);
     stop_beating(dead);
@@ -131,7 +131,8 @@ START_TEST(a_fence_that_fails_is_tried_at_the_next_look) {
 }
 END_TEST
 
-/* ---- looks that prove nothing ---------------------------------------------------------------- */
+/* ---- checks that prove nothing ----------------------------------------------------------------
+ */
 
 START_TEST(a_look_that_fails_makes_the_grace_begin_anew) {
     begin(3);
@@ -147,7 +148,7 @@ START_TEST(a_look_that_fails_makes_the_grace_begin_anew) {
 }
 END_TEST
 
-/* Nobody knows which moment an answer is about that took half a time to live. */
+/* If an answer took half a time to live, the moment that it describes is unknown. */
 START_TEST(a_look_that_comes_late_proves_nothing) {
     begin(3);
     stop_beating(dead);
@@ -185,7 +186,7 @@ START_TEST(reaping_that_runs_twice_moves_each_client_once) {
 }
 END_TEST
 
-/* It joined anew under another incarnation while the leader was about to reap the old one. */
+/* It joined again with another incarnation while the leader was about to reap the old one. */
 static void join_anew(void *context) {
     (void)context;
     dead = joined("n2", "i2-again", 1000);

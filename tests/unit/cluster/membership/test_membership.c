@@ -1,5 +1,5 @@
-/* Joining, being fenced, and Redis that lost its data, with calls that fail, lose their reply, come
- * late or run twice. */
+/* Tests of joining, of being fenced, and of a Redis that lost data, with calls that fail, lose
+ * their reply, are late or run twice. */
 #include "cluster/agent_fixture.h"
 
 #define JOIN_RETRY_MS 250 /* and some: how far apart the turns are */
@@ -20,11 +20,12 @@ static const char *registered(const char *name) {
     return incarnation;
 }
 
-/* The node is a member, Redis has it, and the hosts take clients of exactly this incarnation. */
+/* The node is a member, Redis has it, and the workers accept clients of exactly this incarnation.
+ */
 static void check_joined(void) {
     ck_assert_int_eq(node_membership(node), NODE_MEMBER);
     ck_assert_str_eq(registered("n1"), me().incarnation);
-    ck_assert_str_eq(hosts_double_last("accept"), me().incarnation);
+    ck_assert_str_eq(workers_double_last("accept"), me().incarnation);
     ck_assert(agent->reconcile_now);
     ck_assert_int_eq(agent->applied_rev, -1);
 }
@@ -38,14 +39,14 @@ START_TEST(a_join_that_fails_is_tried_again_and_not_at_full_speed) {
         ck_assert(!turn());
     }
     ck_assert_uint_eq(store_double_calls("join"), 1);
-    ck_assert_uint_eq(hosts_double_calls("accept", NULL), 0);
+    ck_assert_uint_eq(workers_double_calls("accept", NULL), 0);
     become_member(TURN_MS);
     ck_assert_uint_eq(store_double_calls("join"), 3);
     check_joined();
 }
 END_TEST
 
-/* The node is registered, but under an incarnation that nobody knows: its beat must end first. */
+/* The node is registered, but with an unknown incarnation: that heartbeat must expire first. */
 START_TEST(a_join_whose_reply_is_lost_is_no_other_node_under_this_name) {
     store_double_plan((struct store_plan){.script = "join", .times = 1, .fault = STORE_REPLY_LOST});
     ck_assert(!turn());
@@ -55,7 +56,7 @@ START_TEST(a_join_whose_reply_is_lost_is_no_other_node_under_this_name) {
     ck_assert(agent->name_taken_since_ms != 0);
     stop_beating(member("n1", ""));
     clock_advance_ms(TURN_MS);
-    ck_assert(!turn()); /* silent from here on: its lease is waited for */
+    ck_assert(!turn()); /* silent from now on: the node waits for its lease */
     become_member(TURN_MS);
     ck_assert_ptr_null(agent_fault(agent));
     check_joined();
@@ -65,7 +66,7 @@ END_TEST
 START_TEST(a_join_that_runs_twice_is_one_join) {
     store_double_plan((struct store_plan){.script = "join", .fault = STORE_TWICE});
     become_member(TURN_MS);
-    ck_assert_uint_eq(hosts_double_calls("accept", NULL), 1);
+    ck_assert_uint_eq(workers_double_calls("accept", NULL), 1);
     check_joined();
 }
 END_TEST
@@ -84,7 +85,7 @@ START_TEST(a_live_node_under_this_name_is_a_fault_after_two_times_to_live) {
 }
 END_TEST
 
-/* Where Redis stood still the other's beat could not expire either. */
+/* While Redis was stopped, the other node's heartbeat could not expire either. */
 START_TEST(the_time_of_slow_answers_is_no_proof_of_another_node) {
     joined("n1", "another", 10);
     store_double_plan((struct store_plan){
@@ -114,8 +115,8 @@ START_TEST(the_lease_of_an_earlier_process_is_waited_for) {
 }
 END_TEST
 
-/* The register could not be read, so nobody knows whether an earlier lease lasts: but then the
- * join that follows in the same turn must not succeed either. */
+/* The register could not be read, so it is unknown whether an earlier lease is still valid. The
+ * join that follows in the same turn must then not succeed. */
 START_TEST(a_register_that_cannot_be_read_is_no_licence_to_join) {
     struct store_member earlier = joined("n1", "earlier", 10);
     stop_beating(earlier);
@@ -134,12 +135,12 @@ END_TEST
 
 /* ---- fenced -------------------------------------------------------------------------------- */
 
-/* As the leader does it. */
+/* Fences like the leader. */
 static void fence_me(void) {
     struct store_member other = joined("n2", "i2", 10);
     struct store_member self = me();
     stop_beating(self);
-    while (store_fence(store, &other, &self) != ERR_OK) { /* a beat came in between */
+    while (store_fence(store, &other, &self) != ERR_OK) { /* a heartbeat arrived in between */
         stop_beating(self);
     }
     wait_membership(NODE_FENCED);
@@ -150,19 +151,19 @@ START_TEST(a_fenced_node_drops_everything_before_it_joins_anew) {
     become_member(TURN_MS);
     running("a");
     snprintf(before, sizeof before, "%s", me().incarnation);
-    hosts_double_answers.stop_all = ERR_TIMEOUT; /* still closing */
+    workers_double_answers.stop_all = ERR_TIMEOUT; /* still closing */
     fence_me();
     for (int i = 0; i < 3; i++) {
         ck_assert(!turn());
         clock_advance_ms(TURN_MS);
     }
     ck_assert_int_eq(node_membership(node), NODE_FENCED);
-    ck_assert_uint_eq(hosts_double_calls("stop_all", "fenced"), 3);
+    ck_assert_uint_eq(workers_double_calls("stop_all", "fenced"), 3);
     ck_assert_uint_eq(store_double_calls("join"), 1);
 
-    hosts_double_answers.stop_all = ERR_OK;
+    workers_double_answers.stop_all = ERR_OK;
     become_member(TURN_MS);
-    ck_assert(!hosts_double_runs("a", NULL));
+    ck_assert(!workers_double_runs("a", NULL));
     ck_assert_str_ne(me().incarnation, before);
     check_joined();
 }
@@ -201,8 +202,8 @@ START_TEST(a_node_that_redis_forgot_registers_under_the_same_incarnation) {
     store_double_plan((struct store_plan){.script = "join", .times = 3, .fault = STORE_REPLY_LOST});
     become_member(TURN_MS);
     ck_assert_str_eq(me().incarnation, before);
-    ck_assert(hosts_double_runs("a", NULL));
-    ck_assert_uint_eq(hosts_double_calls("stop_all", NULL), 0);
+    ck_assert(workers_double_runs("a", NULL));
+    ck_assert_uint_eq(workers_double_calls("stop_all", NULL), 0);
     check_joined();
 }
 END_TEST
@@ -217,15 +218,15 @@ START_TEST(a_node_that_was_declared_dead_while_redis_lost_its_data_drops_everyth
         (struct store_plan){.script = "join", .times = 1, .fault = STORE_FAILS, .err = ERR_FENCED});
     clock_advance_ms(TURN_MS);
     ck_assert(!turn());
-    ck_assert_uint_eq(hosts_double_calls("stop_all", "fenced"), 1);
+    ck_assert_uint_eq(workers_double_calls("stop_all", "fenced"), 1);
     become_member(TURN_MS);
     ck_assert_str_ne(me().incarnation, before);
     check_joined();
 }
 END_TEST
 
-/* What an incarnation ran that was fenced meanwhile is put back by the next one, also a newer text;
- * what was deleted since stays deleted. */
+/* The next incarnation restores the clients of a fenced one, including newer configurations;
+ * clients deleted since then stay deleted. */
 START_TEST(a_fenced_node_puts_back_what_redis_lost) {
     char before[TEXT_ID_LEN];
     become_member(TURN_MS);
@@ -284,13 +285,13 @@ END_TEST
 
 /* ---- at random ------------------------------------------------------------------------------- */
 
-/* Whatever fails, in the end the node is a member, alone under its name. */
+/* Whatever fails, the node is finally a member and the only one with its name. */
 START_TEST(joining_comes_to_its_end_whatever_fails) {
     store_double_random(0, 40);
     for (int i = 0; !turn(); i++) {
         ck_assert_msg(i < 1000, "not a member after 1000 turns");
         if (agent->name_taken_since_ms != 0) {
-            stop_beating(member("n1", "")); /* a registration nobody knows of expires */
+            stop_beating(member("n1", "")); /* an unknown registration expires */
         }
         clock_advance_ms(TURN_MS);
     }
@@ -339,7 +340,7 @@ START_TEST(a_running_node_waits_for_its_own_fleet_F14) {
     RAW("DEL", "mqtt_fleet:name");
     become_member(TURN_MS);
     ck_assert(!agent_in_other_fleet(agent));
-    RAW("SET", "mqtt_fleet:name", "other"); /* by hand: it is told, and nothing else */
+    RAW("SET", "mqtt_fleet:name", "other"); /* by hand: it is reported, and nothing else happens */
     membership_fleet_step(agent);
     ck_assert(agent_in_other_fleet(agent) && turn());
     RAW("SET", "mqtt_fleet:name", "ours");

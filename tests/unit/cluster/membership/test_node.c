@@ -1,4 +1,4 @@
-/* Beats, what they tell and what follows from their answers, and the lease. */
+/* Tests of heartbeats, their contents and their answers, and of the lease. */
 #include "cluster/agent_fixture.h"
 #include <semaphore.h>
 #include "base/system/thread_watchdog.h"
@@ -16,7 +16,7 @@ static bool beats(void) {
     return RAW_INT("EXISTS", "beat:mqtt:n1") == 1;
 }
 
-/* Whether one comes within some periods of real time. */
+/* Whether a heartbeat arrives within some periods of real time. */
 static bool beats_again(void) {
     RAW("DEL", "beat:mqtt:n1");
     for (int i = 0; i < 50 && !beats(); i++) {
@@ -30,7 +30,7 @@ static bool beats_again(void) {
 static sem_t agent_turn;
 static atomic_bool agent_begun;
 
-/* Makes progress only when it is told to. */
+/* Makes progress only on request. */
 static void *slow_agent(void *argument) {
     thread_watchdog_register("agent", INT64_MAX);
     agent_begun = true;
@@ -61,7 +61,8 @@ START_TEST(a_node_whose_agent_stalls_stops_beating_until_it_goes_on) {
 }
 END_TEST
 
-/* ---- what beats tell ----------------------------------------------------------------------- */
+/* ---- contents of heartbeats
+ * ----------------------------------------------------------------------- */
 
 static _Atomic int64_t told_lag_ms = -1;
 
@@ -82,7 +83,7 @@ START_TEST(a_beat_tells_for_how_long_a_change_has_not_been_applied) {
     SOON(node_rev(node) == rev_of("n1"));
     clock_advance_ms(3000);
     SOON(told_lag_ms >= 3000);
-    given(self, "c1"); /* what came later does not make it younger */
+    given(self, "c1"); /* later changes do not make it younger */
     SOON(node_rev(node) == rev_of("n1"));
     clock_advance_ms(1000);
     SOON(told_lag_ms >= 4000);
@@ -104,7 +105,8 @@ START_TEST(facts_go_with_the_beat_that_told_them) {
 }
 END_TEST
 
-/* ---- what answers say ---------------------------------------------------------------------- */
+/* ---- answers to heartbeats ----------------------------------------------------------------------
+ */
 
 START_TEST(a_node_learns_from_its_beat_that_redis_went_back_since_it_was_answered) {
     become_member(STEP_MS);
@@ -119,22 +121,23 @@ START_TEST(a_node_learns_from_its_beat_that_redis_went_back_since_it_was_answere
     ck_assert(!node_lease_valid(node));
     become_member(STEP_MS);
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:restoring"), 1);
-    /* What runs may have become another's. */
+    /* Running clients may now belong to another node. */
     ck_assert(!node_lease_valid(node));
     ck_assert(!node_reconciled_since(node, 0));
     node_mark_reconciled(node);
     ck_assert(node_lease_valid(node));
     ck_assert(node_reconciled_since(node, 0));
-    ck_assert(
-        !node_reconciled_since(node, clock_ms() + BEAT_TTL_MS)); /* no beat was sent since then */
+    ck_assert(!node_reconciled_since(node, clock_ms() +
+                                               BEAT_TTL_MS)); /* no heartbeat was sent since then */
 }
 END_TEST
 
-/* Its other stores share what was written: the beat is told what one of them found out. */
+/* The node's stores share their call numbers: the heartbeat reports a loss that another store has
+ * noticed. */
 START_TEST(a_node_is_told_of_a_loss_that_another_of_its_stores_noticed) {
     become_member(STEP_MS);
     take_snapshot();
-    for (int i = 0; i < 2; i++) { /* a beat that is under way may not know of the last one */
+    for (int i = 0; i < 2; i++) { /* a heartbeat in progress may not include the last one */
         ck_assert_int_eq(store_set_cooldown(agent_store, "nobody", 0, "", "", NULL), ERR_OK);
     }
     go_back();
@@ -142,7 +145,8 @@ START_TEST(a_node_is_told_of_a_loss_that_another_of_its_stores_noticed) {
 }
 END_TEST
 
-/* Then the generation is that which this node knows, and nobody but its own numbers can tell. */
+/* The generation is then the one that this node knows, and only its own call numbers reveal the
+ * loss. */
 START_TEST(a_node_learns_of_a_loss_while_an_earlier_one_is_being_put_right) {
     become_member(STEP_MS);
     RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
@@ -162,7 +166,7 @@ START_TEST(a_beat_tells_whether_a_leader_is_wanted_and_how_many_clients_there_ar
     must_create("x");
     given(me(), "y");
     SOON(node_fleet_counts(node, &counts) && counts.waiting == 1 && counts.owned == 1);
-    clock_advance_ms(6000); /* the last beat is too old until the next one comes */
+    clock_advance_ms(6000); /* the last heartbeat is too old until the next one arrives */
     SOON(node_fleet_counts(node, &counts));
 }
 END_TEST
@@ -171,10 +175,10 @@ START_TEST(a_node_is_alone_as_long_as_no_other_beats) {
     become_member(STEP_MS);
     SOON(node_is_alone(node));
     struct store_member other = joined("n2", "i2", 10);
-    SOON(!node_is_alone(node)); /* it is registered, whether it beats or not */
+    SOON(!node_is_alone(node)); /* it is registered, with or without a heartbeat */
     stop_beating(other);
     lead_fleet();
-    leader_check_step(leader); /* who looks knows better */
+    leader_check_step(leader); /* a check corrects this */
     ck_assert(node_is_alone(node));
     joined("n2", "i2", 10);
     leader_check_step(leader);
@@ -211,7 +215,7 @@ START_TEST(the_lease_ends_before_anybody_may_fence) {
 }
 END_TEST
 
-/* A node that cannot reach a Redis that went back still has its lease. */
+/* A node that cannot reach a Redis with older data still has its lease. */
 START_TEST(nothing_is_assigned_after_a_loss_while_an_earlier_lease_may_last) {
     struct conf settings = {
         .heartbeat_ms = 1000, .heartbeat_ttl_ms = 1200, .reclaim_grace_ms = 1500};

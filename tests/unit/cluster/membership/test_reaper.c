@@ -1,11 +1,11 @@
-/* The reaper's judgement, look by look. */
+/* Tests of the reaper's verdicts, snapshot by snapshot. */
 #include "cluster/membership/reaper.h"
 
 #include <check.h>
 #include <stdlib.h>
 
 static struct reaper *reaper;
-/* The whole register; those that do not beat are looked at. */
+/* The whole register; nodes without a heartbeat are passed to the reaper. */
 static struct {
     struct store_missing row;
     bool beating;
@@ -27,7 +27,7 @@ static void teardown(void) {
     reaper_destroy(reaper);
 }
 
-/* Among the first n nodes; how many are to be fenced. */
+/* Checks the first n nodes; returns how many must be fenced. */
 static size_t look_as(struct reaper_snapshot look, size_t n) {
     struct store_missing missing[5];
     size_t of[5], count = 0;
@@ -87,7 +87,7 @@ START_TEST(a_judge_without_a_beat_of_its_own_judges_nobody) {
     nodes[1].beating = false;
     look(1000, 3);
     ck_assert_uint_eq(look_as((struct reaper_snapshot){.now_ms = 2000}, 3), 0);
-    ck_assert_uint_eq(look(3000, 3), 0); /* what was seen before is forgotten */
+    ck_assert_uint_eq(look(3000, 3), 0); /* earlier snapshots are forgotten */
     ck_assert_uint_eq(look(4500, 3), 1);
 }
 END_TEST
@@ -98,7 +98,7 @@ START_TEST(looks_too_far_apart_prove_nothing) {
     reaper = reaper_create(&rules);
     nodes[1].beating = false;
     look(1000, 3);
-    ck_assert_uint_eq(look(2600, 3), 0); /* it may have beaten in between */
+    ck_assert_uint_eq(look(2600, 3), 0); /* a heartbeat may have arrived in between */
     look(3400, 3);
     ck_assert_uint_eq(look(4100, 3), 1);
 }

@@ -1,4 +1,5 @@
-/* Calls that call back: each once, in its own time, however many there are. */
+/* Tests of asynchronous calls: each callback runs once, independently of the others, however many
+ * there are. */
 #include "cluster/peers/peer_calls.h"
 
 #include <arpa/inet.h>
@@ -84,7 +85,7 @@ static void wait_done(int count) {
     ck_assert_int_eq(done, count);
 }
 
-/* One answer on one connection. */
+/* Sends one answer on one connection. */
 static void answer_one(void) {
     static const char answer[] =
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nyes";

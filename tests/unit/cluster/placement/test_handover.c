@@ -1,10 +1,11 @@
-/* Giving clients back, with calls that fail, lose their reply, come late or run twice. */
+/* Tests of releases and handovers, with calls that fail, lose their reply, are late or run twice.
+ */
 #include "cluster/agent_fixture.h"
 
-#define RETRY_MS   510   /* and some, as in releases.c */
-#define LEAVING_MS 15100 /* until a stop is asked for again, and some */
+#define RETRY_MS   510   /* plus a margin, as in handover.c */
+#define LEAVING_MS 15100 /* until a stop is requested again, plus a margin */
 
-/* A member that is not alone: n2 beats as well, and the heartbeat knows. */
+/* A member that is not alone: n2 has a heartbeat, and this node's heartbeat has reported it. */
 static void begin(void) {
     joined("n2", "i2", 1000);
     become_member(RETRY_MS);
@@ -19,7 +20,7 @@ static void give_up(const char *id, int64_t epoch) {
     agent_on_release_wanted(agent, &release);
 }
 
-/* One turn, and releases are written if it is time. */
+/* One turn, in which releases are written if they are due. */
 static void step(void) {
     ck_assert(turn());
     handover_step(agent);
@@ -34,7 +35,7 @@ static void step_until_written(void) {
     }
 }
 
-/* How often it was tried in vain, as Redis has it. */
+/* The number of failed attempts in Redis. */
 static int64_t attempts(const char *id) {
     struct store_client client;
     ck_assert_int_eq(store_get(store, id, &client), ERR_OK);
@@ -43,7 +44,8 @@ static int64_t attempts(const char *id) {
     return n;
 }
 
-/* ---- what hosts give up -------------------------------------------------------------------- */
+/* ---- clients that workers give back
+ * -------------------------------------------------------------------- */
 
 START_TEST(what_a_host_gives_up_waits_for_another_node) {
     begin();
@@ -51,7 +53,7 @@ START_TEST(what_a_host_gives_up_waits_for_another_node) {
     step();
     ck_assert_int_eq(where("a"), STORE_WAITING);
     ck_assert_int_eq(attempts("a"), 1);
-    ck_assert(!hosts_double_runs("a", NULL));
+    ck_assert(!workers_double_runs("a", NULL));
     ck_assert_ptr_null(agent->releases);
 }
 END_TEST
@@ -66,14 +68,15 @@ START_TEST(a_release_that_fails_is_kept_and_not_tried_at_full_speed) {
     }
     ck_assert_uint_eq(store_double_calls("release"), 1);
     ck_assert(handover_is_pending(agent, "a"));
-    ck_assert(hosts_double_runs("a", NULL));
+    ck_assert(workers_double_runs("a", NULL));
     step_until_written();
     ck_assert_uint_eq(store_double_calls("release"), 3);
     ck_assert_int_eq(where("a"), STORE_WAITING);
 }
 END_TEST
 
-/* Redis did it, so that the second try moves nothing: that is judged, and is no failed attempt. */
+/* Redis has executed the release, so the second call moves nothing; this is recognized and is not a
+ * failed attempt. */
 START_TEST(a_release_whose_reply_is_lost_is_one_release) {
     begin();
     give_up("a", running("a"));
@@ -141,7 +144,7 @@ START_TEST(the_newest_epoch_of_a_client_is_released_whatever_comes_last) {
     struct store_member self = me();
     ck_assert_uint_eq(release(self, "a", old, 0, false), 1);
     int64_t new = must_assign(self, "a");
-    hosts_double_run("a", new, version_of("a"));
+    workers_double_run("a", new, version_of("a"));
     give_up("a", new);
     give_up("a", old);
     step_until_written();
@@ -157,29 +160,29 @@ START_TEST(a_node_that_is_alone_goes_on_trying) {
     }
     give_up("a", running("a"));
     step();
-    ck_assert_uint_eq(hosts_double_calls("retry", "a"), 1);
+    ck_assert_uint_eq(workers_double_calls("retry", "a"), 1);
     ck_assert_uint_eq(store_double_calls("release"), 0);
     ck_assert_int_eq(where("a"), STORE_OWNED);
 }
 END_TEST
 
-/* ---- what is stopped before it is released -----------------------------------------------------
- */
+/* ---- clients that are stopped before they are released
+ * ----------------------------------------------------- */
 
 START_TEST(a_client_given_away_is_released_once_it_has_closed) {
     begin();
     running("a");
-    hosts_double_answers.holds = true;
+    workers_double_answers.holds = true;
     ck_assert_int_eq(agent_hand_over(agent, "a"), ERR_OK);
     step();
-    ck_assert_str_eq(hosts_double_last("stop"), "operator");
+    ck_assert_str_eq(workers_double_last("stop"), "operator");
     for (int i = 0; i < 10; i++) {
         clock_advance_ms(RETRY_MS);
         step();
     }
     ck_assert_int_eq(where("a"), STORE_OWNED); /* still closing */
-    hosts_double_answers.holds = false;
-    hosts_double_closed("a");
+    workers_double_answers.holds = false;
+    workers_double_closed("a");
     step_until_written();
     ck_assert_int_eq(where("a"), STORE_WAITING);
 }
@@ -188,12 +191,12 @@ END_TEST
 START_TEST(a_stop_for_which_there_was_no_room_is_asked_for_again) {
     begin();
     running("a");
-    hosts_double_answers.stop = ERR_FULL;
+    workers_double_answers.stop = ERR_FULL;
     ck_assert_int_eq(agent_hand_over(agent, "a"), ERR_OK);
     step();
     step();
-    ck_assert_uint_eq(hosts_double_calls("stop", "a"), 1);
-    hosts_double_answers.stop = ERR_OK;
+    ck_assert_uint_eq(workers_double_calls("stop", "a"), 1);
+    workers_double_answers.stop = ERR_OK;
     clock_advance_ms(LEAVING_MS);
     step();
     step_until_written();
@@ -201,11 +204,11 @@ START_TEST(a_stop_for_which_there_was_no_room_is_asked_for_again) {
 }
 END_TEST
 
-/* It has closed here, and Redis knows nothing of it: only this node can put it back. */
+/* The client has closed on this node, and Redis does not know it: only this node can restore it. */
 START_TEST(a_client_that_redis_loses_while_it_leaves_is_put_back) {
     begin();
     running("a");
-    hosts_double_answers.holds = true;
+    workers_double_answers.holds = true;
     ck_assert_int_eq(agent_hand_over(agent, "a"), ERR_OK);
     step();
     RAW("FLUSHALL");
@@ -214,8 +217,8 @@ START_TEST(a_client_that_redis_loses_while_it_leaves_is_put_back) {
     store_double_plan((struct store_plan){.script = "restore", .times = 1, .fault = STORE_FAILS});
     store_double_plan(
         (struct store_plan){.script = "restore", .times = 1, .fault = STORE_REPLY_LOST});
-    hosts_double_answers.holds = false;
-    hosts_double_closed("a");
+    workers_double_answers.holds = false;
+    workers_double_closed("a");
     step_until_written();
     ck_assert_int_eq(where("a"), STORE_OWNED);
     ck_assert_uint_ge(store_double_calls("restore"), 2);
@@ -223,22 +226,22 @@ START_TEST(a_client_that_redis_loses_while_it_leaves_is_put_back) {
 }
 END_TEST
 
-/* Before anybody has compared what runs with what Redis knows. */
+/* Before the running clients have been compared with Redis. */
 START_TEST(a_text_that_redis_loses_while_its_client_leaves_is_put_back) {
     begin();
     int64_t epoch = running("a");
     take_snapshot();
     int64_t version = must_update("a", "{\"newer\":1}", "a");
-    hosts_double_run("a", epoch, version);
-    hosts_double_answers.holds = true;
+    workers_double_run("a", epoch, version);
+    workers_double_answers.holds = true;
     ck_assert_int_eq(agent_hand_over(agent, "a"), ERR_OK);
     step();
     go_back();
     must_create("found-out-by-another");
     wait_membership(NODE_LOST);
     become_member(RETRY_MS);
-    hosts_double_answers.holds = false;
-    hosts_double_closed("a");
+    workers_double_answers.holds = false;
+    workers_double_closed("a");
     step_until_written();
     ck_assert_int_eq(version_of("a"), version);
     ck_assert_int_eq(where("a"), STORE_OWNED); /* and it runs here again */
@@ -290,7 +293,7 @@ START_TEST(a_draining_node_gives_away_what_others_have_room_for) {
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     ck_assert_int_eq(counts.waiting, 8);
-    ck_assert_uint_eq(workers_count(hosts_double()), 12);
+    ck_assert_uint_eq(workers_count(workers_double()), 12);
 }
 END_TEST
 
@@ -300,16 +303,16 @@ START_TEST(a_draining_node_that_cannot_read_the_room_gives_nothing_away) {
     store_double_plan((struct store_plan){.script = "counts", .times = 1, .fault = STORE_FAILS});
     handover_drain_step(agent);
     handover_drain_step(agent);
-    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 0);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
     handover_drain_step(agent);
-    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 20);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 20);
 }
 END_TEST
 
 /* ---- at random ------------------------------------------------------------------------------- */
 
-/* Whatever fails, each client waits in the end, was counted once, and runs here no more unless the
- * reconciliation is to look. */
+/* Whatever fails, each client finally waits, was counted once, and no longer runs on this node
+ * unless a reconciliation is due. */
 START_TEST(every_client_given_up_waits_in_the_end_whatever_fails) {
     enum { CLIENTS = 450 };
     begin();
@@ -330,7 +333,7 @@ START_TEST(every_client_given_up_waits_in_the_end_whatever_fails) {
         char id[32];
         snprintf(id, sizeof id, "c%d", i);
         ck_assert_int_eq(attempts(id), 1);
-        ck_assert(agent->reconcile_now || !hosts_double_runs(id, NULL));
+        ck_assert(agent->reconcile_now || !workers_double_runs(id, NULL));
     }
 }
 END_TEST

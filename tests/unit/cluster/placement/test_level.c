@@ -1,4 +1,4 @@
-/* Levelling counts, on plain arrays. */
+/* Tests of the selection of the least-loaded node, on plain arrays. */
 #include "cluster/placement/level.h"
 
 #include <check.h>
@@ -27,7 +27,7 @@ START_TEST(counts_end_level_whatever_they_were) {
 END_TEST
 
 START_TEST(the_fewest_clients_win_not_the_smallest_node) {
-    /* KNOWN-FAILURES 1: the forerunner compared sizes. */
+    /* KNOWN-FAILURES 1: the predecessor compared sizes. */
     struct level_node nodes[] = {{"small", 5, 10}, {"large", 0, 10000}};
     size_t placed[4];
     pour_all(nodes, 2, 4, placed);

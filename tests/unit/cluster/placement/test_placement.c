@@ -1,4 +1,4 @@
-/* Who may get clients, why one waits, and what nodes tell of themselves. */
+/* Tests of which nodes may get clients, why a client waits, and which facts nodes report. */
 #include "cluster/placement/placement.h"
 
 #include <check.h>
@@ -125,7 +125,8 @@ START_TEST(a_node_that_failed_a_client_is_avoided_among_those_that_can_run_it) {
 }
 END_TEST
 
-/* ---- why one waits ------------------------------------------------------------------------- */
+/* ---- why a client waits -------------------------------------------------------------------------
+ */
 
 static enum placement_wait why(size_t n, struct placement_need need) {
     return placement_wait_reason(nodes, n, &need);
@@ -166,7 +167,8 @@ START_TEST(each_wait_has_a_code_of_its_own_and_a_text) {
 }
 END_TEST
 
-/* ---- who may get clients ------------------------------------------------------------------- */
+/* ---- which nodes may get clients
+ * ------------------------------------------------------------------- */
 
 START_TEST(only_nodes_that_live_beat_and_keep_up_get_clients) {
     static char name[] = "n", lagging[] = "{\"lag_ms\":2000,\"sinks\":[],\"keys\":[]}",

@@ -1,13 +1,13 @@
-/* What runs against what Redis says, with calls that fail, lose their reply, come late or run
- * twice. */
+/* Tests of the comparison of running clients with Redis, with calls that fail, lose their reply,
+ * are late or run twice. */
 #include "cluster/agent_fixture.h"
 
-#define REST_MS 1100 /* after which a pass is due again, whatever the last one took */
+#define REST_MS 1100 /* after which a pass is due again, however long the last one took */
 #define FULL_MS 600100
 
 static struct store_member other; /* n2 */
 
-/* A member whose first pass is over, and another one. */
+/* A member whose first pass has ended, and another member. */
 static void begin(void) {
     other = joined("n2", "i2", 1000);
     become_member(REST_MS);
@@ -40,17 +40,17 @@ static void reconcile_until_applied(void) {
     }
 }
 
-/* What runs here is what Redis says, no more and no less. */
+/* Exactly the clients that Redis assigns to this node run here. */
 static void check_same(void) {
     struct store_assignment *rows;
     struct store_set set;
     struct store_member self = me();
     size_t n;
     ck_assert_int_eq(store_list_assignments(store, &self, &rows, &n, &set), ERR_OK);
-    ck_assert_uint_eq(workers_count(hosts_double()), n);
+    ck_assert_uint_eq(workers_count(workers_double()), n);
     for (size_t i = 0; i < n; i++) {
         struct workers_client running = {.id = rows[i].id};
-        ck_assert_msg(workers_has_client(hosts_double(), rows[i].id, &running), "%s", rows[i].id);
+        ck_assert_msg(workers_has_client(workers_double(), rows[i].id, &running), "%s", rows[i].id);
         ck_assert_int_eq(running.epoch, rows[i].epoch);
         ck_assert_int_eq(running.version, rows[i].version);
     }
@@ -99,8 +99,8 @@ START_TEST(an_update_and_a_stop_are_changes_too) {
     ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
     reconcile();
     check_same();
-    ck_assert_str_eq(hosts_double_last("stop"), "deleted");
-    ck_assert(hosts_double_runs("c0", NULL) && !hosts_double_runs("c1", NULL));
+    ck_assert_str_eq(workers_double_last("stop"), "deleted");
+    ck_assert(workers_double_runs("c0", NULL) && !workers_double_runs("c1", NULL));
 }
 END_TEST
 
@@ -120,11 +120,11 @@ END_TEST
 START_TEST(a_client_for_which_the_host_has_no_room_is_started_later) {
     begin();
     give_many(me(), 0, 5);
-    hosts_double_answers.start = ERR_FULL;
+    workers_double_answers.start = ERR_FULL;
     reconcile();
     ck_assert_int_lt(agent->applied_rev, rev_of("n1"));
-    ck_assert_uint_eq(workers_count(hosts_double()), 0);
-    hosts_double_answers.start = ERR_OK;
+    ck_assert_uint_eq(workers_count(workers_double()), 0);
+    workers_double_answers.start = ERR_OK;
     reconcile_until_applied();
     check_same();
 }
@@ -139,11 +139,11 @@ START_TEST(what_is_missing_runs_on_until_redis_says_what_became_of_it) {
         (struct store_plan){.script = "ownership_status", .times = 3, .fault = STORE_FAILS});
     for (int i = 0; i < 3; i++) {
         reconcile();
-        ck_assert(hosts_double_runs("c0", NULL));
+        ck_assert(workers_double_runs("c0", NULL));
         ck_assert_int_lt(agent->applied_rev, rev_of("n1"));
     }
     reconcile();
-    ck_assert(!hosts_double_runs("c0", NULL));
+    ck_assert(!workers_double_runs("c0", NULL));
     check_same();
 }
 END_TEST
@@ -155,12 +155,12 @@ START_TEST(a_client_that_another_node_has_by_now_is_stopped_here) {
     ck_assert_uint_eq(release(me(), "c0", epoch, 0, false), 1);
     must_assign(other, "c0");
     reconcile();
-    ck_assert(!hosts_double_runs("c0", NULL));
-    ck_assert_str_eq(hosts_double_last("stop"), "owned_by_another_node");
+    ck_assert(!workers_double_runs("c0", NULL));
+    ck_assert_str_eq(workers_double_last("stop"), "owned_by_another_node");
 }
 END_TEST
 
-/* Released and assigned to this node anew: the newer epoch runs, without a stop in between. */
+/* Released and assigned to this node again: the newer epoch runs, without a stop in between. */
 START_TEST(a_client_that_comes_back_goes_on_under_its_new_epoch) {
     begin();
     int64_t epoch = given(me(), "c0"), runs;
@@ -168,9 +168,9 @@ START_TEST(a_client_that_comes_back_goes_on_under_its_new_epoch) {
     ck_assert_uint_eq(release(me(), "c0", epoch, 0, false), 1);
     epoch = must_assign(me(), "c0");
     reconcile();
-    ck_assert(hosts_double_runs("c0", &runs));
+    ck_assert(workers_double_runs("c0", &runs));
     ck_assert_int_eq(runs, epoch);
-    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 0);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
 }
 END_TEST
 
@@ -178,15 +178,15 @@ START_TEST(a_client_that_is_on_its_way_out_is_neither_started_nor_stopped) {
     begin();
     given(me(), "c0");
     reconcile();
-    hosts_double_answers.holds = true;
+    workers_double_answers.holds = true;
     ck_assert_int_eq(agent_hand_over(agent, "c0"), ERR_OK);
     ck_assert(turn());
     change("c0", "t");
-    unsigned started = (unsigned)hosts_double_calls("start", "c0");
+    unsigned started = (unsigned)workers_double_calls("start", "c0");
     reconcile();
-    ck_assert_uint_eq(hosts_double_calls("start", "c0"), started);
-    ck_assert_uint_eq(hosts_double_calls("stop", "c0"), 1);
-    hosts_double_closed("c0");
+    ck_assert_uint_eq(workers_double_calls("start", "c0"), started);
+    ck_assert_uint_eq(workers_double_calls("stop", "c0"), 1);
+    workers_double_closed("c0");
 }
 END_TEST
 
@@ -208,16 +208,16 @@ START_TEST(a_configuration_that_cannot_be_run_is_given_back) {
     given(me(), "good");
     reconcile();
     ck_assert_int_eq(where("bad"), STORE_WAITING);
-    ck_assert(hosts_double_runs("good", NULL) && !hosts_double_runs("bad", NULL));
+    ck_assert(workers_double_runs("good", NULL) && !workers_double_runs("bad", NULL));
 }
 END_TEST
 
 /* ---- comparing ----------------------------------------------------------------------------- */
 
-/* Ends here what Redis says is to run, and nobody notices. */
+/* Silently ends a client that should run according to Redis. */
 static void vanish(const char *id) {
-    ck_assert_int_eq(workers_stop(hosts_double(), id, 0, "by a fault", NULL, NULL), ERR_OK);
-    ck_assert(!hosts_double_runs(id, NULL));
+    ck_assert_int_eq(workers_stop(workers_double(), id, 0, "by a fault", NULL, NULL), ERR_OK);
+    ck_assert(!workers_double_runs(id, NULL));
 }
 
 START_TEST(case_G_what_vanished_without_a_change_is_found_by_comparing_the_sums) {
@@ -226,7 +226,7 @@ START_TEST(case_G_what_vanished_without_a_change_is_found_by_comparing_the_sums)
     reconcile();
     vanish("c1");
     reconcile_after(conf->reconcile_ms / 2);
-    ck_assert(!hosts_double_runs("c1", NULL));
+    ck_assert(!workers_double_runs("c1", NULL));
     reconcile_after(conf->reconcile_ms);
     reconcile(); /* the first difference may be a client on its way out */
     reconcile();
@@ -239,11 +239,11 @@ START_TEST(case_G_what_runs_beyond_the_list_is_found_by_comparing_the_sums) {
     give_many(me(), 0, 3);
     int64_t epoch = given(other, "theirs");
     reconcile();
-    hosts_double_run("theirs", epoch, version_of("theirs"));
+    workers_double_run("theirs", epoch, version_of("theirs"));
     reconcile_after(conf->reconcile_ms);
     reconcile(); /* the first difference may be a client on its way out */
     reconcile();
-    ck_assert(!hosts_double_runs("theirs", NULL));
+    ck_assert(!workers_double_runs("theirs", NULL));
     check_same();
 }
 END_TEST
@@ -262,7 +262,7 @@ START_TEST(equal_sums_cost_one_call) {
 }
 END_TEST
 
-/* Both sums are the same, and wrong: an owner record was changed by hand. */
+/* Both checksums are equal but wrong: an owner record was changed by hand. */
 START_TEST(what_was_spoilt_by_hand_is_found_by_the_full_pass) {
     begin();
     give_many(me(), 0, 3);
@@ -272,9 +272,9 @@ START_TEST(what_was_spoilt_by_hand_is_found_by_the_full_pass) {
     for (int i = 0; i < 3; i++) {
         reconcile_after(conf->reconcile_ms);
     }
-    ck_assert(hosts_double_runs("c1", NULL));
+    ck_assert(workers_double_runs("c1", NULL));
     reconcile_after(FULL_MS);
-    ck_assert(!hosts_double_runs("c1", NULL)); /* n2 owns it by now, says Redis */
+    ck_assert(!workers_double_runs("c1", NULL)); /* according to Redis, n2 owns it now */
 }
 END_TEST
 
@@ -300,7 +300,7 @@ START_TEST(a_pass_that_failed_is_not_tried_at_full_speed) {
     agent->applied_rev = -1;
     store_double_plan((struct store_plan){
         .script = "list_assignments", .fault = STORE_LATE, .err = ERR_TIMEOUT, .late_ms = 700});
-    hosts_double_answers.start = ERR_FULL;
+    workers_double_answers.start = ERR_FULL;
     agent->reconcile_now = true;
     clock_advance_ms(REST_MS);
     for (int i = 0; i < 50; i++) {
@@ -313,7 +313,7 @@ END_TEST
 
 /* ---- Redis that went back ------------------------------------------------------------------ */
 
-/* Redis loses all since the snapshot; the node is told, and joins again. */
+/* Redis loses everything since the snapshot; the node is notified and joins again. */
 static void lose(void) {
     go_back();
     must_create("found-out-by-another");
@@ -339,8 +339,8 @@ START_TEST(case_F2_what_runs_and_redis_lost_is_put_back) {
     ck_assert(node_lease_valid(node));
     check_same();
     ck_assert_int_eq(where("c0"), STORE_OWNED);
-    ck_assert_uint_eq(workers_count(hosts_double()), 5);
-    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 0);
+    ck_assert_uint_eq(workers_count(workers_double()), 5);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
 }
 END_TEST
 
@@ -355,8 +355,8 @@ START_TEST(many_that_redis_lost_are_put_back_with_few_calls) {
     ck_assert_uint_eq(store_double_calls("restore"), 3);
     reconcile_until_applied();
     check_same();
-    ck_assert_uint_eq(workers_count(hosts_double()), MANY);
-    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 0);
+    ck_assert_uint_eq(workers_count(workers_double()), MANY);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
 }
 END_TEST
 
@@ -372,7 +372,7 @@ START_TEST(one_that_cannot_be_put_back_holds_up_no_other) {
     RAW("SET", "node_bind:n9", "of another type");
     reconcile();
     ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n1"), 4);
-    ck_assert(hosts_double_runs("c1", NULL));
+    ck_assert(workers_double_runs("c1", NULL));
     RAW("DEL", "node_bind:n9");
     reconcile();
     reconcile_until_applied();
@@ -414,7 +414,7 @@ START_TEST(case_F1_a_text_that_was_acknowledged_after_the_loss_runs) {
     reconcile();
     reconcile_until_applied();
     struct workers_client running = {.version = 0};
-    ck_assert(workers_has_client(hosts_double(), "c0", &running));
+    ck_assert(workers_has_client(workers_double(), "c0", &running));
     ck_assert_int_eq(running.version, version);
     check_same();
 }
@@ -424,16 +424,15 @@ START_TEST(nothing_is_opened_while_others_may_still_put_back_what_they_run) {
     begin();
     given(me(), "runs");
     reconcile();
-    given(me(), "new"); /* of which this node has not heard when Redis goes back */
+    given(me(), "new"); /* which this node has not read when Redis goes back */
     RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
     reconcile();
     change("runs", "t");
     reconcile();
-    ck_assert(hosts_double_runs("runs", NULL) && !hosts_double_runs("new", NULL));
+    ck_assert(workers_double_runs("runs", NULL) && !workers_double_runs("new", NULL));
     struct workers_client running = {.id = "runs"};
-    ck_assert(workers_has_client(hosts_double(), "runs", &running));
-    ck_assert_int_eq(running.version,
-                     version_of("runs")); /* what waits holds up nothing behind it */
+    ck_assert(workers_has_client(workers_double(), "runs", &running));
+    ck_assert_int_eq(running.version, version_of("runs")); /* waiting clients do not delay others */
     ck_assert_int_lt(agent->applied_rev, rev_of("n1"));
     restoring_is_over();
     reconcile();
@@ -447,7 +446,7 @@ START_TEST(a_client_that_was_deleted_after_the_loss_is_stopped) {
     given(me(), "c0");
     reconcile();
     ck_assert_int_eq(store_delete(store, "c0", 0), ERR_OK);
-    RAW("FLUSHALL"); /* with the tombstone: then it is put back */
+    RAW("FLUSHALL"); /* with the tombstone: the client is then restored */
     must_create("found-out-by-another");
     wait_membership(NODE_LOST);
     become_member(REST_MS);
@@ -456,7 +455,7 @@ START_TEST(a_client_that_was_deleted_after_the_loss_is_stopped) {
     ck_assert_int_eq(store_delete(store, "c0", 0), ERR_OK);
     reconcile();
     reconcile_until_applied();
-    ck_assert(!hosts_double_runs("c0", NULL));
+    ck_assert(!workers_double_runs("c0", NULL));
     ck_assert_int_eq(where("c0"), STORE_ABSENT);
 }
 END_TEST
@@ -475,7 +474,7 @@ START_TEST(what_another_owns_with_a_newer_epoch_is_not_put_back_but_stopped) {
     must_assign(other, "c0");
     reconcile();
     reconcile_until_applied();
-    ck_assert(!hosts_double_runs("c0", NULL));
+    ck_assert(!workers_double_runs("c0", NULL));
     ck_assert_int_eq(where("c0"), STORE_OWNED);
 }
 END_TEST
@@ -489,7 +488,7 @@ static unsigned roll(unsigned sides) {
     return (unsigned)(dice >> 33) % sides;
 }
 
-/* Something that somebody else does. */
+/* An action of another process. */
 static void something_happens(void) {
     char id[32];
     struct store_client client;
@@ -533,13 +532,13 @@ START_TEST(in_the_end_what_runs_is_what_redis_says_whatever_fails) {
         for (unsigned n = roll(8); n > 0; n--) {
             something_happens();
         }
-        hosts_double_answers.start = roll(5) ? ERR_OK : ERR_FULL;
-        hosts_double_answers.list = roll(8) ? ERR_OK : ERR_MEMORY;
-        hosts_double_answers.stop = roll(8) ? ERR_OK : ERR_FULL;
+        workers_double_answers.start = roll(5) ? ERR_OK : ERR_FULL;
+        workers_double_answers.list = roll(8) ? ERR_OK : ERR_MEMORY;
+        workers_double_answers.stop = roll(8) ? ERR_OK : ERR_FULL;
         reconcile();
     }
     all_is_well();
-    hosts_double_answers = (struct hosts_double_answers){0};
+    workers_double_answers = (struct workers_double_answers){0};
     for (int i = 0; i < 4; i++) {
         reconcile();
         reconcile_after(conf->reconcile_ms);

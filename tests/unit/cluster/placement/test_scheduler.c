@@ -1,4 +1,5 @@
-/* Placing what waits, with calls that fail, lose their reply, come late or run twice. */
+/* Tests of placing waiting clients, with calls that fail, lose their reply, are late or run twice.
+ */
 #include "cluster/agent_fixture.h"
 
 #define ROUND_MS 600
@@ -49,7 +50,7 @@ static int64_t waiting(void) {
     return RAW_INT("HLEN", "mqtt_config:no");
 }
 
-/* Rounds until one finds nothing to do. */
+/* Runs rounds until one finds nothing to do. */
 static void schedule(void) {
     for (int i = 0; scheduler_round(leader); i++) {
         ck_assert_int_lt(i, 100);
@@ -78,7 +79,7 @@ START_TEST(what_finds_no_room_waits_and_is_counted_with_its_reason) {
     waits("sink", ",\"sink\":\"file\"");
     beat_with(me(), "{\"sinks\":[{\"name\":\"redis_stream\"}],\"keys\":[]}");
     beat_with(second, "{\"sinks\":[{\"name\":\"redis_stream\"}],\"keys\":[]}");
-    node_stop(node); /* its own beat tells nothing, and would count as able */
+    node_stop(node); /* its own heartbeat has no facts, and would count as able */
     clock_sleep_ms(100);
     beat_with(me(), "{\"sinks\":[{\"name\":\"redis_stream\"}],\"keys\":[]}");
     schedule();
@@ -86,10 +87,11 @@ START_TEST(what_finds_no_room_waits_and_is_counted_with_its_reason) {
     ck_assert_int_eq(store_set_cooldown(store, "later", 60000, "x", "y", NULL), ERR_OK);
     RAW("HSET", "mqtt_config:no", "bad", "{");
     store_double_reset(agent_store);
-    ck_assert(!scheduler_round(leader)); /* nobody has room: they are not read again and again */
+    ck_assert(
+        !scheduler_round(leader)); /* no node has room: the clients are not read again and again */
     ck_assert_uint_eq(store_double_calls("page"), 0);
     clock_advance_ms(5000);
-    (void)scheduler_round(leader); /* notes it, so that it rests */
+    (void)scheduler_round(leader); /* records the failure, so the client is deferred */
     ck_assert_uint_gt(store_double_calls("page"), 0);
     ck_assert_int_eq(waiting(), 6);
     ck_assert_msg(strstr(leader->unplaced_json, "\"no_room\":3") &&
@@ -114,7 +116,7 @@ START_TEST(clients_that_all_rest_are_looked_at_now_and_then_and_placed_at_their_
     ck_assert_uint_eq(store_double_calls("page"), 0);
     waits("another", "");
     ck_assert_int_eq(store_set_cooldown(store, "another", 60000, "x", "y", NULL), ERR_OK);
-    ck_assert(!scheduler_round(leader)); /* one more rests: the reasons are counted anew */
+    ck_assert(!scheduler_round(leader)); /* one more is deferred: the reasons are counted again */
     ck_assert_str_eq(leader->unplaced_json, "{\"not_before\":2}");
     store_double_reset(agent_store);
     clock_advance_ms(5000); /* whatever was written by hand is found */
@@ -146,7 +148,7 @@ START_TEST(a_node_that_drains_leaves_or_lags_gets_nothing) {
 }
 END_TEST
 
-/* The others are not kept waiting by one that changed its state since it was read. */
+/* A client whose state has changed since it was read does not delay the others. */
 static void leaves_now(void *context) {
     (void)context;
     ck_assert_int_eq(store_mark_leaving(store, &second), ERR_OK);
@@ -191,7 +193,8 @@ START_TEST(a_node_that_failed_a_client_gets_it_again_only_when_no_other_has_room
 }
 END_TEST
 
-/* ---- what is not placed -------------------------------------------------------------------- */
+/* ---- clients that are not placed
+ * -------------------------------------------------------------------- */
 
 START_TEST(nothing_is_placed_while_nodes_put_back_what_redis_lost) {
     begin(1000);
@@ -199,7 +202,7 @@ START_TEST(nothing_is_placed_while_nodes_put_back_what_redis_lost) {
     RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
     ck_assert(!scheduler_round(leader));
     ck_assert_int_eq(waiting(), 500);
-    ck_assert_uint_eq(store_double_calls("assign"), 1); /* and it is not asked again and again */
+    ck_assert_uint_eq(store_double_calls("assign"), 1); /* and it is not queried again and again */
     restoring_is_over();
     schedule();
     ck_assert_int_eq(waiting(), 0);
@@ -278,7 +281,7 @@ START_TEST(a_node_that_is_fenced_meanwhile_costs_one_call) {
 }
 END_TEST
 
-/* Whatever fails, each client is owned once in the end, and no node has more than it may. */
+/* Whatever fails, each client finally has one owner, and no node exceeds its size. */
 START_TEST(everything_is_placed_in_the_end_whatever_fails) {
     begin(130);
     wait_many(400);

@@ -1,6 +1,6 @@
 /* Tests of the routes under /api/v1 and Go IoT's, over a real Redis: documents, versions, pages.
- * Clients only wait here, or are owned by make-believe nodes; running ones are for the end-to-end
- * tests. */
+ * Clients only wait here, or are owned by simulated nodes; the end-to-end tests cover running
+ * clients. */
 #include "base/system/clock.h"
 #include "http/http_check.h"
 #include "http/http_fixture.h"
@@ -32,7 +32,7 @@ static void create_many(int first, int n) {
     free(body);
 }
 
-/* A node that owns the clients from first on; it answers at no port. */
+/* A node that owns the clients from `first` on; it has no open port. */
 static void owned_by(const char *name, int first, int n) {
     struct store_member member = {name, "incarnation"};
     struct store_join join = {.member = member,

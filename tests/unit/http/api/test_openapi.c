@@ -1,5 +1,5 @@
 /* Tests of docs/openapi.json as it is built in: it has every route, and no other, and every field
- * of a client's configuration. What it says of them is tried in tests/e2e/test_openapi.py. */
+ * of a client's configuration. tests/e2e/test_openapi.py tests its descriptions. */
 #include <check.h>
 #include <jansson.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Tests of http/routes: which handler answers what. */
+/* Tests of http/api/routes: which handler answers which request. */
 #include "http/api/routes.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-/* Tests of http/framing: each fault alone, and what is well framed. */
+/* Tests of http/server/framing: each fault alone, and well-framed requests. */
 #include "http/server/framing.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Tests of http/json and http/problem: bodies in, faults and problem documents out. */
+/* Tests of http/server/json and http/server/problem: bodies in, faults and problem documents out.
+ */
 #include "http/server/json.h"
 
 #include <check.h>

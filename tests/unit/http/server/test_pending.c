@@ -1,4 +1,4 @@
-/* Tests of http/pending: who ends a wait, when, and that nobody does twice. */
+/* Tests of http/server/pending: what ends a wait, when, and only once. */
 #include "http/server/pending.h"
 
 #include <malloc.h>

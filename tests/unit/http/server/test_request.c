@@ -1,4 +1,4 @@
-/* Tests of http/request and http/cursor: what comes in a request's target and headers. */
+/* Tests of http/server/request and http/api/cursor: the target and headers of a request. */
 #include "http/server/request.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-/* Tests of http/server: HTTP itself, over real sockets. */
+/* Tests of http/server: Tests of HTTP itself, over real sockets. */
 #include "http/server/server.h"
 
 #include "base/system/clock.h"
@@ -81,7 +81,7 @@ START_TEST(known_failure_14_broken_json_is_400_with_line_and_column) {
 }
 END_TEST
 
-/* A body of `len` bytes after headers that do not tell its length truly. */
+/* A body of `len` bytes after headers with a wrong length. */
 static struct probe_answer post_bytes(const char *headers, size_t len) {
     char *body = malloc(len);
     memset(body, ' ', len);

@@ -1,5 +1,5 @@
-/* Tests of http/event_stream: what fits comes out whole and in order, what does not is counted and
- * told, and nobody who puts ever waits. */
+/* Tests of http/streams/event_stream: events that fit arrive complete and in order, others are
+ * counted and reported, and a put never waits. */
 #include "http/streams/event_stream.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-/* How publications are shared out among brokers. */
+/* Tests of how publications are divided among brokers. */
 #include "mqtt/client/publish_quota.h"
 
 #include <check.h>
@@ -33,7 +33,7 @@ static enum err take(const char *broker, size_t bytes) {
     return err;
 }
 
-/* Takes as many as it gets. */
+/* Takes as many as are permitted. */
 static size_t fill(const char *broker, size_t bytes) {
     size_t n = 0;
     enum err err;

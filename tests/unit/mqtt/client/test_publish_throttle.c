@@ -1,4 +1,4 @@
-/* Which publications are refused after others like them ended the connection. */
+/* Tests of which publications are refused after similar ones ended the connection. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -23,9 +23,9 @@ static struct game {
     bool bad[FILTERS_MAX];            /* a SUBSCRIBE with one of these ends the connection */
     bool denied[FILTERS_MAX]; /* SUBACK refuses the first of these and all filters after it */
     bool closes;              /* the broker closes after a SUBACK that refuses */
-    bool ends;                /* it closes once all filters were asked for, if it refused one */
-    bool keeps, skips;        /* the session outlives the connection; what is held is skipped */
-    bool held[FILTERS_MAX];   /* by the broker's session */
+    bool ends;                /* it closes once all filters were requested, if it refused one */
+    bool keeps, skips; /* the session outlives the connection; filters of the session are skipped */
+    bool held[FILTERS_MAX]; /* by the broker's session */
 
     size_t connections, packets, packet_most;
     bool online;
@@ -154,7 +154,7 @@ static bool game_named(size_t i) {
     return (game.plan.filters[i].flags & FILTER_ENDS_CONNECTION) != 0;
 }
 
-/* Every filter is granted or named, and no good one is named. */
+/* Every filter is granted or reported as refused, and no good filter is reported. */
 static void game_expect_named_are_bad(void) {
     for (size_t i = 0; i < game.config.subscription_count; i++) {
         ck_assert_msg(game_named(i) == game.bad[i], "filter %zu", i);
@@ -560,7 +560,7 @@ static void game_expect_named_are_denied(void) {
     }
 }
 
-/* Like RabbitMQ 4, at once or when everything has been asked for. */
+/* Like RabbitMQ 4, at once or when everything has been requested. */
 START_TEST(a_broker_that_refuses_and_closes_has_those_it_refuses_named) {
     static const struct {
         size_t count, denied[4], n;
@@ -580,7 +580,7 @@ START_TEST(a_broker_that_refuses_and_closes_has_those_it_refuses_named) {
         ck_assert_uint_le(game.connections, cases[_i].n * (1 + (size_t)!late * 6) + 8);
         size_t before = game.connections;
         game_play();
-        ck_assert_uint_eq(game.connections, before + 1); /* they are not asked for again */
+        ck_assert_uint_eq(game.connections, before + 1); /* they are not requested again */
         game_end();
     }
 }

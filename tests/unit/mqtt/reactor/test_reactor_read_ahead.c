@@ -343,7 +343,7 @@ END_TEST
 
 /* ---- bounds ---- */
 
-/* Sends until the socket is full, or so many bytes are sent. */
+/* Sends until the socket is full, or that many bytes are sent. */
 static size_t flood(size_t most) {
     static uint8_t packet[1006] = {0x32, 0x80 | (1003 & 0x7F), 1003 >> 7, 0, 1, 't', 0, 9};
     size_t sent = 0;
@@ -371,7 +371,7 @@ START_TEST(beyond_the_bound_nothing_is_read_and_the_answer_says_so) {
     ck_assert_uint_eq(buffers.held_back_bytes, engine()->held_back);
     ck_assert_uint_eq(buffers.held_back_clients, 1);
     ck_assert_uint_le(buffers.bytes, buffers.bytes_max / 2);
-    for (int i = 0; i < 4; i++) { /* our own pause does not count as silence of the broker */
+    for (int i = 0; i < 4; i++) { /* the node's own pause does not count as silence of the broker */
         clock_advance_ms(58000);
         bench_expect(PACKET_PINGREQ);
     }

@@ -1,8 +1,8 @@
 /* A worker whose client has a rival for its identifier, or seems to. */
 #include "worker_trouble_fixture.h"
 
-/* From the first rest to the longest, each with a jitter of a quarter; the store doubles it. The
- * longest is returned. */
+/* From the first cool-down to the longest, each with a jitter of a quarter; the store doubles it.
+ * Returns the longest. */
 static int64_t assert_asked_for_a_rest(void) {
     pthread_mutex_lock(&f->lock);
     int64_t least_ms = f->release_delay_ms, wait_ms_max = f->release_cooldown_ms_max;
@@ -21,7 +21,7 @@ static size_t stable_count(void) {
     return n;
 }
 
-/* A foreign client that takes the identifier back after a second, for ever. */
+/* A foreign client that always takes the identifier back after a second. */
 static pid_t foreign_client(const char *id, const char *version) {
     char command[512];
     snprintf(command, sizeof(command),
@@ -53,7 +53,7 @@ START_TEST(kf05_a_foreign_client_with_the_identifier_ends_in_conflict) {
     int64_t retried_ms = clock_ms();
     ck_assert_int_eq(workers_retry(f->workers, "fought", 1, 10), ERR_OK);
     EVENTUALLY(fixture_state(f, "fought") == CLIENT_ONLINE);
-    /* online, but not for long enough, unless the machine stood still meanwhile */
+    /* online, but not for long enough, unless the machine was suspended meanwhile */
     ck_assert(stable_count() == 0 || clock_ms() - retried_ms >= 4000);
     EVENTUALLY(stable_count() == 1);
     ck_assert_int_eq(fixture_state(f, "fought"), CLIENT_ONLINE);
@@ -77,7 +77,7 @@ START_TEST(a_broker_that_restarts_again_and_again_puts_nobody_into_conflict) {
 }
 END_TEST
 
-/* A broker of one connection that lets in and then says DISCONNECT with a reason code. */
+/* A broker for one connection that accepts it and then sends DISCONNECT with a reason code. */
 struct terse_broker {
     int fd, port;
     uint8_t reason_code;

@@ -1,4 +1,4 @@
-/* A worker with a real mosquitto: what goes wrong. */
+/* Tests of failures of a worker with a real mosquitto. */
 #include "worker_trouble_fixture.h"
 
 static void setup_impatient(void) {

@@ -127,7 +127,7 @@ START_TEST(a_suback_with_the_wrong_number_of_codes_refuses_what_it_does_not_gran
     odd.codes = suback->codes;
     odd.code_count = suback->count;
     odd_broker_start();
-    /* Temporarily refused filters are not asked for again before the test checks. */
+    /* Temporarily refused filters are not requested again before the test checks. */
     start_with(suback->version, ",\"reconnect_min_ms\":600000,\"reconnect_max_ms\":600000");
     if (fixture_engine_is(f, "reactor")) { /* required by the specification; Paho is lenient */
         EVENTUALLY(fixture_error_is(f, "a", "protocol_error") ||

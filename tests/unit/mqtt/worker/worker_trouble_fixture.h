@@ -1,5 +1,4 @@
-/* A worker with a real mosquitto that tries again soon: for tests of what goes wrong. Header-only.
- */
+/* A worker with a short backoff and a real mosquitto, for tests of failures. Header-only. */
 #ifndef MQFLEET_TEST_WORKER_TROUBLE_FIXTURE_H
 #define MQFLEET_TEST_WORKER_TROUBLE_FIXTURE_H
 
@@ -50,7 +49,7 @@ static inline void run_broker_with(const char *extra) {
     broker_run(&broker);
 }
 
-/* Each test is run so often. */
+/* Each test runs this many times. */
 struct trouble_test {
     const TTest *test;
     int count;

@@ -1,5 +1,5 @@
-/* Tests of http/client_waits: what ends a request's ?wait_ms=, over real sockets. No node runs the
- * clients: the test tells of them in place of the hosts. */
+/* Tests of http/api/clients/client_waits: what ends a request's ?wait_ms=, over real sockets. No
+ * node runs the clients: the test reports their states instead of the workers. */
 #include "http/api/clients/client_waits.h"
 
 #include <poll.h>

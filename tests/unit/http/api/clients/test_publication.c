@@ -1,4 +1,4 @@
-/* Tests of http/publication: the body of .../publish. */
+/* Tests of http/api/clients/publication: the body of .../publish. */
 #include "http/api/clients/publication.h"
 
 #include <check.h>

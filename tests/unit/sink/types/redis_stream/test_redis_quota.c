@@ -1,4 +1,4 @@
-/* Tests of sink/types/redis_quota: when the sink pauses and when it continues. */
+/* Tests of sink/types/redis_stream/redis_quota: when the sink pauses and when it continues. */
 #include "sink/types/redis_stream/redis_quota.h"
 
 #include <check.h>

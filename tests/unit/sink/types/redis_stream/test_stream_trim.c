@@ -1,4 +1,5 @@
-/* What of a stream may be trimmed, what consumer groups lose by it, and when the sink pauses. */
+/* Tests of which entries of a stream are trimmed, what consumer groups lose, and when the sink
+ * pauses. */
 #include "sink/types/redis_stream/stream_trim.h"
 
 #include <check.h>
@@ -62,7 +63,7 @@ static void acknowledge(const char *group, int from, int to) {
     }
 }
 
-/* Read and acknowledged up to id-1, as far as the group is concerned. */
+/* The group has read and acknowledged everything up to id-1. */
 static void group_at(const char *group, int id) {
     redis_reply_free(ask("XGROUP CREATE s %s %d-1 MKSTREAM", group, id));
 }
@@ -88,7 +89,7 @@ static void begin(const char *mode, int64_t entries_max) {
     ck_assert_int_eq(stream_trim_init(&trim, stream_key, settings, fault), ERR_OK);
 }
 
-/* Looks and measures, whatever the time. */
+/* Measures at once, whatever the time. */
 static enum err check_now(void) {
     trim.last_measured_ms = trim.refused_ms = 0;
     *error = '\0';
@@ -170,8 +171,8 @@ START_TEST(what_is_delivered_and_not_acknowledged_is_held) {
 }
 END_TEST
 
-/* An entry that somebody deleted while it was pending can be acknowledged by nobody who claims it.
- */
+/* An entry that was deleted while it was pending cannot be acknowledged by a consumer that claims
+ * it. */
 START_TEST(a_pending_id_without_an_entry_holds_nothing) {
     begin("consumed", 50);
     add(1, 100);
@@ -233,7 +234,7 @@ START_TEST(a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_betw
 }
 END_TEST
 
-/* A consumer may wait for what the sink holds back. */
+/* A consumer may wait for messages that the sink holds back. */
 START_TEST(a_paused_stream_is_trimmed_to_all_that_was_read) {
     begin("consumed", 50);
     add(1, 50);
@@ -327,7 +328,7 @@ START_TEST(a_size_in_bytes_is_kept) {
 }
 END_TEST
 
-/* Redis says 1 kB for each pending id: that may neither trim nor pause. */
+/* Redis reports 1 kB for each pending id: this must neither trim nor pause. */
 START_TEST(a_size_in_bytes_is_that_of_the_entries) {
     static const char *const modes[] = {"bytes", "consumed"};
     json_object_set_new(settings, "bytes_max", json_integer(1000000));
@@ -400,7 +401,7 @@ START_TEST(a_name_of_a_group_cannot_break_a_label) {
 }
 END_TEST
 
-/* --- a Redis that does not let it --- */
+/* --- a Redis that refuses the script --- */
 
 static void forbid(const char *command) {
     redis_reply_free(ask("ACL SETUSER default -%s", command));
