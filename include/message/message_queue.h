@@ -4,10 +4,17 @@
  *
  * Full: QoS 0 messages are dropped and counted. QoS 1 and 2 messages are
  * rejected with ERR_FULL, so that the engine keeps them and withholds their acknowledgement. The
- * last eighth of the queue accepts only QoS 1 and 2. */
+ * last eighth of the queue accepts only QoS 1 and 2.
+ *
+ * Shares: a client may have at most four times as much in the queue as there is room left, in
+ * messages and in bytes. The more is queued, by any client, the smaller the share (a dynamic
+ * threshold, as switches use it for a buffer that their ports share). A single client gets four
+ * fifths of the queue, n greedy ones 4 / (4n + 1) each, and 1 / (4n + 1) stays free for clients
+ * that have little in it. A message beyond the share is handled as if the queue were full. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 #define MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,33 +24,47 @@
 
 struct message_queue;
 
+#define MESSAGE_QUEUE_MESSAGES_MAX (1 << 24)
+
 struct message_queue_entry {
     struct message *message; /* owned by the queue, then by the taker of the entry */
     struct receipt *receipt; /* will be answered; NULL: nobody waits for an answer */
+    uint32_t slot;           /* of the queue, while the message is in it */
+};
+
+/* Refers to what the queue counts for a client; kept with the client; zero at first. It needs no
+ * end: the queue recognizes a share that is out of date. */
+struct message_queue_share {
+    _Atomic uint64_t key;    /* of the client's count */
+    _Atomic uint32_t wanted; /* bytes of the message last rejected with ERR_FULL; 0: none */
 };
 
 struct message_queue_status {
     size_t messages, bytes;
     size_t messages_max, bytes_max;
     int64_t dropped; /* QoS 0 messages dropped because the queue was full, since the start */
+    int64_t dropped_over_share; /* of these, because the client had its share */
 };
 
-/* batch_max: the sink's thread is woken before the flush once this many messages are queued. NULL:
- * out of memory. */
+/* messages_max: at most MESSAGE_QUEUE_MESSAGES_MAX. batch_max: the sink's thread is woken before
+ * the flush once this many messages are queued. NULL: out of memory. */
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max, size_t batch_max);
 void message_queue_destroy(struct message_queue *queue); /* must be empty; NULL is legal */
 
 /* ---- engines, any thread ---- */
 
 /* Takes ownership of message on ERR_OK; then `receipt` (may be NULL) is answered once. ERR_REFUSED:
- * no room for QoS 0, the message was dropped (freed) and counted. ERR_FULL: QoS 1 or 2 was not
- * accepted; offer it again when message_queue_has_room. ERR_WRONG_STATE: closed, not accepted. */
-enum err message_queue_put(struct message_queue *queue, struct message *message,
-                           struct receipt *receipt) MUST_CHECK;
+ * no room for QoS 0, the message was dropped (freed) and counted. ERR_BUSY: the same, because the
+ * client has its share. ERR_FULL: QoS 1 or 2 was not accepted; offer it again when
+ * message_queue_has_room. ERR_WRONG_STATE: closed, not accepted. share: of the client, used by one
+ * put at a time; NULL: the message counts for no client. */
+enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
+                           struct message *message, struct receipt *receipt) MUST_CHECK;
 /* Wakes the sink's thread if it sleeps and messages were put; call it once for many messages. */
 void message_queue_flush(struct message_queue *queue);
-/* Whether something left the queue since a message was last answered ERR_FULL. */
-bool message_queue_has_room(const struct message_queue *queue);
+/* Whether a message of QoS 1 or 2 of that client would be accepted: the one last rejected with
+ * ERR_FULL, else a small one. Also true when the queue is closed. */
+bool message_queue_has_room(struct message_queue *queue, const struct message_queue_share *share);
 
 void message_queue_get_status(struct message_queue *queue, struct message_queue_status *out);
 

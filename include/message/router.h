@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "message/drop.h"
 #include "message/message.h"
 #include "message/message_queue.h"
 #include "message/receipt.h"
@@ -48,11 +49,18 @@ void router_observe(struct router *router, const struct router_observer *observe
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
 void router_flush(const struct router *router);
 
+struct route_dropped {
+    _Atomic int64_t messages[MESSAGE_DROP_COUNT];
+};
+
+/* Zero at first. */
 struct route {
     struct router *router;
     _Atomic(struct message_queue *) queue;
     /* Written by the thread that submits. */
-    _Atomic int64_t messages, bytes, dropped;
+    struct message_queue_share share;
+    _Atomic int64_t messages, bytes;
+    _Atomic(struct route_dropped *) dropped; /* NULL: nothing was dropped */
     /* Monotonic; the last message of the broker. The worker records its answers here too. */
     _Atomic int64_t last_received_at_ms;
 };
@@ -61,15 +69,21 @@ struct route {
  * sink. Keeps the counts. router: the same every time. NULL: there are no sinks, and nothing may be
  * submitted. */
 void route_set(struct route *route, struct router *router, const char *sink);
+void route_fini(struct route *route); /* after the last route_submit */
 
-/* Takes ownership of message on ERR_OK, even if it is dropped and counted (QoS 0, no room). With
- * QoS 1 and 2, `receipt` is then answered once; NULL: nobody waits for the answer. ERR_FULL: not
- * accepted; offer it again when there is room. Another error: not accepted; the sink has stopped.
- */
+/* Takes ownership of message on ERR_OK, even if it is dropped and counted (QoS 0, no room or
+ * beyond the client's share of the queue). With QoS 1 and 2, `receipt` is then answered once; NULL:
+ * nobody waits for the answer. ERR_FULL: not accepted; offer it again when there is room. Another
+ * error: not accepted; the sink has stopped. */
 enum err route_submit(struct route *route, struct message *message,
                       struct receipt *receipt) MUST_CHECK;
-/* Whether a message has left the queue since the last ERR_FULL. Any thread. */
+/* Whether a message of QoS 1 or 2 would be accepted: the one last rejected with ERR_FULL, else a
+ * small one. Any thread. */
 bool route_has_room(const struct route *route);
+/* Counts a message that the caller drops. The thread that submits. */
+void route_count_dropped(struct route *route, enum message_drop reason);
+/* Of each reason. Returns their sum. Any thread. */
+int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]);
 /* As router_flush, for this route alone. */
 void route_flush(const struct route *route);
 

@@ -7,7 +7,12 @@
  *                                        what the sink has leaves it (take)
  *
  * A batch stays in the ring while it is written, so the bounds hold for it too. Only the sink's
- * thread moves the head. */
+ * thread moves the head.
+ *
+ * Each client with messages in the ring has a slot, which counts them. An entry has the number of
+ * the slot; the slot is free again when its last entry leaves, whether the client still exists or
+ * not. The client's share has the key of the slot, which no other slot ever gets: a share whose
+ * messages have left, or which is of another queue, matches none. */
 #include "message/message_queue.h"
 
 #include <assert.h>
@@ -17,9 +22,21 @@
 #include <time.h>
 #include "base/system/clock.h"
 #include "base/system/condition.h"
-#include "base/telemetry/metrics.h"
 
-#define RESERVED_SHARE 8 /* the last eighth of the room is for QoS 1 and 2 */
+#define QUEUE_RESERVED    8 /* the last eighth of the room is for QoS 1 and 2 */
+#define QUEUE_SHARE       4 /* a client may have that many times the room that is left */
+#define QUEUE_SLOT_BITS   24
+#define QUEUE_NO_SLOT     UINT32_MAX
+#define QUEUE_SMALL_BYTES 1
+
+_Static_assert(MESSAGE_QUEUE_MESSAGES_MAX == 1 << QUEUE_SLOT_BITS, "a key holds any slot");
+
+struct message_queue_slot { /* what one client has in the queue */
+    uint64_t key;           /* 0: free */
+    size_t bytes;
+    uint32_t messages;
+    uint32_t next_free;
+};
 
 struct message_queue {
     size_t messages_max, bytes_max;
@@ -29,16 +46,19 @@ struct message_queue {
     pthread_cond_t work;  /* something was put, or the queue was closed */
     struct message_queue_entry *ring;
     size_t head, count, bytes;
-    bool idle;                /* the sink's thread waits for `work` */
-    atomic_bool wake_pending; /* something came meanwhile; for flush, without the lock */
-    atomic_bool full;         /* nothing left since ERR_FULL; read without the lock */
+    struct message_queue_slot *slots; /* messages_max: each one has a message */
+    uint32_t slots_used;              /* the slots behind were never used */
+    uint32_t free_slot;               /* the first of the free ones before; QUEUE_NO_SLOT: none */
+    bool idle;                        /* the sink's thread waits for `work` */
+    atomic_bool wake_pending;         /* something came meanwhile; for flush, without the lock */
     bool closed;
-    int64_t dropped;
+    int64_t dropped, dropped_over_share;
 };
 
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max,
                                            size_t batch_max) {
     assert(messages_max > 0 && bytes_max > 0 && batch_max > 0);
+    assert(messages_max <= MESSAGE_QUEUE_MESSAGES_MAX);
     struct message_queue *queue = calloc(1, sizeof *queue);
     if (!queue) {
         return NULL;
@@ -48,8 +68,10 @@ struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max
     queue->wake_threshold = batch_max < messages_max / 2 ? batch_max : messages_max / 2;
     pthread_mutex_init(&queue->lock, NULL);
     condition_init(&queue->work);
+    queue->free_slot = QUEUE_NO_SLOT;
     queue->ring = calloc(messages_max, sizeof *queue->ring);
-    if (!queue->ring) {
+    queue->slots = calloc(messages_max, sizeof *queue->slots);
+    if (!queue->ring || !queue->slots) {
         message_queue_destroy(queue);
         return NULL;
     }
@@ -64,18 +86,79 @@ void message_queue_destroy(struct message_queue *queue) {
     pthread_cond_destroy(&queue->work);
     pthread_mutex_destroy(&queue->lock);
     free(queue->ring);
+    free(queue->slots);
     free(queue);
+}
+
+/* ---- slots; called with the lock ---- */
+
+static uint32_t message_queue_find_slot(const struct message_queue *queue,
+                                        const struct message_queue_share *share) {
+    if (!share) {
+        return QUEUE_NO_SLOT;
+    }
+    uint64_t key = atomic_load_explicit(&share->key, memory_order_relaxed);
+    uint32_t slot = key & (MESSAGE_QUEUE_MESSAGES_MAX - 1);
+    return slot < queue->slots_used && key != 0 && queue->slots[slot].key == key ? slot
+                                                                                 : QUEUE_NO_SLOT;
+}
+
+static uint32_t message_queue_new_slot(struct message_queue *queue,
+                                       struct message_queue_share *share) {
+    static _Atomic uint64_t last_serial; /* of all queues */
+    uint32_t slot = queue->free_slot;
+    if (slot == QUEUE_NO_SLOT) {
+        slot = queue->slots_used++;
+    } else {
+        queue->free_slot = queue->slots[slot].next_free;
+    }
+    uint64_t serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed) + 1;
+    uint64_t key = serial << QUEUE_SLOT_BITS | slot;
+    queue->slots[slot] = (struct message_queue_slot){.key = key};
+    atomic_store_explicit(&share->key, key, memory_order_relaxed);
+    return slot;
+}
+
+/* A message leaves. */
+static void message_queue_leave_slot(struct message_queue *queue, uint32_t at, size_t bytes) {
+    if (at == QUEUE_NO_SLOT) {
+        return;
+    }
+    struct message_queue_slot *slot = &queue->slots[at];
+    assert(slot->messages > 0 && slot->bytes >= bytes);
+    slot->bytes -= bytes;
+    if (--slot->messages == 0) {
+        slot->key = 0;
+        slot->next_free = queue->free_slot;
+        queue->free_slot = at;
+    }
 }
 
 /* ---- engines ---- */
 
+static size_t message_queue_left(size_t max, size_t used, bool reserved) {
+    size_t usable = max - (reserved ? max / QUEUE_RESERVED : 0);
+    return used < usable ? usable - used : 0;
+}
+
 /* An empty queue takes anything, else a message larger than bytes_max would wait for ever. */
-static bool message_queue_fits(const struct message_queue *queue, const struct message *message) {
-    bool reserved = message->qos == 0;
-    size_t messages = queue->messages_max - (reserved ? queue->messages_max / RESERVED_SHARE : 0);
-    size_t bytes = queue->bytes_max - (reserved ? queue->bytes_max / RESERVED_SHARE : 0);
-    return queue->count == 0 || (queue->count < messages && queue->bytes < bytes &&
-                                 message->size <= bytes - queue->bytes);
+static enum err message_queue_admit(const struct message_queue *queue, uint32_t at, uint8_t qos,
+                                    size_t size) {
+    size_t messages = message_queue_left(queue->messages_max, queue->count, qos == 0);
+    size_t bytes = message_queue_left(queue->bytes_max, queue->bytes, qos == 0);
+    if (queue->closed) {
+        return ERR_WRONG_STATE;
+    }
+    if (queue->count == 0) {
+        return ERR_OK;
+    }
+    if (messages == 0 || bytes < size) {
+        return ERR_FULL;
+    }
+    const struct message_queue_slot *slot = at != QUEUE_NO_SLOT ? &queue->slots[at] : NULL;
+    bool has_share = slot && (slot->messages >= QUEUE_SHARE * messages ||
+                              slot->bytes + size > QUEUE_SHARE * bytes);
+    return has_share ? ERR_BUSY : ERR_OK;
 }
 
 /* Or else what comes by the next flush might not find room. */
@@ -83,36 +166,57 @@ static bool message_queue_reached_threshold(const struct message_queue *queue) {
     return queue->count >= queue->wake_threshold || queue->bytes >= queue->bytes_max / 2;
 }
 
-static void message_queue_append(struct message_queue *queue, struct message *message,
-                                 struct receipt *receipt) {
-    size_t at = (queue->head + queue->count) % queue->messages_max;
-    queue->ring[at] = (struct message_queue_entry){message, receipt};
+static void message_queue_append(struct message_queue *queue,
+                                 const struct message_queue_entry *entry) {
+    queue->ring[(queue->head + queue->count) % queue->messages_max] = *entry;
     queue->count++;
-    queue->bytes += message->size;
+    queue->bytes += entry->message->size;
+    if (entry->slot != QUEUE_NO_SLOT) {
+        queue->slots[entry->slot].messages++;
+        queue->slots[entry->slot].bytes += entry->message->size;
+    }
     queue->wake_pending = queue->idle;
     if (queue->idle && message_queue_reached_threshold(queue)) {
         pthread_cond_signal(&queue->work);
     }
 }
 
-enum err message_queue_put(struct message_queue *queue, struct message *message,
-                           struct receipt *receipt) {
-    enum err err = ERR_OK;
+static void message_queue_set_wanted(struct message_queue_share *share, size_t bytes) {
+    if (share && atomic_load_explicit(&share->wanted, memory_order_relaxed) != bytes) {
+        atomic_store_explicit(&share->wanted, bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX,
+                              memory_order_relaxed);
+    }
+}
+
+/* Called with the lock. Not taken: what becomes of it depends on its QoS. */
+static enum err message_queue_turn_away(struct message_queue *queue,
+                                        struct message_queue_share *share,
+                                        const struct message *message, enum err why) {
+    if (message->qos > 0) {
+        message_queue_set_wanted(share, message->size);
+        return ERR_FULL;
+    }
+    queue->dropped++;
+    queue->dropped_over_share += why == ERR_BUSY;
+    return why == ERR_BUSY ? ERR_BUSY : ERR_REFUSED;
+}
+
+enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
+                           struct message *message, struct receipt *receipt) {
     pthread_mutex_lock(&queue->lock);
-    if (queue->closed) {
-        err = ERR_WRONG_STATE;
-    } else if (message_queue_fits(queue, message)) {
-        message_queue_append(queue, message, receipt);
-    } else if (message->qos == 0) {
-        err = ERR_REFUSED;
-        queue->dropped++;
-    } else {
-        err = ERR_FULL;
-        queue->full = true;
+    uint32_t slot = message_queue_find_slot(queue, share);
+    enum err err = message_queue_admit(queue, slot, message->qos, message->size);
+    if (err == ERR_OK) {
+        if (share && slot == QUEUE_NO_SLOT) {
+            slot = message_queue_new_slot(queue, share);
+        }
+        message_queue_append(queue, &(struct message_queue_entry){message, receipt, slot});
+        message_queue_set_wanted(share, 0);
+    } else if (err != ERR_WRONG_STATE) {
+        err = message_queue_turn_away(queue, share, message, err);
     }
     pthread_mutex_unlock(&queue->lock);
-    if (err == ERR_REFUSED) {
-        metric_add(METRIC_DROPPED_SINK_FULL, 1);
+    if (err == ERR_REFUSED || err == ERR_BUSY) {
         message_destroy(message);
     }
     return err;
@@ -126,8 +230,13 @@ void message_queue_flush(struct message_queue *queue) {
     }
 }
 
-bool message_queue_has_room(const struct message_queue *queue) {
-    return !atomic_load_explicit(&queue->full, memory_order_relaxed);
+bool message_queue_has_room(struct message_queue *queue, const struct message_queue_share *share) {
+    size_t size = share ? atomic_load_explicit(&share->wanted, memory_order_relaxed) : 0;
+    pthread_mutex_lock(&queue->lock);
+    uint32_t slot = message_queue_find_slot(queue, share);
+    enum err err = message_queue_admit(queue, slot, 1, size > 0 ? size : QUEUE_SMALL_BYTES);
+    pthread_mutex_unlock(&queue->lock);
+    return err == ERR_OK || err == ERR_WRONG_STATE;
 }
 
 void message_queue_get_status(struct message_queue *queue, struct message_queue_status *out) {
@@ -136,7 +245,8 @@ void message_queue_get_status(struct message_queue *queue, struct message_queue_
                                          .bytes = queue->bytes,
                                          .messages_max = queue->messages_max,
                                          .bytes_max = queue->bytes_max,
-                                         .dropped = queue->dropped};
+                                         .dropped = queue->dropped,
+                                         .dropped_over_share = queue->dropped_over_share};
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -193,14 +303,15 @@ size_t message_queue_take(struct message_queue *queue, const bool *leaves,
     for (size_t i = 0; i < n; i++) {
         if (leaves[i]) {
             out[count] = queue->ring[(queue->head + i) % queue->messages_max];
-            queue->bytes -= out[count++].message->size;
+            queue->bytes -= out[count].message->size;
+            message_queue_leave_slot(queue, out[count].slot, out[count].message->size);
+            count++;
         }
     }
     size_t left = message_queue_compact(queue, leaves, n);
     assert(left == count);
     queue->head = (queue->head + left) % queue->messages_max;
     queue->count -= left;
-    queue->full = queue->full && left == 0;
     pthread_mutex_unlock(&queue->lock);
     return count;
 }
@@ -215,7 +326,6 @@ bool message_queue_is_over(struct message_queue *queue) {
 void message_queue_close(struct message_queue *queue) {
     pthread_mutex_lock(&queue->lock);
     queue->closed = true;
-    queue->full = false; /* who waits for room learns it */
     pthread_cond_broadcast(&queue->work);
     pthread_mutex_unlock(&queue->lock);
 }

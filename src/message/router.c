@@ -56,7 +56,16 @@ void route_set(struct route *route, struct router *router, const char *sink) {
     if (route->router != router) { /* the first time: later, another thread may read it */
         route->router = router;
     }
-    route->queue = router ? route_find_queue(router, sink) : NULL;
+    struct message_queue *queue = router ? route_find_queue(router, sink) : NULL;
+    if (atomic_load_explicit(&route->queue, memory_order_relaxed) != queue) {
+        route->queue = queue;
+        atomic_store_explicit(&route->share.wanted, 0, memory_order_relaxed);
+    }
+}
+
+void route_fini(struct route *route) {
+    free(atomic_load_explicit(&route->dropped, memory_order_relaxed));
+    *route = (struct route){0};
 }
 
 /* There is one writer, who needs no atomic addition. */
@@ -74,13 +83,56 @@ static void route_count_received(struct route *route, const struct message *rece
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)received->payload_len);
 }
 
+static struct route_dropped *route_make_dropped(struct route *route) {
+    struct route_dropped *dropped = atomic_load_explicit(&route->dropped, memory_order_relaxed);
+    if (!dropped) {
+        dropped = calloc(1, sizeof *dropped);
+        atomic_store_explicit(&route->dropped, dropped, memory_order_release);
+    }
+    return dropped;
+}
+
+void route_count_dropped(struct route *route, enum message_drop reason) {
+    static const enum metric metrics[MESSAGE_DROP_COUNT] = {
+#define ROUTE_DROP_METRIC(symbol, metric, name) [symbol] = metric,
+        MESSAGE_DROP_TABLE(ROUTE_DROP_METRIC)
+#undef ROUTE_DROP_METRIC
+    };
+    struct route_dropped *dropped = route_make_dropped(route);
+    metric_add(metrics[reason], 1);
+    if (dropped) { /* without memory, only the node counts it */
+        route_add(&dropped->messages[reason], 1);
+    }
+}
+
+int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]) {
+    const struct route_dropped *dropped =
+        atomic_load_explicit(&route->dropped, memory_order_acquire);
+    int64_t sum = 0;
+    for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
+        out[i] = dropped ? atomic_load_explicit(&dropped->messages[i], memory_order_relaxed) : 0;
+        sum += out[i];
+    }
+    return sum;
+}
+
+const char *message_drop_name(enum message_drop reason) {
+    static const char *const names[MESSAGE_DROP_COUNT] = {
+#define MESSAGE_DROP_NAME(symbol, metric, name) [symbol] = name,
+        MESSAGE_DROP_TABLE(MESSAGE_DROP_NAME)
+#undef MESSAGE_DROP_NAME
+    };
+    return names[reason];
+}
+
 static enum err route_put(struct route *route, struct message *message, struct receipt *receipt) {
     struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
     const struct router_observer *observer = &route->router->observer;
     void *prepared = observer->prepare ? observer->prepare(observer->context, message) : NULL;
-    enum err err = message_queue_put(queue, message, receipt);
+    enum err err = message_queue_put(queue, &route->share, message, receipt);
     if (prepared) {
-        observer->show(observer->context, prepared, err == ERR_OK || err == ERR_REFUSED);
+        bool passed = err == ERR_OK || err == ERR_REFUSED || err == ERR_BUSY;
+        observer->show(observer->context, prepared, passed);
     }
     return err;
 }
@@ -88,22 +140,21 @@ static enum err route_put(struct route *route, struct message *message, struct r
 enum err route_submit(struct route *route, struct message *message, struct receipt *receipt) {
     struct message received = *message; /* the message itself may be gone once it is put */
     enum err err = route_put(route, message, receipt);
-    if (err == ERR_OK || err == ERR_REFUSED) {
+    if (err == ERR_REFUSED || err == ERR_BUSY) { /* it is gone */
+        route_count_dropped(route, err == ERR_BUSY ? DROP_OVER_SHARE : DROP_SINK_FULL);
+        err = ERR_OK;
+    } else if (received.qos == 0 && err != ERR_OK) {
+        route_count_dropped(route, DROP_SINK_REFUSED);
+    }
+    if (err == ERR_OK) {
         route_count_received(route, &received);
-    }
-    if (err == ERR_REFUSED) { /* dropped, and counted by the queue */
-        route_add(&route->dropped, 1);
-        return ERR_OK;
-    }
-    if (received.qos == 0 && err != ERR_OK) {
-        route_add(&route->dropped, 1);
-        metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
     }
     return err;
 }
 
 bool route_has_room(const struct route *route) {
-    return message_queue_has_room(atomic_load_explicit(&route->queue, memory_order_acquire));
+    struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
+    return message_queue_has_room(queue, &route->share);
 }
 
 void route_flush(const struct route *route) {

@@ -700,6 +700,7 @@ static void tear_down_world(void) {
     for (size_t i = 0; i < CLIENTS; i++) {
         peer_hang_up(&world.clients[i].peer);
         ops->session_end(engine, world.clients[i].session);
+        route_fini(&world.clients[i].route);
     }
     for (size_t i = 0; i < world.publication_count; i++) {
         assert(!world.publishers[i]);

@@ -61,9 +61,10 @@
       "Publications that failed or whose outcome is unknown.")                                     \
     METRICS_OF_PUBLICATIONS(X)                                                                     \
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",          \
-      "Received messages that were dropped. QoS 0: the sink's queue was full, the sink refused "   \
-      "them, or memory ran out. QoS 1 and 2: they were waiting for the sink when a "               \
-      "non-persistent session ended.")                                                             \
+      "Received messages that were dropped. QoS 0: the sink's queue was full, the client had its " \
+      "share of the queue, the sink refused them, or memory ran out. QoS 1 and 2: they were "      \
+      "waiting for the sink when a non-persistent session ended.")                                 \
+    X(METRIC_DROPPED_OVER_SHARE, "mqfleet_messages_dropped_total", "reason=\"over_share\"", "")    \
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",    \
       "")                                                                                          \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")            \

@@ -118,35 +118,36 @@ struct client {
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or unknown */
     struct subscribing subscribing;      /* of the subscriptions of config */
     struct client_change_entry *changes; /* a ring once it has CLIENT_CHANGES_MAX entries */
-    uint16_t change_count, change_capacity, change_first;
+    uint8_t change_count, change_capacity, change_first;
     bool session_present; /* of the last CONNACK */
     bool degraded;        /* the broker refuses one of the subscriptions */
-    bool kept_reported; /* filters that it does not unsubscribe were reported; worker thread only */
 
     /* Any thread. */
     struct route route; /* of received messages, from the configuration */
     _Atomic int64_t messages_out, bytes_out;
 
     /* Worker thread only. */
-    uint8_t state_before; /* CLOSING */
-    bool closing;         /* this node closed `connection`; its closed event is pending */
-    bool session_kept;    /* the broker has a session of the client that is still wanted */
-    bool stable_reported; /* of this connection */
+    bool closing : 1;           /* this node closed `connection`; its closed event is pending */
+    bool session_kept : 1;      /* the broker has a session of the client that is still wanted */
+    bool kept_reported : 1;     /* filters that it does not unsubscribe were reported */
+    bool stable_reported : 1;   /* of this connection */
+    bool unsubscribing : 1;     /* an UNSUBSCRIBE is in flight, or was at the connection's end */
+    bool release_requested : 1; /* parked: opens nothing until requested */
+    bool untried : 1; /* no attempt since the start, or since a new attempt was requested */
+    bool last_loss_suspected : 1; /* the last loss counted fully towards `suspicion` */
+    uint8_t state_before;         /* CLOSING */
     uint8_t
         blame; /* enum client_blame of the last loss; takes effect when the broker is reachable */
-    bool unsubscribing;       /* an UNSUBSCRIBE is in flight, or was when the connection ended */
-    uint8_t blame_clears;     /* how often in a row that blame was cleared because the broker was
-                                 unavailable */
-    bool release_requested;   /* parked: opens nothing until requested */
-    bool untried;             /* no attempt since the start, or since a new attempt was requested */
-    bool last_loss_suspected; /* the last loss counted fully towards `suspicion` */
-    uint8_t workarounds;      /* of its connections, enum engine_workaround; for all its urls */
-    uint8_t url_index;        /* of several brokers */
-    uint8_t urls_failed;      /* how many of them in this round */
-    uint8_t url_lost;         /* where the last connection was lost */
+    uint8_t blame_clears;        /* how often in a row that blame was cleared because the broker was
+                                    unavailable */
+    uint8_t workarounds;         /* of its connections, enum engine_workaround; for all its urls */
+    uint8_t url_index;           /* of several brokers */
+    uint8_t urls_failed;         /* how many of them in this round */
+    uint8_t url_lost;            /* where the last connection was lost */
     uint16_t server_keepalive_s; /* requested by the broker, for the next open; 0: none */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of another client with its identifier */
+    uint32_t release_delay_ms;   /* as requested */
     struct timer timer;
     struct broker *broker; /* written under the lock: shown */
     struct connect_limiter_ticket ticket;
@@ -165,7 +166,6 @@ struct client {
     int64_t opened_at_ms;                    /* monotonic; the last open */
     int64_t connack_at_ms;                   /* monotonic; 0: none since the last open */
     struct loss_facts *loss;                 /* judged before the next attempt; NULL: nothing */
-    int64_t release_delay_ms;                /* as requested */
     struct worker_publication *publications; /* whose published event is pending */
     struct publish_throttle *throttle;       /* shown; NULL: nothing is throttled */
     struct engine_suspects *suspects;        /* of `loss` */

@@ -192,6 +192,7 @@ struct client_status {
     bool degraded;                     /* a subscription is refused */
     bool session_present; /* at the last CONNACK, while connected: the broker had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
+    int64_t dropped[MESSAGE_DROP_COUNT]; /* messages_dropped by reason */
     int64_t epoch, version;
     struct client_subscription_status *subscriptions;
     size_t subscription_count;

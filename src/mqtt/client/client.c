@@ -110,6 +110,7 @@ void client_destroy(struct client *client) {
         return;
     }
     free(client->changes);
+    route_fini(&client->route);
     subscribing_fini(&client->subscribing);
     free(client->tried);
     free(client->failed);
@@ -141,7 +142,7 @@ static bool client_grow_changes(struct client *client) {
         return false;
     }
     client->changes = changes;
-    client->change_capacity = (uint16_t)capacity;
+    client->change_capacity = (uint8_t)capacity;
     return true;
 }
 
@@ -149,7 +150,7 @@ static bool client_grow_changes(struct client *client) {
 static struct client_change_entry *client_change_slot(struct client *client) {
     if (client->change_count == CLIENT_CHANGES_MAX) {
         struct client_change_entry *oldest = &client->changes[client->change_first];
-        client->change_first = (uint16_t)((client->change_first + 1) % CLIENT_CHANGES_MAX);
+        client->change_first = (uint8_t)((client->change_first + 1) % CLIENT_CHANGES_MAX);
         return oldest;
     }
     if (client->change_count == client->change_capacity && !client_grow_changes(client)) {
@@ -242,11 +243,11 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .messages_out = client->messages_out,
         .bytes_in = client->route.bytes,
         .bytes_out = client->bytes_out,
-        .messages_dropped = client->route.dropped,
         .epoch = client->epoch,
         .version = client->version,
         .broker = client->broker ? text_dup(client->broker->key) : NULL,
     };
+    out->messages_dropped = route_get_dropped(&client->route, out->dropped);
     enum err err = client_copy_subscriptions(client, out);
     if (!out->reason || !out->error_message) {
         err = ERR_MEMORY;

@@ -272,7 +272,7 @@ bool deliver_publish(struct engine_connection *connection, const struct packet *
         return message && deliver_offer_acknowledged(connection, packet, message);
     }
     if (!message) {
-        metric_add(METRIC_DROPPED_MEMORY, 1);
+        route_count_dropped(connection->route, DROP_MEMORY);
     } else {
         deliver_offer_qos_0(connection, message);
     }
@@ -288,17 +288,17 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
         return;
     }
     if (alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
-        metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
+        route_count_dropped(connection->route, DROP_SESSION_ENDED);
         return;
     }
     struct message *message = deliver_make_message(connection, packet, topic);
     if (!message) {
-        metric_add(METRIC_DROPPED_MEMORY, 1);
+        route_count_dropped(connection->route, DROP_MEMORY);
     } else if (packet->qos == 0) {
         deliver_offer_qos_0(connection, message);
     } else if (route_submit(connection->route, message, NULL) != ERR_OK) {
         message_destroy(message);
-        metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
+        route_count_dropped(connection->route, DROP_SESSION_ENDED);
     }
 }
 

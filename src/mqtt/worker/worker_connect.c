@@ -87,7 +87,7 @@ void worker_request_release(struct client *client, int64_t delay_ms, int64_t coo
                                       .error = error,
                                       .message = detail ? detail : client_error_text(error)};
     client->release_requested = true;
-    client->release_delay_ms = delay_ms;
+    client->release_delay_ms = (uint32_t)delay_ms; /* at most a few days */
     worker_connect_show_next_retry(client, delay_ms);
     worker_set_timer(client, RELEASE_ASK_AGAIN_MS);
     worker->owner->wants_release(worker->owner->context, &release);

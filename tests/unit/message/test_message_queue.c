@@ -5,28 +5,39 @@
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/system/clock.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS   20000
+#define TAKEN_MAX 64
+#define ROOM      1000
 
-static const bool ALL[8] = {true, true, true, true, true, true, true, true};
+static bool ALL[TAKEN_MAX]; /* true */
 
 static struct message_queue *queue;
 static struct receipts receipts;
 
 static void setup(void) {
+    memset(ALL, true, sizeof ALL);
     queue = message_queue_create(8, 100000, 4);
     ck_assert_ptr_nonnull(queue);
     ck_assert(receipts_init(&receipts));
 }
 
-static void drain(void) {
-    struct message *batch[8];
-    struct message_queue_entry entries[8];
-    size_t n = message_queue_peek(queue, batch, 8, SIZE_MAX, 0);
+/* Returns how many there were. */
+static size_t take(size_t most) {
+    struct message *batch[TAKEN_MAX];
+    struct message_queue_entry entries[TAKEN_MAX];
+    size_t n = message_queue_peek(queue, batch, most, SIZE_MAX, 0);
     message_queue_take(queue, ALL, entries, n);
     for (size_t i = 0; i < n; i++) {
         message_destroy(entries[i].message);
+    }
+    return n;
+}
+
+static void drain(void) {
+    while (take(TAKEN_MAX) > 0) {
     }
 }
 
@@ -50,7 +61,7 @@ static struct message *message_of(uint8_t qos, size_t payload_len) {
 }
 
 static void must_put(uint8_t qos) {
-    ck_assert_int_eq(message_queue_put(queue, message_of(qos, 10), NULL), ERR_OK);
+    ck_assert_int_eq(message_queue_put(queue, NULL, message_of(qos, 10), NULL), ERR_OK);
 }
 
 static struct message *numbered(int number) {
@@ -66,8 +77,8 @@ START_TEST(a_batch_stays_until_it_is_taken_and_keeps_its_receipts) {
     struct message_queue_status status;
     struct receipt mine[2] = {{.owner = &receipts}, {.owner = &receipts}};
     struct message *first = message_of(1, 10), *second = message_of(2, 10);
-    ck_assert_int_eq(message_queue_put(queue, first, &mine[0]), ERR_OK);
-    ck_assert_int_eq(message_queue_put(queue, second, &mine[1]), ERR_OK);
+    ck_assert_int_eq(message_queue_put(queue, NULL, first, &mine[0]), ERR_OK);
+    ck_assert_int_eq(message_queue_put(queue, NULL, second, &mine[1]), ERR_OK);
     ck_assert_uint_eq(message_queue_peek(queue, batch, 1, SIZE_MAX, 0), 1);
     ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, 0), 2);
     ck_assert(batch[0] == first && batch[1] == second);
@@ -87,7 +98,7 @@ END_TEST
 START_TEST(a_batch_ends_once_it_has_its_bytes) {
     struct message *batch[8];
     for (int i = 0; i < 4; i++) {
-        ck_assert_int_eq(message_queue_put(queue, message_of(1, 1000), NULL), ERR_OK);
+        ck_assert_int_eq(message_queue_put(queue, NULL, message_of(1, 1000), NULL), ERR_OK);
     }
     ck_assert_uint_eq(message_queue_peek(queue, batch, 8, 2000, 0), 2);
 }
@@ -99,15 +110,14 @@ START_TEST(room_is_there_again_after_a_single_departure) {
     for (int i = 0; i < 8; i++) {
         must_put(1);
     }
-    ck_assert(message_queue_has_room(queue)); /* nothing was refused yet */
     struct message *held = message_of(1, 10);
-    ck_assert_int_eq(message_queue_put(queue, held, NULL), ERR_FULL);
-    ck_assert(!message_queue_has_room(queue));
+    ck_assert_int_eq(message_queue_put(queue, NULL, held, NULL), ERR_FULL);
+    ck_assert(!message_queue_has_room(queue, NULL));
     ck_assert_uint_eq(message_queue_peek(queue, batch, 1, SIZE_MAX, 0), 1);
-    ck_assert(!message_queue_has_room(queue));
+    ck_assert(!message_queue_has_room(queue, NULL));
     message_queue_take(queue, ALL, &entry, 1);
-    ck_assert(message_queue_has_room(queue));
-    ck_assert_int_eq(message_queue_put(queue, held, NULL), ERR_OK);
+    ck_assert(message_queue_has_room(queue, NULL));
+    ck_assert_int_eq(message_queue_put(queue, NULL, held, NULL), ERR_OK);
     message_destroy(entry.message);
 }
 END_TEST
@@ -117,7 +127,7 @@ START_TEST(the_last_eighth_is_not_for_qos_0) {
     for (int i = 0; i < 7; i++) {
         must_put(0);
     }
-    ck_assert_int_eq(message_queue_put(queue, message_of(0, 10), NULL), ERR_REFUSED);
+    ck_assert_int_eq(message_queue_put(queue, NULL, message_of(0, 10), NULL), ERR_REFUSED);
     must_put(2);
     message_queue_get_status(queue, &status);
     ck_assert_int_eq(status.dropped, 1);
@@ -129,8 +139,8 @@ START_TEST(a_closed_queue_takes_nothing_and_gives_what_it_has) {
     struct message *late = message_of(1, 10);
     must_put(1);
     message_queue_close(queue);
-    ck_assert_int_eq(message_queue_put(queue, late, NULL), ERR_WRONG_STATE);
-    ck_assert(message_queue_has_room(queue)); /* callers that wait for room must be notified */
+    ck_assert_int_eq(message_queue_put(queue, NULL, late, NULL), ERR_WRONG_STATE);
+    ck_assert(message_queue_has_room(queue, NULL)); /* callers that wait for room must be notified */
     ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, -1), 1);
     ck_assert(!message_queue_is_over(queue));
     drain();
@@ -175,10 +185,10 @@ START_TEST(what_stays_of_a_batch_is_still_the_oldest_and_in_order) {
     struct message_queue_entry out[8];
     for (int round = 0; round < 3; round++) { /* beyond the end of the ring */
         for (int i = 0; i < 6; i++) {
-            ck_assert_int_eq(message_queue_put(queue, numbered(i), NULL), ERR_OK);
+            ck_assert_int_eq(message_queue_put(queue, NULL, numbered(i), NULL), ERR_OK);
         }
         ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, 0), 6);
-        ck_assert_int_eq(message_queue_put(queue, numbered(6), NULL), ERR_OK);
+        ck_assert_int_eq(message_queue_put(queue, NULL, numbered(6), NULL), ERR_OK);
         ck_assert_uint_eq(message_queue_take(queue, leaves, out, 6), 3);
         static const int left[] = {0, 2, 5};
         for (int i = 0; i < 3; i++) {
@@ -195,8 +205,193 @@ START_TEST(what_stays_of_a_batch_is_still_the_oldest_and_in_order) {
 }
 END_TEST
 
+/* ---- shares ---- */
+
+static struct message_queue_share shares[16];
+
+static void setup_shares(void) {
+    memset(ALL, true, sizeof ALL);
+    queue = message_queue_create(ROOM, ROOM * 1000, ROOM);
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        shares[i] = (struct message_queue_share){0};
+    }
+    ck_assert(receipts_init(&receipts));
+}
+
+static enum err put(struct message_queue_share *share, uint8_t qos, size_t payload_len) {
+    struct message *message = message_of(qos, payload_len);
+    enum err err = message_queue_put(queue, share, message, NULL);
+    if (err == ERR_FULL || err == ERR_WRONG_STATE) {
+        message_destroy(message);
+    }
+    return err;
+}
+
+/* How many messages are taken until one is not. */
+static int put_all(struct message_queue_share *share, uint8_t qos, size_t payload_len) {
+    int n = 0;
+    while (put(share, qos, payload_len) == ERR_OK) {
+        n++;
+    }
+    return n;
+}
+
+START_TEST(a_client_alone_gets_four_fifths_in_messages_or_in_bytes) {
+    struct message *one = message_of(1, 10000);
+    ck_assert_int_eq(put_all(&shares[0], 1, 10), ROOM * 4 / 5);
+    drain();
+    int most = (int)(ROOM * 1000 * 4 / 5 / one->size);
+    int n = put_all(&shares[0], 1, 10000);
+    ck_assert_int_ge(n, most);
+    ck_assert_int_le(n, most + 1);
+    drain();
+    ck_assert_int_eq(put_all(&shares[0], 0, 10), ROOM * 7 / 8 * 4 / 5);
+    message_destroy(one);
+}
+END_TEST
+
+/* In turn, as far as each of them comes. */
+START_TEST(greedy_clients_get_equal_shares_and_leave_room) {
+    int counts[10] = {0};
+    for (int round = 0; round < ROOM; round++) {
+        for (int i = 0; i < 10; i++) {
+            counts[i] += put(&shares[i], 1, 10) == ERR_OK;
+        }
+    }
+    for (int i = 0; i < 10; i++) {
+        ck_assert_int_ge(counts[i], ROOM * 4 / 41 - 1);
+        ck_assert_int_le(counts[i], ROOM * 4 / 41 + 2);
+    }
+    ck_assert_int_ge(put_all(&shares[10], 1, 10), ROOM / 41 / 2);
+}
+END_TEST
+
+START_TEST(a_quiet_client_loses_nothing_beside_a_greedy_one_in_a_queue_that_stands) {
+    struct message_queue_status status;
+    for (int i = 0; i < 80; i++) {
+        put_all(&shares[0], 0, 10);
+        ck_assert_int_eq(put(&shares[1], 0, 10), ERR_OK);
+    }
+    ck_assert_int_eq(put(&shares[0], 0, 10), ERR_BUSY);
+    message_queue_get_status(queue, &status);
+    ck_assert_int_eq(status.dropped, 81);
+    ck_assert_int_eq(status.dropped_over_share, 81);
+}
+END_TEST
+
+START_TEST(a_client_beyond_its_share_has_room_when_there_is_and_others_have_it_before) {
+    struct message_queue_share *greedy = &shares[0], *quiet = &shares[1];
+    put_all(greedy, 1, 10);
+    ck_assert(!message_queue_has_room(queue, greedy));
+    ck_assert(message_queue_has_room(queue, quiet));
+    ck_assert_uint_eq(take(1), 1);
+    ck_assert(message_queue_has_room(queue, greedy));
+    ck_assert_int_eq(put(greedy, 1, 10), ERR_OK);
+    ck_assert_int_eq(put(greedy, 1, 10), ERR_FULL);
+    drain();
+    ck_assert_int_eq(put_all(greedy, 1, 10), ROOM * 4 / 5); /* what has left counts no more */
+}
+END_TEST
+
+/* The room that a greedy client frees is for those who have less. */
+START_TEST(room_for_a_client_depends_on_what_others_have_too) {
+    put_all(&shares[0], 1, 10);
+    put_all(&shares[1], 1, 10);
+    int left = 0;
+    while (!message_queue_has_room(queue, &shares[0])) {
+        left += (int)take(1);
+    }
+    ck_assert_int_gt(left, 1);
+    ck_assert_int_eq(put(&shares[0], 1, 10), ERR_OK);
+}
+END_TEST
+
+START_TEST(room_is_asked_for_the_message_that_was_not_taken) {
+    ck_assert_int_eq(put(&shares[0], 1, 500000), ERR_OK);
+    ck_assert_int_eq(put(&shares[1], 1, 600000), ERR_FULL);
+    ck_assert(!message_queue_has_room(queue, &shares[1]));
+    ck_assert(message_queue_has_room(queue, &shares[2]));
+    ck_assert_int_eq(put(&shares[1], 1, 10), ERR_OK);
+    ck_assert(message_queue_has_room(queue, &shares[1]));
+    drain();
+    ck_assert_int_eq(put(&shares[1], 1, 2 * ROOM * 1000), ERR_OK); /* the queue is empty */
+}
+END_TEST
+
+/* A new client may get the memory of one that is gone. */
+START_TEST(a_client_may_go_while_its_messages_are_queued) {
+    put_all(&shares[0], 1, 10);
+    shares[0] = (struct message_queue_share){0};
+    int n = put_all(&shares[0], 1, 10);
+    ck_assert_int_gt(n, ROOM / 5 / 2);
+    ck_assert_int_lt(n, ROOM / 5);
+    drain();
+    ck_assert_int_eq(put_all(&shares[0], 1, 10), ROOM * 4 / 5);
+}
+END_TEST
+
+/* Of a share of another queue, or whose messages have left while others came. */
+START_TEST(a_share_that_is_out_of_date_counts_for_nobody) {
+    struct message_queue *other = message_queue_create(ROOM, ROOM * 1000, ROOM);
+    struct message_queue *first = queue;
+    ck_assert_int_eq(put(&shares[0], 1, 10), ERR_OK);
+    struct message_queue_share before = {.key = shares[0].key};
+    queue = other;
+    ck_assert_int_eq(put(&shares[1], 1, 10), ERR_OK);
+    put_all(&shares[1], 1, 10);
+    ck_assert(message_queue_has_room(queue, &before));
+    drain();
+    message_queue_destroy(other);
+    queue = first;
+    drain();
+    put_all(&shares[2], 1, 10); /* in the slot that was the first one's */
+    ck_assert(message_queue_has_room(queue, &before));
+    ck_assert_int_eq(put(&before, 1, 10), ERR_OK);
+    ck_assert(before.key != shares[2].key);
+}
+END_TEST
+
+static void *put_many(void *context) {
+    struct message_queue_share *share = context;
+    for (int i = 0; i < 20000; i++) {
+        (void)put(share, (uint8_t)(i % 3), 10);
+        (void)message_queue_has_room(queue, share);
+    }
+    return NULL;
+}
+
+/* ThreadSanitizer judges, and the asserts of the queue. */
+START_TEST(clients_of_several_threads_put_while_the_sink_takes) {
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, put_many, &shares[i]), 0);
+    }
+    for (int i = 0; i < 2000; i++) {
+        take(50);
+    }
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    }
+    drain();
+    ck_assert_int_eq(put_all(&shares[0], 1, 10), ROOM * 4 / 5);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("message_queue");
+    TCase *fair = tcase_create("shares");
+    tcase_add_checked_fixture(fair, setup_shares, teardown);
+    tcase_add_test(fair, a_client_alone_gets_four_fifths_in_messages_or_in_bytes);
+    tcase_add_test(fair, greedy_clients_get_equal_shares_and_leave_room);
+    tcase_add_test(fair, a_quiet_client_loses_nothing_beside_a_greedy_one_in_a_queue_that_stands);
+    tcase_add_test(fair,
+                   a_client_beyond_its_share_has_room_when_there_is_and_others_have_it_before);
+    tcase_add_test(fair, room_for_a_client_depends_on_what_others_have_too);
+    tcase_add_test(fair, room_is_asked_for_the_message_that_was_not_taken);
+    tcase_add_test(fair, a_client_may_go_while_its_messages_are_queued);
+    tcase_add_test(fair, a_share_that_is_out_of_date_counts_for_nobody);
+    tcase_add_test(fair, clients_of_several_threads_put_while_the_sink_takes);
+    suite_add_tcase(suite, fair);
     TCase *tcase = tcase_create("message_queue");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_stays_of_a_batch_is_still_the_oldest_and_in_order);

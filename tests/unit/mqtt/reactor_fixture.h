@@ -311,6 +311,7 @@ static inline void bench_teardown(void) {
     }
     engine_reactor.session_end(bench.engine, bench.session);
     engine_reactor.destroy(bench.engine);
+    route_fini(&bench.route);
     router_destroy(bench.router);
     if (bench.peer >= 0) {
         close(bench.peer);

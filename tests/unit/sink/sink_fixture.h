@@ -40,7 +40,7 @@ static inline enum err submit(struct sink *sink, struct message *message) {
     struct receipt *receipt = calloc(1, sizeof *receipt);
     ck_assert_ptr_nonnull(receipt);
     receipt->owner = &answers;
-    enum err err = message_queue_put(sink_queue(sink), message, receipt);
+    enum err err = message_queue_put(sink_queue(sink), NULL, message, receipt);
     if (err != ERR_OK) {
         free(receipt);
     }
@@ -75,7 +75,7 @@ static inline void submit_waiting(struct sink *sink, int number, uint8_t qos) {
     enum err err = submit(sink, message);
     while (err == ERR_FULL && clock_ms() < deadline_ms) {
         flush(sink);
-        while (!message_queue_has_room(sink_queue(sink)) && clock_ms() < deadline_ms) {
+        while (!message_queue_has_room(sink_queue(sink), NULL) && clock_ms() < deadline_ms) {
             usleep(20);
         }
         err = submit(sink, message);

@@ -64,9 +64,20 @@ static json_t *client_view_refused_json(const struct client_status *status) {
     return list;
 }
 
+static json_t *client_view_dropped_json(const int64_t dropped[MESSAGE_DROP_COUNT]) {
+    json_t *reasons = json_object();
+    for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
+        json_object_set_new(reasons, message_drop_name((enum message_drop)i),
+                            json_integer((json_int_t)dropped[i]));
+    }
+    return reasons;
+}
+
 /* Takes ownership. */
-static json_t *client_view_add_refused(json_t *status, bool degraded, json_t *refused) {
-    json_object_set_new(status, "degraded", json_boolean(degraded));
+static json_t *client_view_add_details(json_t *status, const struct client_status *details,
+                                       json_t *refused) {
+    json_object_set_new(status, "dropped", client_view_dropped_json(details->dropped));
+    json_object_set_new(status, "degraded", json_boolean(details->degraded));
     json_object_set_new(status, "refused_filters", refused);
     return status;
 }
@@ -89,7 +100,7 @@ json_t *client_status_json(const struct client_status *status) {
         "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
         client_view_subscriptions_json(status), "broker",
         status->broker ? http_json_string(status->broker) : json_null());
-    return client_view_add_refused(shown, status->degraded, client_view_refused_json(status));
+    return client_view_add_details(shown, status, client_view_refused_json(status));
 }
 
 /* A status without a running version. Takes ownership of the JSON values. */
@@ -102,7 +113,7 @@ static json_t *client_view_idle_json(const char *state, const char *reason, int6
         http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
         "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
         "bytes_out", 0, "messages_dropped", 0, "subscriptions", "broker");
-    return client_view_add_refused(shown, false, json_array());
+    return client_view_add_details(shown, &(struct client_status){0}, json_array());
 }
 
 /* By the clock of this node, not of Redis. 0: at once. */
