@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 #include "base/buffer.h"
 #include "coalesce.h"
-#include "inbound.h"
+#include "received/inbound.h"
 #include "mqtt/broker/address_list.h"
 #include "mqtt/engine.h"
 #include "mqtt/reason_codes.h"
@@ -308,7 +308,7 @@ void receive_note_life(struct engine_connection *connection, size_t n, size_t ke
 /* Offers again what waits, and reads everything. False: there is no room yet. */
 bool receive_retry(struct engine_connection *connection);
 
-/* read_ahead.c: reading while the sink has no room. */
+/* received/read_ahead.c: reading while the sink has no room. */
 /* In place of receive_available(): reads as much as may be kept. */
 void read_ahead_receive(struct engine_connection *connection);
 /* The first n bytes of `in` are complete messages that wait. */
@@ -323,7 +323,7 @@ bool read_ahead_is_blocked(struct engine_connection *connection);
 /* The connection ends: messages that the broker will not send again are offered one last time. */
 void read_ahead_end(struct engine_connection *connection);
 
-/* deliver.c: PUBLISH to the route of the client. */
+/* received/deliver.c: PUBLISH to the route of the client. */
 /* False: not accepted; offer it again. */
 bool deliver_publish(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
@@ -344,7 +344,7 @@ bool deliver_may_release(const struct engine_connection *connection, uint16_t pa
 bool deliver_discard(struct engine_connection *connection, const struct packet *packet,
                      uint8_t reason_code);
 
-/* alias.c */
+/* received/alias.c */
 enum alias_result {
     ALIAS_FOUND,
     ALIAS_UNKNOWN, /* skip the message */
@@ -357,7 +357,7 @@ enum alias_result alias_topic(struct engine_connection *connection, const struct
                               struct packet_slice *topic);
 void alias_forget_all(struct engine_connection *connection);
 
-/* skip.c: messages that are read and discarded. */
+/* received/skip.c: messages that are read and discarded. */
 /* `data` is a packet above packet_max with a complete fixed header. Returns how many bytes are done
  * with; 0: more are needed first, it waits, or the connection ended. */
 size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, size_t len,
@@ -371,7 +371,7 @@ size_t skip_go_on(struct engine_connection *connection, size_t len);
 bool skip_unknown_alias(struct engine_connection *connection, const struct packet *packet);
 void skip_forget(struct engine_connection *connection);
 
-/* answers.c: answers of sinks, and the acknowledgements that follow. */
+/* received/answers.c: answers of sinks, and the acknowledgements that follow. */
 /* Records what sinks have stored; ends nothing. */
 void answers_collect(struct engine *engine);
 /* The same, and ends the connections whose messages were not stored. */
@@ -379,7 +379,7 @@ void answers_take(struct engine *engine);
 /* Writes the acknowledgements whose turn it is into `out`. False: none. */
 bool answers_acknowledge(struct engine_connection *connection);
 
-/* publish.c: publications. */
+/* publications/publish.c: publications. */
 enum err publish_submit(struct engine_connection *connection,
                         const struct engine_publication *publication, uint64_t token) MUST_CHECK;
 /* Sends what may be sent, in order. */
@@ -397,8 +397,8 @@ void publish_report(struct engine_connection *connection);
 void publish_note_written(struct engine_connection *connection);
 void publish_fail_unwritten(struct engine_connection *connection);
 
-/* outbound.c: the publications of a session across its connections, and those that a broker does
- * not accept. */
+/* publications/outbound.c: the publications of a session across its connections, and those that a
+ * broker does not accept. */
 /* A new connection: what was not judged after the previous one is no longer in doubt. */
 void outbound_attach(struct engine_session *session);
 /* CONNACK was successful. */
@@ -439,7 +439,7 @@ void outbound_fail(struct engine *engine, struct engine_session *session, bool a
 /* For session_end. */
 void outbound_fini(struct engine *engine, struct engine_session *session);
 
-/* suspects.c: publications that may have ended a connection. */
+/* publications/suspects.c: publications that may have ended a connection. */
 /* A connection ended, with that reason code of the server's DISCONNECT; -1: none. */
 void suspects_end(struct engine_connection *connection, int reason_code);
 /* Records one of QoS 0, which lies between those values of out_total. */

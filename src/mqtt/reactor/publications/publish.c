@@ -9,7 +9,7 @@
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
 #include "mqtt/reason_codes.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 static void publish_free(struct engine *engine, struct outbound *outbound) {
     engine->buffered -= outbound->bytes.capacity;

@@ -1,5 +1,5 @@
 /* Owns the table of messages in progress between brokers and sinks. One thread. */
-#include "inbound.h"
+#include "mqtt/reactor/received/inbound.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * thread. */
 #include <stdlib.h>
 #include <string.h>
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 uint16_t alias_maximum(const struct engine_connection *connection) {
     bool offered = (connection->workarounds & ENGINE_WORKAROUND_NO_ALIASES) == 0;

@@ -7,7 +7,7 @@
 #include <utlist.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 #define PROPERTIES_MAX 64 /* more properties of a message are dropped */
 #define RELEASE_WAITS_MAX                                                                          \

@@ -17,7 +17,7 @@
 #include "base/system/clock.h"
 #include "base/text.h"
 #include "mqtt/reason_codes.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 #define OUTBOUND_LOSSES_MAX  2
 #define OUTBOUND_RETIRED_MAX 32768

@@ -10,7 +10,7 @@
  * answer of the broker. Beyond that, nothing is read. */
 #include <string.h>
 #include "base/system/clock.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 #define READ_AHEAD_BYTES_MAX 262144
 #define READ_AHEAD_BYTES_MIN 4096

@@ -1,7 +1,7 @@
 /* The table of messages in progress. */
 #include <check.h>
 #include <stdlib.h>
-#include "mqtt/reactor/inbound.h"
+#include "mqtt/reactor/received/inbound.h"
 
 #define SESSIONS 2000
 #define IDS      3

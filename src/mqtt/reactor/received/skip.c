@@ -7,7 +7,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "mqtt/reason_codes.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 #define TOPIC_SHOWN_LEN 256
 

@@ -7,7 +7,7 @@
 #include "base/system/clock.h"
 #include "base/text.h"
 #include "mqtt/reason_codes.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 #define SUSPECTS_AFTER_MS    2000 /* for this long after QoS 0 was sent, it may have caused a loss */
 #define SUSPECTS_SMALL_BYTES 4096 /* smaller payloads end no connection by their size */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 #include "mqtt/reason_codes.h"
-#include "reactor.h"
+#include "mqtt/reactor/reactor.h"
 
 /* ---- acknowledging ---- */
 
