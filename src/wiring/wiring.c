@@ -19,6 +19,11 @@ static bool wiring_lease_is_valid(void *context) {
     return node_lease_valid(app->node);
 }
 
+static size_t wiring_fleet_size(void *context) {
+    struct app *app = context;
+    return node_fleet_size(app->node);
+}
+
 static void wiring_on_release_wanted(void *context, const struct workers_release *release) {
     struct app *app = context;
     agent_on_release_wanted(app->agent, release);
@@ -140,6 +145,7 @@ static enum err wiring_create_parts(struct app *app) {
     const struct conf *conf = app->conf;
     struct workers_owner owner = {.context = app,
                                   .lease_valid = wiring_lease_is_valid,
+                                  .fleet_size = wiring_fleet_size,
                                   .wants_release = wiring_on_release_wanted,
                                   .stable = wiring_on_client_stable,
                                   .changed = wiring_on_client_changed,

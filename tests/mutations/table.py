@@ -20,7 +20,7 @@ CHANGES, HISTORY = "store/test_store_changes", "store/test_store_history"
 RECONCILE, SCHEDULE = "cluster/test_reconcile", "cluster/test_scheduler"
 PLACEMENT, NODE = "cluster/test_placement", "cluster/test_node"
 HOST, TROUBLE, RACE = "mqtt/test_worker", "mqtt/test_worker_trouble", "mqtt/test_race"
-LATE = "mqtt/test_worker_late"
+LATE, LIMITER = "mqtt/test_worker_late", "mqtt/test_connect_limiter"
 BACK = "tests/e2e/cases/test_case_f_redis_back.py"
 TRIM = "sink/test_stream_trim"
 STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", "mqtt/test_publish_quota"
@@ -239,6 +239,14 @@ MQTT = [
     Mutation("the lease is not checked just before a connection is opened", "src/mqtt/worker/worker_connect.c",
              "    if (!worker->owner->lease_valid(worker->owner->context)) {\n        worker_requeue",
              "    if (false) {\n        worker_requeue", LATE),
+    Mutation("each node connects as many as the whole fleet may", "src/mqtt/broker/connect_limiter.c",
+             "size_t of_node = limiter->in_flight_all / (nodes > 0 ? nodes : 1);",
+             "size_t of_node = limiter->in_flight_all; (void)nodes;", LIMITER),
+    Mutation("clients that waited for a lower limit wait on", "src/mqtt/broker/connect_limiter.c",
+             "broker = broker->hh.next) {\n        connect_limiter_update_ring(limiter, broker);\n",
+             "broker = broker->hh.next) {\n", LIMITER),
+    Mutation("a node never learns how many nodes the fleet has", "src/cluster/membership/node.c",
+             "    node->fleet_size = heartbeat->nodes > 0 ? (size_t)heartbeat->nodes : 0;\n", "", NODE),
     Mutation("a publication that the engine refuses is not freed", "src/mqtt/worker/worker_publication.c",
              "    worker_publication_answer(publication, &result);\n    worker_publication_free(publication);\n",
              "    worker_publication_answer(publication, &result);\n", STEPS),

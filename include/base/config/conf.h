@@ -168,7 +168,8 @@
     INT(connect_timeout_ms, "connect_timeout_ms", "ms", 10000, 1000, 600000,                       \
         "timeout from opening the connection to CONNACK, and again to SUBACK")                     \
     INT(connect_in_flight, "connect_in_flight", "connections", 64, 1, 10000,                       \
-        "maximum number of connections being opened to one broker")                                \
+        "maximum number of connections being opened to one broker; the nodes of the fleet share "  \
+        "it equally, and each may use at least 8 of it")                                           \
     INT(connect_rate, "connect_rate", "per s", 0, 0, 1000000,                                      \
         "maximum number of connections opened to one broker per second; 0: no limit")              \
     INT(reconnect_min_ms, "reconnect_min_ms", "ms", 1000, 10, 3600000,                             \

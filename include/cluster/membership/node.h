@@ -76,6 +76,9 @@ int64_t node_rev(struct node *node);
 bool node_is_draining(struct node *node);
 /* The fleet has no other node. */
 bool node_is_alone(struct node *node);
+/* The number of registered nodes, including this one, from the last answered heartbeat; 0: no
+ * heartbeat was answered. Does not lock. */
+size_t node_fleet_size(const struct node *node);
 /* Client counts of the whole fleet, from the last heartbeat. False: the counts are too old. */
 bool node_fleet_counts(struct node *node, struct store_counts *out);
 /* Why clients wait, as counted by the leader: JSON; "": not known. */

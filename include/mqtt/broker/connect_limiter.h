@@ -27,19 +27,28 @@ struct connect_limiter_ticket { /* embedded in the object that connects */
     struct connect_limiter_ticket *prev, *next;
 };
 
+#define CONNECT_LIMITER_NODE_MIN 8 /* per broker, in a fleet of any size */
+
 struct connect_limiter {
-    size_t in_flight_max;
+    size_t in_flight_max;  /* of this limiter, per broker */
+    size_t in_flight_all;  /* of the whole fleet, per broker */
+    size_t index, count;   /* among the limiters of its node */
     int64_t interval_us;   /* between two connects to one broker; 0: no limit */
     struct broker *ring;   /* with waiting tickets and room in flight */
     struct broker *parked; /* with parked tickets */
 };
 
-/* rate_per_s: at most a million; 0: no limit. */
+/* in_flight_max: of the whole fleet. rate_per_s: of this node, at most a million; 0: no limit. */
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s);
-/* Call it before the first use: takes the index-th share of limits that `count` limiters share.
- * Each limiter may have at least one connect in flight. */
+/* Call it before the first use: takes the index-th share of limits that the `count` limiters of
+ * this node share. Each limiter may have at least one connect in flight. */
 void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t count);
+/* The fleet has that many nodes; 0 counts as 1. This node uses its equal part of in_flight_max, at
+ * least CONNECT_LIMITER_NODE_MIN and at most all of it. Connects above a smaller part stay in
+ * flight until they leave. brokers: all brokers that have a ticket of this limiter. */
+void connect_limiter_set_nodes(struct connect_limiter *limiter, const struct brokers *brokers,
+                               size_t nodes);
 void connect_limiter_join(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker);
 /* Excludes the ticket from admission until it leaves. Appended to broker->parked, or prepended if

@@ -102,6 +102,7 @@ struct worker {
     struct timers timers;
     struct brokers brokers;
     struct connect_limiter connect_limiter;
+    size_t fleet_size;                         /* that connect_limiter was divided by; 0: not yet */
     struct worker_publication *publications;   /* callers are waiting; by deadline */
     struct worker_publication *unacknowledged; /* callers have been answered; by deadline */
     uint64_t refusals; /* publications that were given up because the broker does not accept them */

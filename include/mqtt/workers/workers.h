@@ -39,6 +39,9 @@ struct workers_owner {
     struct router *router; /* to the sinks; NULL only if no worker runs */
     /* Whether a connection may be opened now. */
     bool (*lease_valid)(void *context);
+    /* How many nodes share connect_in_flight, this one included; 0: not known. Called often, and
+     * must not lock. NULL: this node is alone. */
+    size_t (*fleet_size)(void *context);
     void (*wants_release)(void *context, const struct workers_release *release);
     /* The client's connection has lasted stable_ms. May be repeated. */
     void (*stable)(void *context, const char *id);

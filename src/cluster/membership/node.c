@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct node {
     struct store *store;
     int64_t started_at_ms;
     int event_fd;
+    atomic_size_t fleet_size; /* 0: not known */
 
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t stop_changed;
@@ -126,6 +128,7 @@ static void node_heartbeat_answered(struct node *node, const struct store_heartb
                    heartbeat->draining != node->last_heartbeat.draining;
     node->heartbeat_sent_ms = sent_ms;
     node->last_heartbeat = *heartbeat;
+    node->fleet_size = heartbeat->nodes > 0 ? (size_t)heartbeat->nodes : 0;
     node_update_lag(node);
     node->redis_error[0] = '\0';
     if (node->redis_failing) {
@@ -459,6 +462,10 @@ bool node_is_alone(struct node *node) {
     bool alone = node->other_count >= 0 ? node->other_count == 0 : node->last_heartbeat.nodes == 1;
     pthread_mutex_unlock(&node->lock);
     return alone;
+}
+
+size_t node_fleet_size(const struct node *node) {
+    return atomic_load_explicit(&node->fleet_size, memory_order_relaxed);
 }
 
 bool node_fleet_counts(struct node *node, struct store_counts *out) {

@@ -10,13 +10,22 @@
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s) {
     *limiter = (struct connect_limiter){.in_flight_max = in_flight_max,
+                                        .in_flight_all = in_flight_max,
+                                        .count = 1,
                                         .interval_us = rate_per_s > 0 ? 1000000 / rate_per_s : 0};
+}
+
+/* The part that this limiter has of what its node has in flight. */
+static size_t connect_limiter_part(const struct connect_limiter *limiter, size_t of_node) {
+    size_t part = of_node / limiter->count + (limiter->index < of_node % limiter->count);
+    return part > 0 ? part : 1;
 }
 
 void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t count) {
     assert(index < count);
-    size_t share = limiter->in_flight_max / count + (index < limiter->in_flight_max % count);
-    limiter->in_flight_max = share > 0 ? share : 1;
+    limiter->index = index;
+    limiter->count = count;
+    limiter->in_flight_max = connect_limiter_part(limiter, limiter->in_flight_all);
     limiter->interval_us *= (int64_t)count;
 }
 
@@ -30,6 +39,17 @@ static void connect_limiter_update_ring(struct connect_limiter *limiter, struct 
         CDL_DELETE(limiter->ring, broker);
     }
     broker->in_ring = wanted;
+}
+
+void connect_limiter_set_nodes(struct connect_limiter *limiter, const struct brokers *brokers,
+                               size_t nodes) {
+    size_t of_node = limiter->in_flight_all / (nodes > 0 ? nodes : 1);
+    of_node = of_node < CONNECT_LIMITER_NODE_MIN ? CONNECT_LIMITER_NODE_MIN : of_node;
+    of_node = of_node > limiter->in_flight_all ? limiter->in_flight_all : of_node;
+    limiter->in_flight_max = connect_limiter_part(limiter, of_node);
+    for (struct broker *broker = brokers->table; broker; broker = broker->hh.next) {
+        connect_limiter_update_ring(limiter, broker);
+    }
 }
 
 void connect_limiter_join(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,

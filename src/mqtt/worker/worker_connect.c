@@ -474,7 +474,18 @@ void worker_check_lease(struct worker *worker) {
     worker->lease_was_valid = valid;
 }
 
+/* While anybody waits to connect, the loop gets here every LEASE_CHECK_MS. */
+static void worker_connect_divide_limit(struct worker *worker) {
+    const struct workers_owner *owner = worker->owner;
+    size_t fleet_size = owner->fleet_size ? owner->fleet_size(owner->context) : 0;
+    if (fleet_size != worker->fleet_size) {
+        worker->fleet_size = fleet_size;
+        connect_limiter_set_nodes(&worker->connect_limiter, &worker->brokers, fleet_size);
+    }
+}
+
 void worker_admit(struct worker *worker, int64_t now_us) {
+    worker_connect_divide_limit(worker);
     for (int i = 0; i < WORKER_PER_TURN_MAX && worker->lease_was_valid; i++) {
         struct connect_limiter_ticket *ticket =
             connect_limiter_next(&worker->connect_limiter, now_us);

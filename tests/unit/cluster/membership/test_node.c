@@ -186,6 +186,17 @@ START_TEST(a_node_is_alone_as_long_as_no_other_beats) {
 }
 END_TEST
 
+START_TEST(a_beat_tells_how_many_nodes_the_fleet_has) {
+    ck_assert_uint_eq(node_fleet_size(node), 0);
+    become_member(STEP_MS);
+    SOON(node_fleet_size(node) == 1);
+    struct store_member other = joined("n2", "i2", 10);
+    SOON(node_fleet_size(node) == 2);
+    ck_assert_int_eq(store_leave(store, &other), ERR_OK);
+    SOON(node_fleet_size(node) == 1);
+}
+END_TEST
+
 START_TEST(draining_is_told_by_the_beat_and_outlives_an_incarnation) {
     become_member(STEP_MS);
     ck_assert_int_eq(store_drain(store, "n1", true), ERR_OK);
@@ -244,6 +255,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_node_learns_of_a_loss_while_an_earlier_one_is_being_put_right);
     tcase_add_test(tests, a_beat_tells_whether_a_leader_is_wanted_and_how_many_clients_there_are);
     tcase_add_test(tests, a_node_is_alone_as_long_as_no_other_beats);
+    tcase_add_test(tests, a_beat_tells_how_many_nodes_the_fleet_has);
     tcase_add_test(tests, draining_is_told_by_the_beat_and_outlives_an_incarnation);
     tcase_add_test(tests, the_lease_ends_before_anybody_may_fence);
     tcase_add_test(tests, nothing_is_assigned_after_a_loss_while_an_earlier_lease_may_last);

@@ -134,6 +134,82 @@ START_TEST(pacers_that_share_limits_keep_them_together) {
 }
 END_TEST
 
+/* As many as are admitted now. */
+static int admitted(void) {
+    int n = 0;
+    while (connect_limiter_next(&limiter, 0)) {
+        n++;
+    }
+    return n;
+}
+
+static struct broker *with_waiting(size_t in_flight_max, size_t waiting) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    connect_limiter_init(&limiter, in_flight_max, 0);
+    for (size_t i = 0; i < waiting; i++) {
+        connect_limiter_join(&limiter, &tickets[i], broker);
+    }
+    return broker;
+}
+
+static void all_leave(struct broker *broker) {
+    for (size_t i = 0; i < 1000; i++) {
+        connect_limiter_leave(&limiter, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+}
+
+START_TEST(nodes_divide_what_is_in_flight_but_each_keeps_a_few) {
+    static const struct {
+        size_t all, nodes;
+        int most;
+    } cases[] = {{64, 0, 64}, {64, 1, 64},   {64, 2, 32}, {64, 3, 21},
+                 {64, 9, 8},  {64, 1000, 8}, {3, 2, 3},   {200, 4, 50}};
+    struct broker *broker = with_waiting(cases[_i].all, 300);
+    connect_limiter_set_nodes(&limiter, &brokers, cases[_i].nodes);
+    ck_assert_int_eq(admitted(), cases[_i].most);
+    all_leave(broker);
+}
+END_TEST
+
+START_TEST(workers_divide_the_part_of_their_node) {
+    int in_flight = 0;
+    for (size_t i = 0; i < 3; i++) {
+        struct connect_limiter narrow;
+        connect_limiter_init(&narrow, 64, 0);
+        connect_limiter_share(&narrow, i, 3);
+        connect_limiter_set_nodes(&narrow, &brokers, 2);
+        in_flight += begun(&narrow);
+    }
+    ck_assert_int_eq(in_flight, 32);
+}
+END_TEST
+
+START_TEST(what_is_above_a_lower_limit_leaves_before_others_are_admitted) {
+    struct broker *broker = with_waiting(64, 200);
+    ck_assert_int_eq(admitted(), 64);
+    connect_limiter_set_nodes(&limiter, &brokers, 2); /* another node has joined */
+    ck_assert(!connect_limiter_acquire_socket(&limiter, broker));
+    for (int i = 0; i < 32; i++) {
+        connect_limiter_leave(&limiter, &tickets[i]);
+        ck_assert_int_eq(admitted(), 0);
+    }
+    connect_limiter_leave(&limiter, &tickets[32]);
+    ck_assert_int_eq(admitted(), 1);
+    all_leave(broker);
+}
+END_TEST
+
+START_TEST(a_higher_limit_admits_at_once_who_waited_for_a_lower_one) {
+    struct broker *broker = with_waiting(64, 200);
+    connect_limiter_set_nodes(&limiter, &brokers, 2);
+    ck_assert_int_eq(admitted(), 32);
+    connect_limiter_set_nodes(&limiter, &brokers, 1); /* the other one is dead */
+    ck_assert_int_eq(admitted(), 32);
+    all_leave(broker);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("connect_limiter");
     TCase *tcase = tcase_create("limiter");
@@ -142,6 +218,10 @@ int main(void) {
     tcase_add_test(tcase, kf08_a_dead_broker_delays_nobody_else);
     tcase_add_test(tcase, the_rate_bounds_what_is_begun);
     tcase_add_loop_test(tcase, pacers_that_share_limits_keep_them_together, 0, 4);
+    tcase_add_loop_test(tcase, nodes_divide_what_is_in_flight_but_each_keeps_a_few, 0, 8);
+    tcase_add_test(tcase, workers_divide_the_part_of_their_node);
+    tcase_add_test(tcase, what_is_above_a_lower_limit_leaves_before_others_are_admitted);
+    tcase_add_test(tcase, a_higher_limit_admits_at_once_who_waited_for_a_lower_one);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
