@@ -1,30 +1,59 @@
-/* The sink that appends to a file, one JSON object per line (NDJSON). Owns the descriptor; runs on
- * the sink's thread. Reopens the file after it was moved, so logrotate needs no signal. */
+/* The sink that appends to a file, one JSON object per line (NDJSON). Runs on the sink's thread.
+ * The file is opened again after it was moved away, so logrotate needs no signal; the sink can also
+ * rotate it by itself. */
 #include "sink/sink_type.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include "archive.h"
 #include "base/buffer.h"
+#include "base/system/clock.h"
 #include "base/text.h"
+#include "line_file.h"
 #include "sink/message_json.h"
 
 static const struct sink_field file_sink_fields[] = {
     {.name = "path",
      .kind = SINK_FIELD_TEXT,
      .required = true,
-     .description = "path of the file, in a folder that exists"},
+     .description = "path of the file, in a folder that exists; each node needs its own"},
+    {.name = "fsync",
+     .kind = SINK_FIELD_CHOICE,
+     .text = "acknowledged",
+     .choices = "acknowledged|always|never",
+     .description = "which batches are on the disk before they are accepted: those with messages "
+                    "of QoS 1 or 2, all, or none"},
+    {.name = "rotate_bytes",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 1099511627776,
+     .unit = "bytes",
+     .description = "size at which the file is moved away to PATH.TIME; 0: never"},
+    {.name = "rotate_ms",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 31536000000,
+     .unit = "ms",
+     .description = "age at which the file is moved away; 0: never"},
+    {.name = "rotate_keep",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 1000,
+     .unit = "files",
+     .description = "number of files moved away that are kept; older ones are deleted; 0: all"},
+    {.name = "compress",
+     .kind = SINK_FIELD_CHOICE,
+     .text = "none",
+     .choices = "none|gzip",
+     .description = "how files that were moved away are compressed"},
     {0}};
 
+enum file_sink_fsync { FSYNC_ACKNOWLEDGED, FSYNC_ALWAYS, FSYNC_NEVER };
+
 struct file_sink {
-    const char *path;
     const char *node;
-    int fd; /* -1: not open */
+    struct line_file file;
+    struct archive *archive;
+    enum file_sink_fsync fsync;
+    int64_t rotate_bytes, rotate_ms; /* 0: never */
     struct buffer lines;
 };
 
@@ -38,6 +67,12 @@ static bool file_sink_folder_exists(const char *path) {
     return there;
 }
 
+static enum file_sink_fsync file_sink_parse_fsync(const char *name) {
+    return strcmp(name, "always") == 0  ? FSYNC_ALWAYS
+           : strcmp(name, "never") == 0 ? FSYNC_NEVER
+                                        : FSYNC_ACKNOWLEDGED;
+}
+
 static enum err file_sink_open(void **state, const struct sink_environment *environment,
                                const json_t *settings, char *fault) {
     const char *path = sink_settings_text(settings, "path");
@@ -45,91 +80,36 @@ static enum err file_sink_open(void **state, const struct sink_environment *envi
         snprintf(fault, SINK_FAULT_LEN, "path %.150s: its folder does not exist", path);
         return ERR_ARGUMENT;
     }
-    struct file_sink *file = calloc(1, sizeof *file);
-    if (!file) {
+    struct file_sink *sink = calloc(1, sizeof *sink);
+    if (!sink) {
         return ERR_MEMORY;
     }
-    file->path = path;
-    file->node = environment->node;
-    file->fd = -1;
-    buffer_init(&file->lines);
-    *state = file;
-    return ERR_OK;
-}
-
-static void file_sink_close_descriptor(struct file_sink *file) {
-    if (file->fd >= 0) {
-        close(file->fd);
+    sink->node = environment->node;
+    sink->fsync = file_sink_parse_fsync(sink_settings_text(settings, "fsync"));
+    sink->rotate_bytes = sink_settings_integer(settings, "rotate_bytes");
+    sink->rotate_ms = sink_settings_integer(settings, "rotate_ms");
+    line_file_init(&sink->file, path);
+    buffer_init(&sink->lines);
+    bool compress = strcmp(sink_settings_text(settings, "compress"), "gzip") == 0;
+    size_t keep = (size_t)sink_settings_integer(settings, "rotate_keep");
+    sink->archive = archive_create(path, compress, keep);
+    if (!sink->archive) {
+        free(sink);
+        return ERR_MEMORY;
     }
-    file->fd = -1;
+    *state = sink;
+    return ERR_OK;
 }
 
 static void file_sink_close(void *state) {
-    struct file_sink *file = state;
-    file_sink_close_descriptor(file);
-    buffer_fini(&file->lines);
-    free(file);
+    struct file_sink *sink = state;
+    line_file_close(&sink->file);
+    archive_destroy(sink->archive);
+    buffer_fini(&sink->lines);
+    free(sink);
 }
 
 /* --- a batch --- */
-
-static enum err file_sink_explain_error(struct sink_batch *batch, const struct file_sink *file,
-                                        const char *what) {
-    return sink_batch_fail(batch, ERR_IO, "%s %.80s: %s", what, file->path, strerror(errno));
-}
-
-/* Non-blocking, so that a FIFO at this path is rejected and does not block the sink. */
-static enum err file_sink_open_descriptor(struct file_sink *file, struct stat *opened,
-                                          struct sink_batch *batch) {
-    file->fd = open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
-    if (file->fd < 0 || fstat(file->fd, opened) < 0) {
-        return file_sink_explain_error(batch, file, "cannot open");
-    }
-    if (!S_ISREG(opened->st_mode)) {
-        file_sink_close_descriptor(file);
-        errno = EINVAL;
-        return file_sink_explain_error(batch, file, "not a regular file:");
-    }
-    return ERR_OK;
-}
-
-/* *opened: status of the open file, if it still has this path. */
-static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opened,
-                                      struct sink_batch *batch) {
-    struct stat named;
-    if (file->fd >= 0 && stat(file->path, &named) == 0 && fstat(file->fd, opened) == 0 &&
-        named.st_ino == opened->st_ino && named.st_dev == opened->st_dev) {
-        return ERR_OK;
-    }
-    file_sink_close_descriptor(file);
-    return file_sink_open_descriptor(file, opened, batch);
-}
-
-/* Usually one write(2), several if the system accepts less. An incomplete line is removed again, so
- * that every line in the file is whole. *len: bytes of whole lines that are in the file. */
-static enum err file_sink_write_lines(struct file_sink *file, off_t start, size_t *len,
-                                      struct sink_batch *batch) {
-    size_t done = 0;
-    *len = 0;
-    while (done < file->lines.len) { /* bounded: each turn writes something or returns */
-        ssize_t n = write(file->fd, file->lines.data + done, file->lines.len - done);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            enum err err = file_sink_explain_error(batch, file, "cannot write");
-            const char *line_end = done ? memrchr(file->lines.data, '\n', done) : NULL;
-            *len = line_end ? (size_t)(line_end - file->lines.data) + 1 : 0;
-            if (done > *len && ftruncate(file->fd, start + (off_t)*len) < 0) {
-                file_sink_close_descriptor(file);
-            }
-            return err;
-        }
-        done += (size_t)n;
-    }
-    *len = done;
-    return ERR_OK;
-}
 
 static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
     size_t count = 0;
@@ -140,45 +120,66 @@ static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
 }
 
 /* The broker forgets an acknowledged message, so it must be on the disk. */
-static bool file_sink_must_sync(struct message *const *messages, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (messages[i]->qos > 0) {
-            return true;
-        }
+static bool file_sink_must_sync(const struct file_sink *sink, const struct sink_batch *batch,
+                                size_t n) {
+    bool sync = sink->fsync == FSYNC_ALWAYS && n > 0;
+    for (size_t i = 0; !sync && sink->fsync == FSYNC_ACKNOWLEDGED && i < n; i++) {
+        sync = batch->messages[i]->qos > 0;
     }
-    return false;
+    return sync;
 }
 
-static enum err file_sink_format_lines(struct file_sink *file, struct sink_batch *batch) {
-    buffer_clear(&file->lines);
+static enum err file_sink_format_lines(struct file_sink *sink, struct sink_batch *batch) {
+    buffer_clear(&sink->lines);
     for (size_t i = 0; i < batch->count; i++) {
-        message_json_append(&file->lines, batch->messages[i], file->node);
-        buffer_append(&file->lines, "\n", 1);
+        message_json_append(&sink->lines, batch->messages[i], sink->node);
+        buffer_append(&sink->lines, "\n", 1);
     }
-    if (file->lines.failed) {
-        buffer_fini(&file->lines);
+    if (sink->lines.failed) {
+        buffer_fini(&sink->lines);
+        buffer_init(&sink->lines);
         return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
     }
     return ERR_OK;
 }
 
+/* A file that cannot be moved away is written on: that is a state to be shown, but no reason to
+ * hold messages. */
+static void file_sink_rotate_if_due(struct file_sink *sink) {
+    const struct line_file *file = &sink->file;
+    bool large = sink->rotate_bytes > 0 && file->size >= sink->rotate_bytes;
+    bool old = sink->rotate_ms > 0 && file->size > 0 &&
+               clock_wall_ms() - file->created_at_ms >= sink->rotate_ms;
+    if (file->fd >= 0 && (large || old) && archive_take(sink->archive)) {
+        line_file_close(&sink->file);
+    }
+    archive_work(sink->archive);
+}
+
 static enum err file_sink_write(void *state, struct sink_batch *batch) {
-    struct file_sink *file = state;
-    struct stat opened;
+    struct file_sink *sink = state;
     size_t len = 0;
-    enum err err = file_sink_format_lines(file, batch);
+    enum err err = file_sink_format_lines(sink, batch);
     if (err == ERR_OK) {
-        err = file_sink_ensure_open(file, &opened, batch);
+        err = line_file_ensure_open(&sink->file, batch->error);
     }
     if (err == ERR_OK) {
-        err = file_sink_write_lines(file, opened.st_size, &len, batch);
+        err = line_file_append(&sink->file, &sink->lines, &len, batch->error);
     }
-    size_t lines = file_sink_count_lines(&file->lines, len);
-    if (lines > 0 && file_sink_must_sync(batch->messages, lines) && fdatasync(file->fd) < 0) {
-        return file_sink_explain_error(batch, file, "cannot sync");
+    size_t lines = file_sink_count_lines(&sink->lines, len);
+    if (file_sink_must_sync(sink, batch, lines)) {
+        enum err synced = line_file_sync(&sink->file, batch->error);
+        if (synced != ERR_OK) {
+            return synced;
+        }
     }
     sink_batch_accept_range(batch, 0, lines);
+    file_sink_rotate_if_due(sink);
     return err;
+}
+
+static void file_sink_maintain(void *state) {
+    file_sink_rotate_if_due(state);
 }
 
 const struct sink_type sink_type_file = {.version = MQFLEET_VERSION,
@@ -186,4 +187,5 @@ const struct sink_type sink_type_file = {.version = MQFLEET_VERSION,
                                          .fields = file_sink_fields,
                                          .open = file_sink_open,
                                          .write = file_sink_write,
-                                         .close = file_sink_close};
+                                         .close = file_sink_close,
+                                         .maintain = file_sink_maintain};

@@ -196,6 +196,211 @@ START_TEST(a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them) {
 }
 END_TEST
 
+static void reopen(const char *format, ...) {
+    const struct sink_field *const tables[] = {sink_common_fields, sink_type_file.fields, NULL};
+    va_list arguments;
+    type_close(&sink_type_file);
+    va_start(arguments, format);
+    json_t *given = json_vpack_ex(NULL, 0, format, arguments);
+    va_end(arguments);
+    ck_assert_ptr_nonnull(given);
+    json_object_set_new(given, "path", json_string(path));
+    type_open(&sink_type_file, sink_settings_complete(tables, given, type_note_fault, NULL));
+    json_decref(given);
+}
+
+static void write_number(int number) {
+    char text[16];
+    size_t written = 0;
+    snprintf(text, sizeof text, "%d", number);
+    ck_assert_int_eq(write_one(message_with(text, strlen(text), 1), &written), ERR_OK);
+}
+
+static void put_file(const char *text) {
+    FILE *file = fopen(path, "we");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+START_TEST(a_half_last_line_is_ended_on_opening) {
+    put_file("{\"payload\":\"half li");
+    write_number(1);
+    FILE *file = fopen(path, "re");
+    char line[256];
+    ck_assert_ptr_nonnull(fgets(line, sizeof line, file));
+    ck_assert_str_eq(line, "{\"payload\":\"half li\n");
+    ck_assert_ptr_nonnull(fgets(line, sizeof line, file));
+    ck_assert_ptr_nonnull(strstr(line, "\"payload\":\"1\""));
+    ck_assert_ptr_null(fgets(line, sizeof line, file));
+    fclose(file);
+}
+END_TEST
+
+START_TEST(a_second_holder_is_refused_until_the_first_is_gone) {
+    size_t written = 7;
+    void *first = type_state;
+    json_t *first_settings = type_settings;
+    write_number(1);
+    type_open(&sink_type_file, type_complete(&sink_type_file, "{s:s}", "path", path));
+    ck_assert_int_eq(write_one(message_with("2", 1, 1), &written), ERR_IO);
+    ck_assert_uint_eq(written, 0);
+    ck_assert_ptr_nonnull(strstr(type_error, "is locked: another sink writes it"));
+    sink_type_file.close(first);
+    json_decref(first_settings);
+    write_number(2);
+    check_count(path, 2);
+}
+END_TEST
+
+START_TEST(a_file_that_was_truncated_goes_on_at_its_end) {
+    for (int i = 0; i < 5; i++) {
+        write_number(i);
+    }
+    ck_assert_int_eq(truncate(path, 0), 0);
+    write_number(5);
+    check_count(path, 1);
+}
+END_TEST
+
+/* Names in the order of the alphabet, which is that of time. */
+static int compare_names(const void *left, const void *right) {
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* The numbers of all files, in order; returns how many files there are. */
+static size_t read_all(int *numbers, size_t *count) {
+    char command[256], line[512];
+    char *names[256];
+    size_t files = 0;
+    snprintf(command, sizeof command, "ls '%s'", folder);
+    FILE *list = popen(command, "re");
+    while (fgets(line, sizeof line, list)) {
+        line[strcspn(line, "\n")] = '\0';
+        names[files++] = strdup(line);
+    }
+    pclose(list);
+    qsort(names, files, sizeof *names, compare_names);
+    *count = 0;
+    for (size_t i = 0; i < files; i++) { /* the current one, without a stamp, is the last */
+        const char *name = names[(i + 1) % files];
+        snprintf(command, sizeof command, strstr(name, ".gz") ? "zcat '%s/%s'" : "cat '%s/%s'",
+                 folder, name);
+        FILE *file = popen(command, "re");
+        while (fgets(line, sizeof line, file)) {
+            json_t *object = json_loads(line, 0, NULL);
+            ck_assert_msg(object != NULL, "%s: %s", name, line);
+            numbers[(*count)++] = atoi(json_string_value(json_object_get(object, "payload")));
+            json_decref(object);
+        }
+        ck_assert_int_eq(pclose(file), 0);
+    }
+    for (size_t i = 0; i < files; i++) {
+        free(names[i]);
+    }
+    return files;
+}
+
+START_TEST(rotated_files_hold_every_line_once_and_in_order) {
+    int numbers[1000];
+    size_t count;
+    reopen("{s:i, s:s}", "rotate_bytes", 2000, "compress", _i ? "gzip" : "none");
+    for (int i = 0; i < 500; i++) {
+        write_number(i);
+        if (i == 250) { /* a restart in the middle */
+            reopen("{s:i, s:s}", "rotate_bytes", 2000, "compress", _i ? "gzip" : "none");
+        }
+    }
+    for (int i = 0; i < 500; i++) {
+        sink_type_file.maintain(type_state);
+    }
+    size_t files = read_all(numbers, &count);
+    ck_assert_uint_gt(files, 20);
+    ck_assert_uint_eq(count, 500);
+    for (int i = 0; i < 500; i++) {
+        ck_assert_int_eq(numbers[i], i);
+    }
+    char command[256];
+    snprintf(command, sizeof command, "ls '%s' | grep -vc gz", folder);
+    FILE *pipe = popen(command, "re");
+    int plain = 0;
+    ck_assert_int_eq(fscanf(pipe, "%d", &plain), 1);
+    pclose(pipe);
+    ck_assert_int_eq(plain, _i ? 1 : (int)files);
+}
+END_TEST
+
+START_TEST(only_so_many_rotated_files_are_kept) {
+    int numbers[1000];
+    size_t count;
+    reopen("{s:i, s:i}", "rotate_bytes", 2000, "rotate_keep", 3);
+    for (int i = 0; i < 500; i++) {
+        write_number(i);
+    }
+    for (int i = 0; i < 100; i++) {
+        sink_type_file.maintain(type_state);
+    }
+    ck_assert_uint_le(read_all(numbers, &count), 4);
+    ck_assert_int_gt(numbers[0], 400);
+    ck_assert_int_eq(numbers[count - 1], 499);
+}
+END_TEST
+
+START_TEST(an_old_file_is_moved_away_and_an_empty_one_is_not) {
+    int numbers[1000];
+    size_t count;
+    reopen("{s:i}", "rotate_ms", 1);
+    put_file("");
+    sink_type_file.maintain(type_state);
+    write_number(0);
+    usleep(5000);
+    sink_type_file.maintain(type_state);
+    write_number(1);
+    ck_assert_uint_ge(read_all(numbers, &count), 2);
+    ck_assert_uint_eq(count, 2);
+}
+END_TEST
+
+/* A file that can only grow cannot be cut back to whole lines (needs root and such a file system).
+ */
+START_TEST(a_half_line_that_cannot_be_removed_is_ended_by_the_next_write) {
+    struct message *batch[10];
+    struct rlimit limit = {.rlim_cur = 60000 /* check writes, too */, .rlim_max = RLIM_INFINITY};
+    size_t written = 0;
+    char payload[10001];
+    char command[160];
+    memset(payload, 'x', sizeof payload);
+    put_file("");
+    snprintf(command, sizeof command, "chattr +a '%s' 2>/dev/null", path);
+    if (system(command) != 0) {
+        return;
+    }
+    signal(SIGXFSZ, SIG_IGN);
+    for (int i = 0; i < 10; i++) {
+        batch[i] = message_with(payload, sizeof payload - 1, 1);
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(type_write(&sink_type_file, batch, 10, &written), ERR_IO);
+    ck_assert_ptr_nonnull(strstr(type_error, "File too large"));
+    ck_assert_uint_gt(written, 0);
+    limit.rlim_cur = RLIM_INFINITY;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    size_t before = written;
+    ck_assert_int_eq(type_write(&sink_type_file, batch + written, 10 - written, &written), ERR_OK);
+    ck_assert_uint_eq(before + written, 10);
+    snprintf(command, sizeof command, "chattr -a '%s'; grep -c 'received_at_ms.*}$' '%s'", path,
+             path);
+    FILE *pipe = popen(command, "re");
+    int whole = 0;
+    ck_assert_int_eq(fscanf(pipe, "%d", &whole), 1);
+    pclose(pipe);
+    ck_assert_int_eq(whole, 10);
+    for (int i = 0; i < 10; i++) {
+        message_destroy(batch[i]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("file");
     TCase *tcase = tcase_create("file");
@@ -208,6 +413,13 @@ int main(void) {
     tcase_add_test(tcase, a_folder_that_is_missing_is_an_error_until_it_is_there);
     tcase_add_test(tcase, a_fifo_is_refused_at_once);
     tcase_add_test(tcase, a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them);
+    tcase_add_test(tcase, a_half_last_line_is_ended_on_opening);
+    tcase_add_test(tcase, a_second_holder_is_refused_until_the_first_is_gone);
+    tcase_add_test(tcase, a_file_that_was_truncated_goes_on_at_its_end);
+    tcase_add_loop_test(tcase, rotated_files_hold_every_line_once_and_in_order, 0, 2);
+    tcase_add_test(tcase, only_so_many_rotated_files_are_kept);
+    tcase_add_test(tcase, an_old_file_is_moved_away_and_an_empty_one_is_not);
+    tcase_add_test(tcase, a_half_line_that_cannot_be_removed_is_ended_by_the_next_write);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

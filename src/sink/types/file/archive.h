@@ -1,0 +1,23 @@
+/* The earlier files of a file sink: path.20261130T120000.123Z, compressed
+ * to path.20261130T120000.123Z.gz.
+ * Compression goes in small steps, so that writing goes on meanwhile. For one thread. */
+#ifndef MQFLEET_FILE_ARCHIVE_H
+#define MQFLEET_FILE_ARCHIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct archive;
+
+/* path: borrowed. keep: files that are kept, the newest; 0: all. NULL: out of memory. What an
+ * earlier process left uncompressed is compressed as well. */
+struct archive *archive_create(const char *path, bool compress, size_t keep);
+void archive_destroy(struct archive *archive);
+
+/* Moves the file at path away. False: it could not; logged, and not tried again soon. */
+bool archive_take(struct archive *archive);
+/* Compresses a bounded part of what is to be compressed; deletes what is not to be kept. Failures
+ * are logged and tried again. */
+void archive_work(struct archive *archive);
+
+#endif
