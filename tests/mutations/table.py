@@ -13,7 +13,7 @@ class Mutation(typing.NamedTuple):
 
 
 MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
-RELEASES, REAPER = "cluster/test_handover", "cluster/test_reaper"
+RELEASES, DETECTOR = "cluster/test_handover", "cluster/test_failure_detector"
 NODES, LEAD = "store/test_store_node", "store/test_store_lead"
 ASSIGN, RESTORE = "store/test_store_assign", "store/test_store_restore"
 CHANGES, HISTORY = "store/test_store_changes", "store/test_store_history"
@@ -69,7 +69,7 @@ CLUSTER = [
     Mutation("who does not lead buries", "src/cluster/membership/leader.c",
              "if (verdicts && leader->role == STORE_ROLE_LEADER) {", "if (verdicts) {", LEADER),
     Mutation("a look that failed counts for nothing bad", "src/cluster/membership/leader.c",
-             "        reaper_reset(leader->reaper);\n        return;\n", "        return;\n", LEADER),
+             "        failure_detector_reset(leader->failure_detector);\n        return;\n", "        return;\n", LEADER),
     Mutation("a node is buried although its fence was refused", "src/cluster/membership/leader.c",
              "if (verdicts[i] && leader_fence_node(leader, &missing[i])) {",
              "if (verdicts[i] && (leader_fence_node(leader, &missing[i]) || true)) {", LEADER),
@@ -78,10 +78,10 @@ CLUSTER = [
              LEADER),
     Mutation("one batch of a dead node is reaped and no more", "src/cluster/membership/leader.c",
              " 100 /* in one step */", " 1 /* in one step */", LEADER),
-    Mutation("a missing beat is judged at once", "src/cluster/membership/reaper.c",
-             "snapshot->now_ms - suspect->since_ms >= wait_ms;", "true;", REAPER),
-    Mutation("mass death does not brake", "src/cluster/membership/reaper.c",
-             "*on_hold = missing > 0 && (mass || redis_new);", "*on_hold = false;", REAPER),
+    Mutation("a missing beat is judged at once", "src/cluster/membership/failure_detector.c",
+             "snapshot->now_ms - suspect->since_ms >= wait_ms;", "true;", DETECTOR),
+    Mutation("mass death does not brake", "src/cluster/membership/failure_detector.c",
+             "*on_hold = missing > 0 && (mass || redis_new);", "*on_hold = false;", DETECTOR),
     # ---- releases
     Mutation("a release that failed is tried at full speed", "src/cluster/placement/handover.c",
              "RELEASE_RETRY_MS 500", "RELEASE_RETRY_MS 0", RELEASES),

@@ -38,11 +38,11 @@ struct leader *leader_create(const struct conf *conf, struct node *node, struct 
     leader->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     leader->wake_channel = store_wake_channel(conf->key_prefix, NULL);
     int64_t gap_ms = conf->heartbeat_ttl_ms / 2;
-    leader->reaper = reaper_create(&(struct reaper_rules){
+    leader->failure_detector = failure_detector_create(&(struct failure_detector_rules){
         .reclaim_grace_ms = conf->reclaim_grace_ms,
         .mass_death_wait_ms = conf->mass_death_wait_ms,
         .check_gap_ms_max = gap_ms > 2 * LEADER_CHECK_MS ? gap_ms : 2 * LEADER_CHECK_MS});
-    if (leader->stop_fd < 0 || !leader->wake_channel || !leader->reaper) {
+    if (leader->stop_fd < 0 || !leader->wake_channel || !leader->failure_detector) {
         leader_destroy(leader);
         return NULL;
     }
@@ -53,7 +53,7 @@ void leader_destroy(struct leader *leader) {
     if (!leader) {
         return;
     }
-    reaper_destroy(leader->reaper);
+    failure_detector_destroy(leader->failure_detector);
     redis_destroy(leader->wake_subscriber);
     free(leader->wake_channel);
     free(leader->unplaced_json);
@@ -85,7 +85,7 @@ static void leader_set_role(struct leader *leader, enum store_role role) {
                   KS("node", node_name(leader->node)));
     }
     if (leader->role == STORE_ROLE_NONE) {
-        reaper_reset(leader->reaper);
+        failure_detector_reset(leader->failure_detector);
     }
     if (role == STORE_ROLE_NONE) {
         redis_destroy(leader->wake_subscriber);
@@ -124,7 +124,7 @@ static void leader_reap_node(struct leader *leader, const struct store_missing *
         }
         total += moved;
     }
-    int64_t since_ms = reaper_missing_since_ms(leader->reaper, node->name);
+    int64_t since_ms = failure_detector_missing_since_ms(leader->failure_detector, node->name);
     metric_add(METRIC_REAPED, (int64_t)total);
     metric_add(METRIC_NODES_REAPED, finished);
     if (finished && since_ms > 0) {
@@ -165,12 +165,13 @@ static void leader_reset_on_rejoin(struct leader *leader) {
     node_incarnation(leader->node, incarnation);
     if (strcmp(incarnation, leader->incarnation) != 0) {
         memcpy(leader->incarnation, incarnation, sizeof(incarnation));
-        reaper_reset(leader->reaper);
+        failure_detector_reset(leader->failure_detector);
     }
 }
 
 /* The number of other nodes with a heartbeat. */
-static int64_t leader_count_others(struct leader *leader, const struct reaper_snapshot *snapshot) {
+static int64_t leader_count_others(struct leader *leader,
+                                   const struct failure_detector_snapshot *snapshot) {
     bool own_missing = false;
     for (size_t i = 0; i < snapshot->missing_count; i++) {
         own_missing =
@@ -184,12 +185,12 @@ static int64_t leader_count_others(struct leader *leader, const struct reaper_sn
 /* Standbys check heartbeats, too: the next leader then knows since when a heartbeat is missing. */
 void leader_check_step(struct leader *leader) {
     struct store_missing *missing = NULL;
-    struct reaper_snapshot snapshot = {0};
+    struct failure_detector_snapshot snapshot = {0};
     int64_t ttl_ms = leader->conf->heartbeat_ttl_ms, begun_ms = clock_ms();
     leader_reset_on_rejoin(leader);
     if (store_find_missing(leader->store, &missing, &snapshot.missing_count,
                            &snapshot.registered_count) != ERR_OK) {
-        reaper_reset(leader->reaper);
+        failure_detector_reset(leader->failure_detector);
         return;
     }
     snapshot.missing = missing;
@@ -202,7 +203,7 @@ void leader_check_step(struct leader *leader) {
     bool *verdicts = calloc(snapshot.missing_count + 1, sizeof *verdicts);
     if (verdicts) {
         node_set_role(leader->node, leader->role, leader_count_others(leader, &snapshot));
-        reaper_check(leader->reaper, &snapshot, verdicts, NULL);
+        failure_detector_check(leader->failure_detector, &snapshot, verdicts, NULL);
     }
     if (verdicts && leader->role == STORE_ROLE_LEADER) {
         leader_fence_and_reap(leader, missing, snapshot.missing_count, verdicts);

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include "cluster/membership/leader.h"
 #include "cluster/placement/placement.h"
-#include "cluster/membership/reaper.h"
+#include "cluster/membership/failure_detector.h"
 #include "net/redis/redis.h"
 
 /* The number of waiting clients for each reason. */
@@ -22,7 +22,7 @@ struct leader {
     int stop_fd;
     enum store_role role;
 
-    struct reaper *reaper;
+    struct failure_detector *failure_detector;
     char incarnation[TEXT_ID_LEN]; /* at the last check of heartbeats */
 
     struct redis *wake_subscriber; /* NULL: neither leader nor standby */

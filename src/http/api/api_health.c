@@ -9,14 +9,6 @@
 #include "http/server/json.h"
 #include "sink/sink.h"
 
-void api_openapi(struct http_request *request, struct http_response *response) {
-    (void)request;
-    http_answer_text(response, 200, openapi_json);
-    if (response->status == 200) {
-        response->content_type = "application/json";
-    }
-}
-
 struct readiness {
     json_t *checks;
     json_t *notes;    /* further information that does not affect readiness */

@@ -1,11 +1,11 @@
-/* Tests of the reaper's verdicts, snapshot by snapshot. */
-#include "cluster/membership/reaper.h"
+/* Tests of the failure detector's verdicts, snapshot by snapshot. */
+#include "cluster/membership/failure_detector.h"
 
 #include <check.h>
 #include <stdlib.h>
 
-static struct reaper *reaper;
-/* The whole register; nodes without a heartbeat are passed to the reaper. */
+static struct failure_detector *failure_detector;
+/* The whole register; nodes without a heartbeat are passed to the failure detector. */
 static struct {
     struct store_missing row;
     bool beating;
@@ -15,7 +15,7 @@ static bool braked;
 
 static void setup(void) {
     static char names[5][2] = {"a", "b", "c", "d", "e"};
-    reaper = reaper_create(&(struct reaper_rules){
+    failure_detector = failure_detector_create(&(struct failure_detector_rules){
         .reclaim_grace_ms = 1500, .mass_death_wait_ms = 10000, .check_gap_ms_max = 100000});
     for (size_t i = 0; i < 5; i++) {
         nodes[i].row = (struct store_missing){.name = names[i], .incarnation = names[i]};
@@ -24,11 +24,11 @@ static void setup(void) {
 }
 
 static void teardown(void) {
-    reaper_destroy(reaper);
+    failure_detector_destroy(failure_detector);
 }
 
 /* Checks the first n nodes; returns how many must be fenced. */
-static size_t look_as(struct reaper_snapshot look, size_t n) {
+static size_t look_as(struct failure_detector_snapshot look, size_t n) {
     struct store_missing missing[5];
     size_t of[5], count = 0;
     bool found[5];
@@ -41,7 +41,7 @@ static size_t look_as(struct reaper_snapshot look, size_t n) {
         }
     }
     look.missing = missing;
-    reaper_check(reaper, &look, found, &braked);
+    failure_detector_check(failure_detector, &look, found, &braked);
     for (size_t i = 0; i < look.missing_count; i++) {
         verdicts[of[i]] = found[i];
         count += found[i];
@@ -50,7 +50,7 @@ static size_t look_as(struct reaper_snapshot look, size_t n) {
 }
 
 static size_t look(int64_t now_ms, size_t n) {
-    return look_as((struct reaper_snapshot){.now_ms = now_ms, .own_is_fresh = true}, n);
+    return look_as((struct failure_detector_snapshot){.now_ms = now_ms, .own_is_fresh = true}, n);
 }
 
 START_TEST(one_missing_beat_is_suspicion_only) {
@@ -86,16 +86,16 @@ END_TEST
 START_TEST(a_judge_without_a_beat_of_its_own_judges_nobody) {
     nodes[1].beating = false;
     look(1000, 3);
-    ck_assert_uint_eq(look_as((struct reaper_snapshot){.now_ms = 2000}, 3), 0);
+    ck_assert_uint_eq(look_as((struct failure_detector_snapshot){.now_ms = 2000}, 3), 0);
     ck_assert_uint_eq(look(3000, 3), 0); /* earlier snapshots are forgotten */
     ck_assert_uint_eq(look(4500, 3), 1);
 }
 END_TEST
 
 START_TEST(looks_too_far_apart_prove_nothing) {
-    struct reaper_rules rules = {.reclaim_grace_ms = 1500, .check_gap_ms_max = 1200};
-    reaper_destroy(reaper);
-    reaper = reaper_create(&rules);
+    struct failure_detector_rules rules = {.reclaim_grace_ms = 1500, .check_gap_ms_max = 1200};
+    failure_detector_destroy(failure_detector);
+    failure_detector = failure_detector_create(&rules);
     nodes[1].beating = false;
     look(1000, 3);
     ck_assert_uint_eq(look(2600, 3), 0); /* a heartbeat may have arrived in between */
@@ -107,7 +107,7 @@ END_TEST
 START_TEST(a_failed_look_proves_nothing) {
     nodes[1].beating = false;
     look(1000, 3);
-    reaper_reset(reaper);
+    failure_detector_reset(failure_detector);
     ck_assert_uint_eq(look(3000, 3), 0);
 }
 END_TEST
@@ -131,7 +131,7 @@ END_TEST
 
 START_TEST(reaping_waits_when_redis_has_just_come_back) {
     nodes[1].beating = false;
-    struct reaper_snapshot after = {
+    struct failure_detector_snapshot after = {
         .now_ms = 1000, .redis_recovered_ms = 900, .own_is_fresh = true};
     look_as(after, 3);
     after.now_ms = 5000;
@@ -170,8 +170,8 @@ START_TEST(a_leaving_or_draining_node_that_dies_is_judged_like_any_other) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("reaper");
-    TCase *tests = tcase_create("reaper");
+    Suite *suite = suite_create("failure_detector");
+    TCase *tests = tcase_create("failure_detector");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, one_missing_beat_is_suspicion_only);
     tcase_add_test(tests, a_beat_in_between_clears_the_suspicion);

@@ -1,25 +1,25 @@
 /* Decides which nodes are dead, from successive snapshots of the register (rules 1 and 5 of
  * docs/protocol.md). Does not call Redis. */
-#ifndef MQFLEET_MEMBERSHIP_REAPER_H
-#define MQFLEET_MEMBERSHIP_REAPER_H
+#ifndef MQFLEET_MEMBERSHIP_FAILURE_DETECTOR_H
+#define MQFLEET_MEMBERSHIP_FAILURE_DETECTOR_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "store/store.h"
 
-struct reaper;
+struct failure_detector;
 
-struct reaper_rules {
+struct failure_detector_rules {
     int64_t reclaim_grace_ms;
     int64_t mass_death_wait_ms;
     int64_t check_gap_ms_max; /* a longer gap between snapshots may hide a heartbeat */
 };
 
-struct reaper *reaper_create(const struct reaper_rules *rules);
-void reaper_destroy(struct reaper *reaper);
+struct failure_detector *failure_detector_create(const struct failure_detector_rules *rules);
+void failure_detector_destroy(struct failure_detector *failure_detector);
 
-struct reaper_snapshot {
+struct failure_detector_snapshot {
     const struct store_missing *missing; /* registered nodes without a heartbeat */
     size_t missing_count, registered_count;
     int64_t now_ms;
@@ -30,11 +30,13 @@ struct reaper_snapshot {
  * missing in a snapshot at least reclaim_grace_ms ago and in all later ones, without a gap longer
  * than check_gap_ms_max. Always false for dead nodes. on_hold (may be NULL): true if the longer
  * grace period applies, because too many nodes went missing at once or Redis has just recovered. */
-void reaper_check(struct reaper *reaper, const struct reaper_snapshot *snapshot, bool *verdicts,
-                  bool *on_hold);
+void failure_detector_check(struct failure_detector *failure_detector,
+                            const struct failure_detector_snapshot *snapshot, bool *verdicts,
+                            bool *on_hold);
 /* now_ms of the first snapshot without the heartbeat of the node; 0: it is not missing. */
-int64_t reaper_missing_since_ms(const struct reaper *reaper, const char *node);
+int64_t failure_detector_missing_since_ms(const struct failure_detector *failure_detector,
+                                          const char *node);
 /* Forgets all snapshots, for example because one failed. */
-void reaper_reset(struct reaper *reaper);
+void failure_detector_reset(struct failure_detector *failure_detector);
 
 #endif
