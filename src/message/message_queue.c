@@ -189,16 +189,15 @@ static void message_queue_set_wanted(struct message_queue_share *share, size_t b
 }
 
 /* Called with the lock. Not taken: what becomes of it depends on its QoS. */
-static enum err message_queue_turn_away(struct message_queue *queue,
-                                        struct message_queue_share *share,
-                                        const struct message *message, enum err why) {
+static enum err message_queue_reject(struct message_queue *queue, struct message_queue_share *share,
+                                     const struct message *message, enum err err) {
     if (message->qos > 0) {
         message_queue_set_wanted(share, message->size);
         return ERR_FULL;
     }
     queue->dropped++;
-    queue->dropped_over_share += why == ERR_BUSY;
-    return why == ERR_BUSY ? ERR_BUSY : ERR_REFUSED;
+    queue->dropped_over_share += err == ERR_BUSY;
+    return err == ERR_BUSY ? ERR_BUSY : ERR_REFUSED;
 }
 
 enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
@@ -213,7 +212,7 @@ enum err message_queue_put(struct message_queue *queue, struct message_queue_sha
         message_queue_append(queue, &(struct message_queue_entry){message, receipt, slot});
         message_queue_set_wanted(share, 0);
     } else if (err != ERR_WRONG_STATE) {
-        err = message_queue_turn_away(queue, share, message, err);
+        err = message_queue_reject(queue, share, message, err);
     }
     pthread_mutex_unlock(&queue->lock);
     if (err == ERR_REFUSED || err == ERR_BUSY) {

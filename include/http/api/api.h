@@ -185,7 +185,7 @@ void api_readyz(struct http_request *request, struct http_response *response);
 void api_fleet_claim(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 
-void go_iot_beat(struct http_request *request, struct http_response *response);
+void go_iot_heartbeat(struct http_request *request, struct http_response *response);
 void go_iot_create(struct http_request *request, struct http_response *response);
 void go_iot_public_create(struct http_request *request, struct http_response *response);
 void go_iot_node_list(struct http_request *request, struct http_response *response);

@@ -349,7 +349,7 @@ void handover_step(struct agent *agent) {
 /* ---- drain ----------------------------------------------------------------------------------- */
 
 /* Room on the other nodes, without the room for clients that already wait or leave. */
-static int64_t handover_room_elsewhere(struct agent *agent) {
+static int64_t handover_room_on_others(struct agent *agent) {
     struct store_node *nodes = NULL;
     size_t n = 0;
     int64_t room = 0;
@@ -378,7 +378,7 @@ void handover_drain_step(struct agent *agent) {
         workers_count(agent->wiring.workers) == 0) {
         return;
     }
-    int64_t room = handover_room_elsewhere(agent);
+    int64_t room = handover_room_on_others(agent);
     struct workers_client *rows = NULL;
     size_t n = 0;
     if (room <= 0 || workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {

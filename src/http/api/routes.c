@@ -55,7 +55,7 @@ static const struct http_route route_table[] = {
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL},
 
-    {"GET", "/beat", go_iot_beat, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
+    {"GET", "/beat", go_iot_heartbeat, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
     {"POST", "/create_mqtt", go_iot_create, ROUTE_OPERATOR, NULL},
     {"POST", "/public_create_mqtt", go_iot_public_create, ROUTE_OPERATOR, NULL},
     {"GET", "/node_list", go_iot_node_list, 0, NULL},

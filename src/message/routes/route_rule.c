@@ -177,7 +177,8 @@ static bool route_rule_is_in(const json_t *value, const json_t *list) {
 
 static bool route_rule_order(const json_t *value, const json_t *operand, int sign) {
     if (json_is_string(value) && json_is_string(operand)) {
-        return strcmp(json_string_value(value), json_string_value(operand)) * sign > 0;
+        int order = strcmp(json_string_value(value), json_string_value(operand));
+        return sign > 0 ? order > 0 : order < 0;
     }
     bool numbers = json_is_number(value) && json_is_number(operand);
     double difference = numbers ? route_rule_number(value) - route_rule_number(operand) : 0;

@@ -18,10 +18,11 @@ static bool redis_sentinel_is_address(const redisReply *reply) {
            reply->element[1]->type == REDIS_REPLY_STRING && reply->element[0]->len < REDIS_HOST_LEN;
 }
 
-static enum err redis_sentinel_read_address(struct redis *asker, const redisReply *reply,
+static enum err redis_sentinel_read_address(struct redis *connection, const redisReply *reply,
                                             struct redis_address *out) {
     if (!redis_sentinel_is_address(reply)) {
-        return redis_fail(asker, ERR_UNAVAILABLE, "the sentinel does not know this master's name");
+        return redis_fail(connection, ERR_UNAVAILABLE,
+                          "the sentinel does not know this master's name");
     }
     strcpy(out->host, reply->element[0]->str);
     out->port = atoi(reply->element[1]->str);
@@ -29,23 +30,23 @@ static enum err redis_sentinel_read_address(struct redis *asker, const redisRepl
 }
 
 /* Most sentinels need no password; one that does gets that of the url. */
-static enum err redis_sentinel_ask_connected(struct redis *asker, int64_t deadline_ms,
+static enum err redis_sentinel_ask_connected(struct redis *connection, int64_t deadline_ms,
                                              struct redis_address *out) {
-    const char *question[] = {"SENTINEL", "get-master-addr-by-name", asker->url.master};
-    struct redis_address sentinel = asker->peer;
+    const char *question[] = {"SENTINEL", "get-master-addr-by-name", connection->url.master};
+    struct redis_address sentinel = connection->peer;
     redisReply *reply = NULL;
-    enum err err = redis_handshake_command(asker, deadline_ms, 3, question, &reply);
-    if (err == ERR_UNAVAILABLE && strstr(asker->error, "NOAUTH")) {
-        err = redis_open(asker, &sentinel, deadline_ms);
+    enum err err = redis_handshake_command(connection, deadline_ms, 3, question, &reply);
+    if (err == ERR_UNAVAILABLE && strstr(connection->error, "NOAUTH")) {
+        err = redis_open(connection, &sentinel, deadline_ms);
         if (err == ERR_OK) {
-            err = redis_authenticate(asker, deadline_ms);
+            err = redis_authenticate(connection, deadline_ms);
         }
         if (err == ERR_OK) {
-            err = redis_handshake_command(asker, deadline_ms, 3, question, &reply);
+            err = redis_handshake_command(connection, deadline_ms, 3, question, &reply);
         }
     }
     if (err == ERR_OK) {
-        err = redis_sentinel_read_address(asker, reply, out);
+        err = redis_sentinel_read_address(connection, reply, out);
         freeReplyObject(reply);
     }
     return err;
@@ -54,17 +55,17 @@ static enum err redis_sentinel_ask_connected(struct redis *asker, int64_t deadli
 /* On a separate connection, which is closed after the answer. */
 static enum err redis_sentinel_ask(struct redis *redis, const struct redis_address *sentinel,
                                    int64_t deadline_ms, struct redis_address *out) {
-    struct redis asker = {.url = redis->url, .timeout_ms = redis->timeout_ms};
-    buffer_init(&asker.send);
-    enum err err = redis_open(&asker, sentinel, deadline_ms);
+    struct redis connection = {.url = redis->url, .timeout_ms = redis->timeout_ms};
+    buffer_init(&connection.send);
+    enum err err = redis_open(&connection, sentinel, deadline_ms);
     if (err == ERR_OK) {
-        err = redis_sentinel_ask_connected(&asker, deadline_ms, out);
+        err = redis_sentinel_ask_connected(&connection, deadline_ms, out);
     }
     if (err != ERR_OK) {
-        redis_set_error(redis, asker.error);
+        redis_set_error(redis, connection.error);
     }
-    redis_disconnect(&asker);
-    buffer_fini(&asker.send);
+    redis_disconnect(&connection);
+    buffer_fini(&connection.send);
     return err;
 }
 

@@ -140,7 +140,8 @@ START_TEST(a_closed_queue_takes_nothing_and_gives_what_it_has) {
     must_put(1);
     message_queue_close(queue);
     ck_assert_int_eq(message_queue_put(queue, NULL, late, NULL), ERR_WRONG_STATE);
-    ck_assert(message_queue_has_room(queue, NULL)); /* callers that wait for room must be notified */
+    ck_assert(
+        message_queue_has_room(queue, NULL)); /* callers that wait for room must be notified */
     ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, -1), 1);
     ck_assert(!message_queue_is_over(queue));
     drain();

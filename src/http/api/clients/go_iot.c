@@ -62,7 +62,7 @@ static const char *go_iot_query_id(const struct http_request *request,
     return id;
 }
 
-void go_iot_beat(struct http_request *request, struct http_response *response) {
+void go_iot_heartbeat(struct http_request *request, struct http_response *response) {
     (void)request;
     http_answer_text(response, 200, "ok");
 }
