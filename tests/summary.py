@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tells what the stages of tools/test left in a folder; exit code 1: something failed.
+"""Summarizes the results of the stages of tools/test in a folder; exit code 1: something failed.
 
 usage: summary.py FOLDER
 
@@ -25,7 +25,7 @@ EXCERPTS_LINES = 36  # of all failed tests together
 EXCERPT_LINES = 12
 NAMED_MAX = 12
 LINE_MAX = 200
-# What tells why, in the words of pytest, check, the sanitizers, and asserts.
+# Patterns of causes, in the words of pytest, check, the sanitizers, and asserts.
 CAUSE = re.compile(r"^E  +\S|:[EF]:\w|Sanitizer|runtime error|Assertion .* failed|Timeout")
 
 
@@ -35,7 +35,7 @@ class Test:
         self.first, self.last = first, last  # what its runs said
 
     def cause(self):
-        """The one line that tells most of the run that failed."""
+        """The most informative line of the failed run."""
         lines = lines_of(self.first if self.outcome == "flaky" else self.last)
         told = [line for line in lines if CAUSE.search(line)]
         return (told or lines[-1:] or ["no output"])[0].strip()

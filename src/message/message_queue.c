@@ -141,7 +141,8 @@ static size_t message_queue_left(size_t max, size_t used, bool reserved) {
     return used < usable ? usable - used : 0;
 }
 
-/* An empty queue takes anything, else a message larger than bytes_max would wait for ever. */
+/* An empty queue accepts any message; otherwise, a message larger than bytes_max would wait
+ * forever. */
 static enum err message_queue_admit(const struct message_queue *queue, uint32_t at, uint8_t qos,
                                     size_t size) {
     size_t messages = message_queue_left(queue->messages_max, queue->count, qos == 0);

@@ -122,7 +122,7 @@ BROKEN_BODIES = [
 
 @pytest.fixture
 def quiet_fleet(fleet):
-    """One node, for requests that must change nothing."""
+    """One node, for requests that must not change anything."""
     fleet.start_node()
     yield fleet
     assert fleet.api.get("/livez").status_code == 200
@@ -146,7 +146,7 @@ def test_kf14_broken_json_is_400_with_line_and_column(quiet_fleet):
 def test_a_body_over_the_limit_is_413(quiet_fleet):
     node = quiet_fleet.start_node("tight", http__body_max_bytes=2048)
     assert problem(node.api.call("POST", CLIENTS, data=b"[" + b" " * 5000 + b"]"), 413)
-    # Announced only, and never sent.
+    # The body is only announced, never sent.
     with socket.create_connection(("127.0.0.1", node.port), timeout=10) as one:
         one.sendall(b"POST /api/v1/clients HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
         assert b" 413 " in one.recv(4096)
@@ -446,7 +446,7 @@ def test_kf29_secrets_are_in_no_answer_and_no_log(fleet):
             answers.append(node.api.get(path).text)
     document = fleet.api.client("pump")
     assert document["config"]["password"] == "***"
-    # What was read can be written back: the stored secret stays.
+    # A document can be written back as it was read: the stored secret stays.
     changed = {**document["config"], "keepalive_s": 44}
     answer = fleet.api.put(fleet.api.path("pump"), changed)
     assert answer.status_code == 200, answer.text
@@ -494,7 +494,7 @@ def test_kf27_a_tls_file_that_never_ends_stalls_nobody(fleet):
 
 @pytest.mark.every_engine
 def test_kf27_publications_that_hang_leave_room_for_others(fleet):
-    """Those of a broker that never acknowledges wait; what waits for others goes on."""
+    """Publications to a broker that never acknowledges wait; those to other brokers continue."""
     fleet.start_node(publish_timeout_ms=15000)
     silent = fleet.start_broker("silent")
     fleet.online(1)

@@ -1,4 +1,4 @@
-"""Brokers that restart, fall silent, refuse a subscription, or have two of one identifier."""
+"""Brokers that restart, become silent, refuse a subscription, or see two clients with one identifier."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_kf19_a_broker_restart_brings_back_every_subscription(fleet):
     every = {client: {f"t/{client}/a", f"t/{client}/b"} for client in ids}
     wait_until(lambda: fleet.broker.subscriptions(mark) == every, 60, "all subscriptions back")
     fleet.wait_online(ids, 30)
-    # Paced, and none tries again and again.
+    # Rate-limited, and no client retries constantly.
     assert max(fleet.broker.connects(mark).values()) == 1
     fleet.broker.publish_all([(f"t/{client}/{part}", f"{client}{part}")
                               for client in ids for part in "ab"])

@@ -23,7 +23,7 @@ BOUND_S = 4
 
 
 def deaf(fleet, *addresses):
-    """At these addresses, at the port of the broker, SYNs disappear."""
+    """At these addresses, SYNs to the broker's port are dropped."""
     for address in addresses:
         fleet.closing(Deaf(address, fleet.broker.port))
     return list(addresses)
@@ -34,7 +34,7 @@ def document(fleet, client, **more):
 
 
 def online_within(fleet, node, ids, bound_s):
-    """From the moment of the call."""
+    """Measured from the call."""
     began = time.monotonic()
     wait_until(lambda: all(node.api.state(one) == "online" for one in ids), bound_s,
                f"{len(ids)} online", poll_s=0.02)
@@ -42,7 +42,7 @@ def online_within(fleet, node, ids, bound_s):
 
 
 def lose(fleet, ids):
-    """The broker ends and is back at once: the clients connect anew."""
+    """The broker restarts at once: the clients reconnect."""
     fleet.broker.kill()
     fleet.broker.start()
 
@@ -104,7 +104,7 @@ def test_case_D4_an_address_without_a_route_is_left_at_once(fleet):
 
 
 def test_case_D4_families_are_tried_in_turn(fleet):
-    """A machine with much IPv6 that leads nowhere."""
+    """A machine with many unreachable IPv6 addresses."""
     without = [f"2001:db8::{i}" for i in range(1, 9)]
     node = start_naming_node(fleet, {NAME: [*without, "127.0.0.1"]})
     node.api.create(document(fleet, "c"))

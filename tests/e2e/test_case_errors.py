@@ -1,5 +1,5 @@
-"""What is told when a client cannot connect: the first sentence is the cause, the advice the
-setting to change. The cases E of the field, and their neighbours; by :test and by last_error."""
+"""The errors of a client that cannot connect: the first sentence is the cause, the advice names the setting
+to change. The cases E of the field, and their neighbours; by :test and by last_error."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def verdict(api, document, **query):
 
 
 def told(api, document, detail, advice, step=None, **query):
-    """The last step of :test failed with these words."""
+    """Asserts that the last step of :test failed with these words."""
     report = verdict(api, document, **query)
     last = report["steps"][-1]
     assert not report["ok"], report
@@ -58,7 +58,7 @@ def s_server(fleet, certificate, *words, **more):
     return fleet.closing(OpensslServer(fleet.folder, certificate, *words, **more))
 
 
-# ---- E1: whom tls.ca may name -------------------------------------------------------------------
+# ---- E1: which certificates tls.ca may contain -------------------------------------------------------------------
 
 def test_case_E1_an_intermediate_or_the_leaf_is_trusted(fleet, pki):
     api = fleet.start_node(secrets__files_allow=pki.folder).api
@@ -85,7 +85,7 @@ def test_case_E1_the_issuer_that_is_missing_is_named_whatever_it_is_called(fleet
         leaf = pki.chain(f"leaf-{number}", SAN, issuer=middle)
         told(api, tls(s_server(fleet, leaf).port, ca=pki.root.text),
              f'unknown CA: "{name}" is not trusted', "intermediate", "tls")
-        # What the broker does send is not what is missing.
+        # The certificate that the broker sends is not the missing one.
         whole = pki.folder / f"whole-{number}.pem"
         whole.write_text(leaf.text + middle.text)
         sender = s_server(fleet, leaf, "-cert_chain", str(whole))
@@ -155,7 +155,7 @@ def test_case_E2_a_weak_authority_is_told_from_a_weak_broker(fleet, pki):
     last = told(api, tls(s_server(fleet, below).port, ca=weak.text), "the key of a CA above it is too weak",
                 "tls.security_level", "tls")
     assert "256 bits" not in last["detail"]
-    # What is trusted by itself is trusted however it is signed.
+    # A certificate that is itself trusted is trusted however it is signed.
     old = pki.chain("old-ca", CA, digest="sha1")
     fleet.start_broker("old", tls=pki.chain("below-old", SAN, issuer=old))
     assert verdict(api, tls(fleet.others[-1].port, ca=old.text))["ok"]

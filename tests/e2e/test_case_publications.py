@@ -1,5 +1,5 @@
-"""Publications that a broker does not take, and answers by ending the connection (cases A1 to A7 and
-their neighbours): the client is online, what is refused is named, nothing else is lost or doubled."""
+"""Publications that a broker rejects by ending the connection (cases A1 to A7 and their neighbours): the
+client is online, refused publications are reported, and nothing else is lost or duplicated."""
 
 import concurrent.futures
 import time
@@ -137,7 +137,7 @@ def test_case_A4_the_habits_of_a_cloud_broker(fleet, pool, version, farewell, li
     fleet.start_node(**SETTINGS)
     client = kept(fleet, "cloudy", cloud, version)
     publication = {"payload": "x", **publication}
-    # Between two innocents, which arrive exactly once and in order.
+    # Between two good publications, which arrive exactly once and in order.
     answers = [pool.submit(fleet.api.publish, client, "before", "1")]
     wait_until(lambda: cloud.accepted, 10, "the first is there")
     answers.append(pool.submit(fleet.api.publish, client, **publication))
@@ -222,7 +222,7 @@ def test_what_a_broker_never_acknowledges_is_sent_again_for_a_time_and_then_give
 
 
 def test_a_broker_that_acknowledges_nothing_does_not_hold_up_what_comes_later(fleet, pool):
-    """Its receive maximum is used up by what it never acknowledges."""
+    """Publications that it never acknowledges use up its receive maximum."""
     broker = fleet.closing(ScriptedBroker())
     fleet.start_node(**{**SETTINGS, "publish_timeout_ms": 1500, "publish_resend_ms": 1000})
     fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "clean_start": False,
@@ -251,7 +251,7 @@ def test_a_broker_that_acknowledges_nothing_does_not_hold_up_what_comes_later(fl
 
 
 def test_what_finds_no_room_is_not_told_as_sent(fleet, pool):
-    """buffer_bytes is used up by what a broker does not read."""
+    """Data that a broker does not read uses up buffer_bytes."""
     broker = fleet.closing(ScriptedBroker(receive_buffer=4096))
     fleet.start_node(**{**SETTINGS, "publish_timeout_ms": 3000}, buffer_bytes=1048576)
     fleet.api.create({"id": "c", "url": broker.url, "subscriptions": ["t/#"]})

@@ -1,4 +1,4 @@
-"""Brokers that refuse subscriptions, in whatever way, and what comes of it (cases B1 to B7)."""
+"""Brokers that refuse subscriptions in different ways, and the consequences (cases B1 to B7)."""
 
 import time
 
@@ -67,7 +67,7 @@ def test_case_B1_a_broker_that_takes_few_filters_at_once_gets_few(fleet, version
                zip([one[0] for one in seen], [one[0] for one in seen[1:]])), seen
     status = fleet.api.status("c")
     assert not status["degraded"] and status["refused_filters"] == []
-    # What worked is remembered.
+    # The working number is remembered.
     broker.drop("c")
     wait_until(lambda: len(broker.of("c")) > len(seen), 10, "connected anew")
     fleet.api.wait_state("c", "online")
@@ -132,7 +132,8 @@ def test_case_B3_a_filter_that_ends_the_connection_is_named(fleet, version, kept
     assert any(name in status["last_error"]["message"] for name in bad)
     assert {name for name, code in granted(fleet).items() if code is None} == bad
     assert len(broker.of("c")) <= 9 * len(bad)
-    # None alone for nothing: two connections ended at each. (Paho sends each alone in 3.1.1.)
+    # No filter is refused without cause: each ended two connections. (Paho sends each alone in
+    # 3.1.1.)
     for name in bad if (fleet.engine, version) != ("paho", 4) else ():
         alone = [one for one in broker.packets("c", SUBSCRIBE)
                  if [row[0] for row in one.filters] == [name]]
@@ -244,7 +245,7 @@ def test_case_B3_a_broker_that_refuses_and_closes_is_no_rival(fleet, version, ke
 
 @both_versions
 def test_case_B3_a_broker_that_refuses_and_closes_a_moment_later(fleet, version):
-    """By then all has been asked for."""
+    """By then, all filters have been requested."""
     bad = {name: 0x87 for name in ("s/2", "s/3", "s/7")}
     broker = fleet.closing(CloudBroker(filter_codes=bad, refusal_closes=True, breaks_after_s=0.2))
     start(fleet, broker, filters(9), version)
@@ -256,7 +257,7 @@ def test_case_B3_a_broker_that_refuses_and_closes_a_moment_later(fleet, version)
 
 
 def test_case_B3_a_broker_that_refuses_and_closes_for_a_client_that_waits_long(fleet):
-    """The judgement comes long after the SUBACK."""
+    """The broker judges long after the SUBACK."""
     broker = fleet.closing(CloudBroker(filter_codes={"s/2": 0x87}, refusal_closes=True))
     start(fleet, broker, filters(3), reconnect_min_ms=2500, reconnect_max_ms=60000)
     wait_until(lambda: len(broker.of("c")) == 2, 20, "tried again")
@@ -296,7 +297,7 @@ def test_case_B3_what_one_of_several_urls_taught_holds_for_the_others(fleet, ver
 
 
 class SlowCloudBroker(CloudBroker):
-    """Takes its time for each SUBACK."""
+    """Delays each SUBACK."""
 
     def _on_subscribe(self, connection, packet):
         time.sleep(0.01)

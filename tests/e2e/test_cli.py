@@ -169,7 +169,7 @@ def test_from_creating_to_deleting(fleet, cli, tmp_path):
 
 
 def test_each_bad_line_is_told_and_the_good_ones_are_created(fleet, cli):
-    # With a byte order mark, as editors of another system leave it (case E9).
+    # With a byte order mark, as some editors write it (case E9).
     text = "\ufeff" + lines([fleet.document("a")]) + '{"id": oops}\n\n' \
         + lines([{"id": "b", "url": "ftp://b"}]) + "7\n" + lines([fleet.document("c")])
     result = cli.run("create", "--file", "-", stdin=text)
@@ -350,7 +350,7 @@ def test_publishing(fleet, cli, tmp_path):
     assert got["a"]["properties"]["content_type"] == "text/plain"
     assert "blue" in json.dumps(got["a"]["properties"])
     assert got["b"]["size"] == 256 and got["c"]["payload"] == "from a pipe"
-    # Case E10: an empty message is asked for, or it is a slip.
+    # Case E10: an empty message is either intended or a mistake.
     for retain in ([], ["--retain"]):
         said = cli.fails(2, "publish", client, f"t/{client}/e", *retain, stdin="")
         assert "--message ''" in said and ("clears" in said) == bool(retain)
@@ -505,7 +505,7 @@ def test_on_a_terminal_there_are_colours_and_it_watches(fleet, cli):
     assert code == 130 and written.count("m1") >= 3
 
 
-# ---- who may --------------------------------------------------------------------------------------
+# ---- permissions --------------------------------------------------------------------------------------
 
 def test_tokens_come_from_a_file_or_the_environment(fleet, tmp_path):
     made = subprocess.run([BINARY, "--new-token", "v", "viewer"], env=environment(), check=True,
@@ -601,7 +601,7 @@ def test_why_clients_are_on_no_node_is_shown(fleet):
     assert "\nwaiting " not in cli.good("get", "placed00000")
     late = cli.run("create", "--wait", "--timeout", "2", "--file", "-", stdin=lines([fleet.document("late")]))
     assert f"late: waiting, {room}" in late.stderr, late.stderr
-    # Room for all: nothing is left to tell.
+    # There is room for all clients: nothing is reported.
     fleet.start_node("m2")
     wait_until(lambda: cli.json("status")["unplaced"] == {}, 20, "all are placed")
     assert "have no node" not in cli.good("status")

@@ -1,4 +1,4 @@
-"""Fields of a client for brokers that want more than the usual: the handshake of a WebSocket, the
+"""Client fields for brokers with special requirements: the handshake of a WebSocket, the
 strength of TLS, the password of a key, and how long a broker may take."""
 
 import contextlib
@@ -22,7 +22,7 @@ def faults(answer):
 
 
 class Door:
-    """Notes the head of each HTTP request, and turns it away."""
+    """Records the head of each HTTP request and rejects it."""
 
     def __init__(self):
         self.heads = []
@@ -56,13 +56,13 @@ def test_headers_and_the_subprotocol_of_a_websocket_are_sent_and_the_values_hidd
     head = door.heads[0].split("\r\n")
     assert {"Authorization: Bearer s3cr3t", "X-Device: 7",
             "Sec-WebSocket-Protocol: mqttv3.1"} <= set(head), head
-    # What is shown can be sent back, with one value changed.
+    # A shown document can be sent back with one value changed.
     shown["headers"]["X-Device"] = "8"
     answer = fleet.api.put(fleet.api.path("c"), {**document, "websocket": shown})
     assert answer.status_code == 200, answer.text
     wait_until(lambda: "X-Device: 8" in door.heads[-1], 10, "the new one")
     assert "Authorization: Bearer s3cr3t" in door.heads[-1]
-    # But not to whoever is named as the broker now.
+    # But not to another host that is now named as the broker.
     elsewhere = fleet.api.put(fleet.api.path("c"), {
         **document, "url": f"ws://localhost:{door.port}/mqtt", "websocket": shown})
     assert "/websocket/headers/Authorization" in faults(elsewhere), elsewhere.text

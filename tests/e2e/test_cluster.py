@@ -1,4 +1,4 @@
-"""Nodes under attack: many things at once, at the worst moments."""
+"""Nodes under stress: many concurrent events at the worst moments."""
 
 import concurrent.futures
 import random
@@ -15,7 +15,7 @@ def in_parallel(calls, workers=8):
 
 
 def settled(fleet, ids, api, bound_s=60):
-    """All online, where Redis says and nowhere else."""
+    """All clients are online on the node that Redis names, and nowhere else."""
     fleet.wait_online(ids, bound_s, api=api)
     shared = fleet.wait_s1(ids)
     assert not shared.waiting

@@ -1,5 +1,5 @@
-"""What the README and docs/ promise: examples run as they stand, generated tables are up to date,
-links lead somewhere."""
+"""Tests of the README and docs/: examples run unchanged, generated tables are up to date, and links are
+valid."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ def answers(text):
 
 @functools.cache
 def tool(name):
-    """What a program of tools/ defines."""
+    """The definitions of a program in tools/."""
     names = {"__name__": "tool", "__file__": str(ROOT / "tools" / name)}
     exec((ROOT / "tools" / name).read_text(), names)
     return names
@@ -61,7 +61,7 @@ class Reader:
         return done.stdout
 
     def page(self, name):
-        """What each example printed. `pump-1` is online before and after."""
+        """The output of each example. `pump-1` is online before and after."""
         outputs = [self.run(block) for block in examples(ROOT / name)]
         self.fleet.wait_online(["pump-1"])
         return outputs

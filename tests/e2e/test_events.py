@@ -1,4 +1,4 @@
-"""Streams of the API: changes in the fleet, and the messages of a client as they come."""
+"""Event streams of the API: changes in the fleet, and the messages of a client as they arrive."""
 
 import base64
 import concurrent.futures
@@ -17,7 +17,7 @@ EVENTS = "/api/v1/events"
 
 
 def listen(fleet, node, **params):
-    """Hears the whole fleet from when this returns."""
+    """Receives events of the whole fleet once this returns."""
     reader = fleet.closing(EventReader(node.api.base + EVENTS, node.api, **params))
     return reader.wait_comment("listening to the whole fleet")
 
@@ -160,7 +160,7 @@ def test_messages_are_seen_through_any_node_and_follow_the_client(fleet):
         assert (text["qos"], text["retain"], text["properties"]) == (1, False, {})
         assert base64.b64decode(binary["payload_base64"]) == b"\xff\x00"
         assert cut["truncated"] is True and cut["size"] == 70000 and len(cut["payload"]) == 65536
-    # The client moves: both see what comes next.
+    # The client moves: both readers see the next messages.
     owner = fleet.api.client("c00000")["placement"]["node"]
     fleet.api.post(f"/api/v1/nodes/{owner}/drain")
     wait_until(lambda: (fleet.api.client("c00000")["placement"] or {}).get("node", owner) != owner,

@@ -1,4 +1,4 @@
-"""Nodes that die, hang, stop and come back: nothing lost, nothing twice."""
+"""Nodes that die, hang, stop and return: nothing is lost or duplicated."""
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_kf05_a_released_client_runs_on_its_new_node_only(fleet):
     holds_for(lambda: fleet.broker.connects(mark) == {client: 1}, 2, "no second connection")
     assert not fleet.broker.takeovers()
     assert fleet.broker.subscriptions(mark) == {client: {f"t/{client}/#"}}
-    # The old node's end changes nothing for it.
+    # The end of the old node does not affect it.
     nodes[first].kill()
     holds_for(lambda: fleet.broker.connects(mark)[client] == 1, 2, "it stays")
     fleet.wait_online(ids)

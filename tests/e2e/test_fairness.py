@@ -1,5 +1,5 @@
-"""A queue before a sink that stands is shared: whoever sends much gets no more than its share, and
-whoever sends little loses nothing."""
+"""The queue of a stalled sink is shared fairly: a client that sends much gets only its share, and a client
+that sends little loses nothing."""
 
 import pytest
 

@@ -56,7 +56,7 @@ def test_rubbish_is_reported_on_its_id_and_harms_nothing_else(fleet):
     assert len(fleet.api.clients()) == len(ids) + 1 + len(RUBBISH)
     fleet.check_s1([*ids, "good", *RUBBISH])
     assert fleet.redis.client.hget("mqtt_config:no", "not-json") == RUBBISH["not-json"]
-    # It can be put right, and removed.
+    # It can be corrected and removed.
     fleet.redis.client.hset("mqtt_config:no", "no-broker", flat(fleet, "no-broker"))
     assert fleet.api.delete(fleet.api.path("not-json")).status_code == 204
     fleet.wait_online(["no-broker"], 90)

@@ -1,4 +1,4 @@
-"""What is received reaches the sink whole, and is acknowledged only then."""
+"""Received messages reach the sink completely, and are acknowledged only then."""
 
 import base64
 import json
@@ -86,8 +86,8 @@ def test_subscription_identifiers_come_back_with_the_messages(fleet):
 
 @pytest.mark.parametrize("dying", [False, True])
 def test_kf24_nothing_is_acknowledged_before_the_sink_has_it(fleet, dying):
-    """If the broker had been told of messages the sink did not have, those that the dying node
-    held would be gone."""
+    """If messages had been acknowledged before the sink had them, those held by the dying node would be
+    lost."""
     node = fleet.start_node(redis_config__timeout_ms=1000)
     ids = fleet.online(3, make=fleet.persistent)
     break_stream(fleet)
@@ -190,8 +190,8 @@ def test_the_stream_is_trimmed_to_about_its_length(fleet):
 
 
 def test_a_session_with_a_backlog_waits_for_its_sink_instead_of_connecting_anew(fleet):
-    """The backlog comes before the SUBACK, and the sink takes nothing of it for longer than a
-    subscription may take."""
+    """The backlog arrives before the SUBACK, and the sink accepts none of it for longer than the timeout of a
+    subscription."""
     node = fleet.start_node(sink__queue_messages=10, connect_timeout_ms=1000)
     fleet.online(1, make=fleet.persistent)
     assert node.terminate() == 0

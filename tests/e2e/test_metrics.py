@@ -1,5 +1,5 @@
-"""/metrics: what promtool says of it, and whether the numbers are those of what was done. The alerts
-and the dashboard in conf/ use only metrics that there are."""
+"""/metrics: promtool accepts it, and the numbers match the test's actions. The alerts and the dashboard in
+conf/ use only existing metrics."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""What a configuration says is what the broker is told."""
+"""The broker receives exactly the values of the configuration."""
 
 import pytest
 
@@ -146,14 +146,14 @@ def test_kf18_topics_changed_on_a_persistent_session_are_told_to_the_broker(flee
     wait_until(lambda: "new/#" in fleet.broker.subscriptions(mark)["changing"], 15, "subscribed")
     wait_until(lambda: {row["filter"] for row in fleet.api.status("changing")["subscriptions"]}
                == {"new/#", "both/#"}, 15, "shown")
-    # In place: the connection stayed.
+    # In place: the connection stays open.
     assert not fleet.broker.connects(mark)
     for topic in ("old/1", "new/1", "both/1"):
         fleet.broker.publish(topic, topic)
     fleet.stream.wait_payloads([b"new/1", b"both/1"])
     assert b"old/1" not in fleet.stream.payloads()
 
-    # Also when the change is made while it is not connected.
+    # Even if the change is made while it is not connected.
     fleet.api.post(fleet.api.path("changing", "pause"))
     fleet.api.wait_state("changing", "paused")
     document["subscriptions"] = [{"filter": "newest/#", "qos": 1}]

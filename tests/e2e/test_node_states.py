@@ -19,7 +19,7 @@ def test_a_draining_node_is_not_ready_and_says_why(fleet):
 
 
 def break_sink(fleet, node):
-    """Its sink never works; noticed through a client, as long as it is the only node."""
+    """Its sink never works; a client shows this while it is the only node."""
     [client] = fleet.online(1, prefix=f"on-{node.name}")
     fleet.broker.publish(f"t/{client}/x", b"stuck")
     wait_until(lambda: readiness(node)[0] == 503, 10, "its sink fails")

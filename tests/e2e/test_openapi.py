@@ -1,4 +1,4 @@
-"""docs/openapi.json says what a node does: each request is made, each answer looked at."""
+"""docs/openapi.json matches the node: the test sends each request and checks each response."""
 
 import copy
 import json
@@ -137,7 +137,7 @@ def test_every_documented_request_is_answered_as_documented(fleet):
                                             "replaceClient"):
                 node.api.wait_state("pump-7", "online")
     unknown = {operation["operationId"] for _, _, operation in OPERATIONS} - done
-    # Those need what this node does not have.
+    # These need features that this node does not have.
     assert unknown <= {"tailMessages", "fleetEvents", "reencryptClients", "releaseClient",
                        "mutexProfile"}, unknown
 
@@ -220,7 +220,7 @@ def test_documented_refusals(fleet):
     broken = api.post("/api/v1/clients", [good, {"id": "odd"}])
     assert broken.status_code == 207
     check_answer(by_id["createClients"][2], broken)
-    # Redis away: 503 wherever it is needed.
+    # Redis is unavailable: 503 wherever it is needed.
     fleet.redis.kill()
     for name in ("listClients", "getClient", "listNodes", "getNode", "createClients",
                  "deleteClient", "pauseClient", "drainNode"):

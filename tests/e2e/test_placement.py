@@ -1,4 +1,4 @@
-"""Which node hosts what: level, within its size, at once, each client once."""
+"""Placement of clients: balanced, within the size of a node, immediate, each client once."""
 
 import statistics
 import time
@@ -83,7 +83,7 @@ def test_kf08_unreachable_and_silent_brokers_delay_nobody(fleet):
     refused = fleet.api.wait_state("a-refused00000", "backoff")
     error = refused["last_error"]
     assert error["code"] == "connection_refused"
-    # Of all who wait for a broker that is away, one after the other tries.
+    # The clients that wait for an unavailable broker try one after another.
     assert refused["next_retry_at"] or "since" in error["message"], error
     fleet.check_s1(bad + good)
 

@@ -1,4 +1,4 @@
-"""/debug/pprof with the real `go tool pprof`: the names of our functions, who may, two at once."""
+"""/debug/pprof with the real `go tool pprof`: function names, permissions, concurrent requests."""
 
 import gzip
 import os
@@ -33,7 +33,7 @@ def thread_names():
 
 @pytest.fixture
 def busy(fleet):
-    """A node that has brought up clients, and goes on publishing."""
+    """A node with online clients that keeps publishing."""
     node = fleet.start_node("m1", profile__heap_sample_bytes=4096)
     ids = fleet.online(300)
     over = threading.Event()

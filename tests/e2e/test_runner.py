@@ -1,4 +1,4 @@
-"""How tools/test counts and tells what its stages left."""
+"""How tools/test counts and reports the results of its stages."""
 
 import json
 import re
@@ -85,6 +85,6 @@ def test_the_sources_follow_the_style():
 
 
 def test_names_of_tests_are_one_word(request):
-    """Whoever reads a log up to the next blank or colon has the whole name."""
+    """A reader that reads a log up to the next blank or colon has the whole name."""
     names = [item.name for item in request.session.items]
     assert names and not [name for name in names if re.search(r"[\s:]", name)]

@@ -23,7 +23,7 @@ def key_file(fleet, *lines, name="keys"):
 
 
 def guarded(fleet):
-    """A broker that wants the word."""
+    """A broker that requires the password."""
     return fleet.start_broker(users={"u": WORD})
 
 
@@ -59,7 +59,7 @@ def test_no_secret_is_plain_in_redis_and_the_client_works_as_before(fleet):
     spelled["subscriptions"][0].update(qos=1)
     assert second.api.post("/api/v1/clients", dict(reversed(spelled.items()))).status_code == 200
     assert first.api.post("/api/v1/clients", document(fleet, password="x")).status_code == 409
-    # What was read is written back: nothing changes but the version's meaning.
+    # The document is written back as it was read: nothing changes.
     mark = fleet.broker.mark()
     shown = first.api.client("c")["config"]
     answer = first.api.put(first.api.path("c"), {**shown, "labels": {"a": "b"}})
@@ -157,7 +157,7 @@ def test_a_node_without_the_key_says_so_and_leaves_the_client_to_others(fleet):
     wait_until(lambda: fleet.shared().unplaced() == {"key_missing": 1}, 20, "the reason is told")
     holds_for(lambda: "client_given_back" not in ignorant.log(), 3, "it is not given the client")
     assert not fleet.broker.connects(mark)
-    # Nor does it write over what it cannot read.
+    # Nor does it overwrite a secret that it cannot decrypt.
     shown = ignorant.api.client("c")["config"]
     answer = ignorant.api.put(ignorant.api.path("c"), {**shown, "keepalive_s": 30})
     assert answer.status_code == 422 and "/password" in answer.text, answer.text
@@ -194,7 +194,8 @@ def test_a_word_can_stay_in_a_file_or_a_variable_of_the_node(fleet, monkeypatch)
     node.api.wait_state("file", "online", 30)
     assert node.api.client("file")["config"]["password"] == {"file": f"{folder}/word"}
     assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
-    # What the settings do not name cannot be had, whoever asks, and however it is written.
+    # Files and variables that the settings do not allow cannot be read, by any caller or in any
+    # spelling.
     for source in ({"file": "/etc/shadow"}, {"file": f"{folder}/../keys"}, {"env": "HOME"}):
         assert node.api.post("/api/v1/clients",
                              document(fleet, "spy", password=source)).status_code == 422

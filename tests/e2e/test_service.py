@@ -1,4 +1,4 @@
-"""A node under a service manager: what it tells, what it answers to signals, what it checks."""
+"""A node under a service manager: its notifications, its reactions to signals, and its health checks."""
 
 import contextlib
 import re

@@ -1,5 +1,5 @@
-"""Consumer groups of the stream: what is trimmed before they read it is counted, and with
-sink.redis_trim consumed nothing is."""
+"""Consumer groups of the stream: entries trimmed before they are read are counted; with sink.redis_trim
+consumed there are none."""
 
 import threading
 

@@ -1,5 +1,5 @@
-"""A fleet while it is upgraded: nodes of the version before and of this one behind one Redis. What
-cannot mix is in docs/protocol.md."""
+"""A fleet during an upgrade: nodes of the previous version and of this one share a Redis. docs/protocol.md
+lists the limits of a mixed fleet."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ either = pytest.mark.parametrize("first", ["old", "new"])
 
 @pytest.fixture(scope="session")
 def before():
-    """What a node of the version before is started with. Its program is built once; workers wait for
+    """The settings of a node of the previous version. Its program is built once; workers wait for
     each other."""
     built = subprocess.run([ROOT / "tools/build-version"], text=True, capture_output=True,
                            check=False)
@@ -52,7 +52,7 @@ def other_of(first):
 
 
 def hosted(broker_ids):
-    """Without those that publish for a test."""
+    """Without the clients that publish for a test."""
     return {one for one in broker_ids if "publisher" not in one and not one.startswith("auto-")}
 
 
@@ -93,7 +93,7 @@ def test_a_node_is_told_of_its_changes_on_the_channel_that_it_listens_to(fleet, 
 
 
 def use_whole_api(fleet, api, client):
-    """All that callers do with a client, up to creating it anew."""
+    """All actions on a client, including deleting and creating it again."""
     def runs(keepalive_s):
         wait_until(lambda: fleet.broker.connect_options(client)[2] == keepalive_s, 20, "the new text runs")
         fleet.wait_online([client], api=api)

@@ -33,7 +33,7 @@
 #define TICK_MS          250
 #define BINARY           0x82
 #define BUFFER_BYTES     400000
-#define BEYOND_MAX       (1 << 20) /* what is found to be too much at the next account */
+#define BEYOND_MAX       (1 << 20) /* the excess found in the next check of memory */
 #define LAST_TICKS_MAX   40        /* sinks are waited for, then the server: a few seconds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

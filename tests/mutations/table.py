@@ -1,5 +1,5 @@
-"""The mutations. Whoever writes a test of a promise adds the line that, when it is broken, the test is
-to see; whoever changes that line changes it here as well."""
+"""The mutations. When you write a test for a guarantee, add the line whose mutation the test must detect.
+When you change such a line, change it here too."""
 
 import typing
 
@@ -29,7 +29,7 @@ REPLICAS = ("tests/e2e/redis/test_redis_world.py::"
             "test_a_message_that_no_replica_has_is_not_acknowledged_and_not_written_twice")
 
 CLUSTER = [
-    # ---- joining, fenced, Redis that lost its data
+    # ---- joining, being fenced, a Redis that lost data
     Mutation("a join that failed is tried at full speed", "src/cluster/membership/membership.c",
              "if (now_ms < agent->join_next_ms) {", "if (false) {", MEMBERSHIP),
     Mutation("the lease of an earlier process is not waited for", "src/cluster/membership/membership.c",
@@ -106,7 +106,7 @@ CLUSTER = [
              "return !node_is_alone(agent->wiring.node) ||", "return true ||", RELEASES),
     Mutation("a drain gives away more than there is room for", "src/cluster/placement/handover.c",
              "i < n && room > 0 &&", "i < n &&", RELEASES),
-    # ---- what runs against what Redis says
+    # ---- running clients compared with Redis
     Mutation("the periodic comparison never finds anything", "src/cluster/placement/reconcile.c",
              "if (digest != set->digest && agent->digest_differed) {", "if (digest < 0) {", RECONCILE),
     Mutation("the full pass never runs by itself", "src/cluster/placement/reconcile.c",
@@ -124,7 +124,7 @@ CLUSTER = [
     Mutation("what is on its way out is started", "src/cluster/placement/reconcile.c",
              "if (handover_is_pending(pass->agent, request->id) || pass->redis_unusable) {", "if (pass->redis_unusable) {",
              RECONCILE),
-    # ---- placing what waits
+    # ---- placing waiting clients
     Mutation("a fleet that puts back is asked node by node", "src/cluster/placement/scheduler.c",
              "node < round.eligible_count && !round.restoring; node++", "node < round.eligible_count; node++", SCHEDULE),
     Mutation("a node that failed a client gets it at once", "src/cluster/placement/scheduler.c",
@@ -181,7 +181,7 @@ STORE = [
              "if restoring() then", "if false then", HISTORY),
     Mutation("a client is assigned before its time", "src/store/lua/clients/assign.lua",
              "if waiting and not_before(id) > NOW_MS then", "if false then", ASSIGN),
-    # ---- what changed of a node's set, and its sum
+    # ---- changes of a node's set, and its digest
     Mutation("what a node loses stays in its sum", "src/store/lua/common/revisions.lua",
              "change.delta = (change.delta - digest_part(id, owner)) % DIGEST_MODULUS", "change.delta = change.delta",
              CHANGES),

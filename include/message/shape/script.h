@@ -9,8 +9,8 @@
  *
  * m: id, client_id, topic, payload, qos, retain, received_at_ms, broker, labels, user_properties.
  * What it returns may change topic, payload and user_properties; the rest stays. It runs with the
- * libraries string, table, math, utf8 and json, as far as they are harmless: nothing reaches files,
- * other scripts or other messages, and time and memory are limited.
+ * libraries string, table, math, utf8 and json, without their unsafe functions: nothing reaches
+ * files, other scripts or other messages, and time and memory are limited.
  *
  * Scripts run on any thread; each thread has one Lua state, with an environment for each script. */
 #ifndef MQFLEET_SHAPE_SCRIPT_H

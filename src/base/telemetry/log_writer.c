@@ -237,7 +237,7 @@ void log_writer_stop(int64_t timeout_ms) {
     if (atomic_load(&writer.state) == LOG_WRITER_OFF) {
         return;
     }
-    enum log_writer_state running = LOG_WRITER_RUNNING; /* otherwise, an earlier stop goes on */
+    enum log_writer_state running = LOG_WRITER_RUNNING; /* otherwise, an earlier stop continues */
     atomic_compare_exchange_strong(&writer.state, &running, LOG_WRITER_STOPPING);
     if (log_writer_await(
             log_writer_has_ended,

@@ -9,11 +9,11 @@
 
 struct script_state;
 
-/* Of this thread; made when it is first asked for, and anew after scripts were destroyed. NULL: out
- * of memory. */
+/* Of this thread; created on first use, and again after scripts were destroyed. NULL: out of
+ * memory. */
 struct script_state *script_state_current(void);
 lua_State *script_state_lua(struct script_state *state);
-/* The states of all threads are made anew before their next use. Any thread. */
+/* The states of all threads are recreated before their next use. Any thread. */
 void script_state_expire_all(void);
 /* This thread's state is closed: after an error of memory. */
 void script_state_discard(void);

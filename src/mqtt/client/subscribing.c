@@ -1,4 +1,4 @@
-/* Owns the plan of what to ask the broker for next, for one client, and the evaluation of SUBACK.
+/* Owns the plan of the next requests of one client to the broker, and the evaluation of SUBACK.
  * Pure; times are parameters. */
 #include "subscribing_internal.h"
 
@@ -160,7 +160,7 @@ void subscribing_connected(struct subscribing *subscribing, size_t count, bool s
     if (subscribing->learned) {
         subscribing->learned->deferred_now = false;
         subscribing->learned->on_trial = false;
-        subscribing->learned->retry_at_ms = 0; /* all filters are asked for anyway */
+        subscribing->learned->retry_at_ms = 0; /* all filters are requested anyway */
         subscribing->learned->refused_at_ms = 0;
     }
 }
@@ -332,8 +332,7 @@ static void subscribing_take_code(struct subscribing *subscribing,
     } else if (granted) {
         filter->flags &= (uint8_t)~FILTER_CHARGED;
     } else if (!(filter->flags & FILTER_ENDS_CONNECTION)) {
-        filter->flags &=
-            (uint8_t)~FILTER_CHARGED; /* otherwise it remains one that is asked for last */
+        filter->flags &= (uint8_t)~FILTER_CHARGED; /* otherwise it is still requested last */
     }
 }
 

@@ -1,5 +1,5 @@
-/* Owns what the end of a connection says about the filters that were asked for on it. Pure. It sets
- * the flags and numbers that the plan of the next connection (subscribing.c) uses. */
+/* Owns the conclusions from the end of a connection about the filters that were requested on it.
+ * Pure. It sets the flags and numbers that the plan of the next connection (subscribing.c) uses. */
 #include "subscribing_internal.h"
 
 #include "mqtt/reason_codes.h"
@@ -84,7 +84,7 @@ static void subscribing_mark_ends_connection(struct subscribing_filter *filter) 
     filter->packet_max = 1;
 }
 
-/* It was asked for alone. */
+/* It was requested alone. */
 static void subscribing_charge(struct subscribing *subscribing, size_t count,
                                const struct subscribing_pending *doubt, bool over) {
     struct subscribing_filter *filter = &subscribing->filters[doubt->first];
@@ -219,7 +219,7 @@ static struct subscribing_refused subscribing_find_refused(const struct subscrib
 }
 
 /* RabbitMQ 4 also refuses everything behind the first filter that it refuses. Only a filter that
- * was asked for alone is certainly refused itself. */
+ * was requested alone is certainly refused itself. */
 static void subscribing_charge_refused(struct subscribing_filter *filter, size_t n, size_t most) {
     if (n == 1 || filter->packet_max == 1 || most == 1) {
         subscribing_mark_ends_connection(filter);

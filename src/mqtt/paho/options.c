@@ -91,7 +91,7 @@ static int paho_options_open_text(const char *text) {
 }
 
 /* Paho opens files while it holds its mutex: a pipe or a device would block every client of the
- * process for ever. -1: not a file that a client may name, or too large. */
+ * process forever. -1: not a file that a client may name, or too large. */
 static int paho_options_open_file(const struct conf *conf, enum paho_material which,
                                   const char *path) {
     struct stat status;

@@ -1,4 +1,4 @@
-/* Internals of the Paho engine: what its files share. No other file includes this.
+/* Internals of the Paho engine, shared by its files. No other file includes this.
  *
  *   worker thread                                    Paho's send and receive threads
  *   open close subscribe publish --Paho's calls-->   [ Paho: one mutex, all clients ]

@@ -1,4 +1,4 @@
-/* Internals of the engine `reactor`: what its files share. Only src/mqtt/reactor includes this.
+/* Internals of the engine `reactor`, shared by its files. Only src/mqtt/reactor includes this.
  *
  *   open --> OPENING --> AWAITING_CONNACK --> UP --close--> DRAINING --> DISCONNECTING
  *               |               |              |                |              |
@@ -285,7 +285,7 @@ bool greeting_may_be_mqtt(const uint8_t *data, size_t len);
 void greeting_refuse(struct engine_connection *connection, const uint8_t *data, size_t len);
 
 /* output.c: unsent bytes, and the memory bound. */
-/* Sends `out` as far as the stream accepts it. */
+/* Sends as much of `out` as the stream accepts. */
 void output_flush(struct engine_connection *connection);
 /* So much is unsent that nothing more should be read, because reading creates more answers. */
 bool output_is_behind(const struct engine_connection *connection);

@@ -1,5 +1,5 @@
-/* Owns what the end of a connection says about a client's filters: which are to blame, and that
- * they are charged once the broker is reachable. The plan of subscriptions
+/* Owns the conclusions from the end of a connection about a client's filters: which are to blame.
+ * They are charged once the broker is reachable. The plan of subscriptions
  * (mqtt/client/subscribing.h) does the rest. Worker thread only. */
 #include <stdio.h>
 #include <string.h>

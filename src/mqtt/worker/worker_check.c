@@ -1,7 +1,7 @@
 /* Owns the check that distinguishes a broker's restart from a rival: a bare TCP connection, started
  * at the moment of a loss. A broker that was killed refuses it; if a proxy stands before the
- * broker, the proxy closes it soon. A broker that only threw the client out keeps it open. Worker
- * thread only. */
+ * broker, the proxy closes it soon. A broker that only disconnected the client keeps it open.
+ * Worker thread only. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -102,8 +102,8 @@ void worker_schedule_retry(struct client *client, int64_t delay_ms) {
     worker_set_timer(client, delay_ms);
 }
 
-/* A broker that is away now may have been away at the losses. Another broker of the client says
- * nothing about that. */
+/* A broker that is unavailable now may have been unavailable at the losses. Another broker of the
+ * client says nothing about that. */
 static void worker_connect_clear_losses(struct client *client) {
     if (client->url_index == client->url_lost) {
         worker_clear_suspicion(client);
@@ -277,9 +277,9 @@ static bool worker_connect_is_other_url(const struct client *client) {
     return before && client_config_same_connection(before->config, client->config->config);
 }
 
-/* A session belongs to one identifier at one broker. What was learned about one broker is kept for
- * the next of its urls. Otherwise a message or filter that all of them reject would be treated as
- * new each time. */
+/* A session belongs to one identifier at one broker. Findings about one broker are kept for the
+ * next of its urls. Otherwise a message or filter that all of them reject would be treated as new
+ * each time. */
 static bool worker_connect_keep_or_end_session(struct client *client) {
     struct shared_config *config = worker_urls_config(client, client->config);
     if (!config) {

@@ -184,7 +184,7 @@ static const struct engine_closed worker_loss_no_suback = {.error = CLIENT_ERROR
                                                            .reason_code = -1};
 
 /* Messages that a session has saved come before SUBACK and wait for a sink; a new connection would
- * only receive them again. But a broker that sends for ever and never acknowledges is faulty. Other
+ * only receive them again. But a broker that keeps sending and never acknowledges is faulty. Other
  * clients may connect meanwhile. */
 static bool worker_loss_extend_wait(struct client *client) {
     const struct conf *conf = client->worker->conf;

@@ -14,7 +14,7 @@ class Api:
         self.session.trust_env = False
 
     def use(self, token=None, ca=None):
-        """With this token, and over HTTPS when there is a certificate of an authority."""
+        """With this token, and over HTTPS if there is a CA certificate."""
         if token:
             self.session.headers["Authorization"] = f"Bearer {token}"
         if ca:
@@ -46,7 +46,7 @@ class Api:
         return f"/api/v1/clients/{quote(client, safe='')}{'/' + verb if verb else ''}"
 
     def create(self, document, wait_ms=None):
-        """One object or a list; anything but success fails."""
+        """Posts one object or a list; fails unless the request succeeds."""
         query = f"?wait_ms={wait_ms}" if wait_ms else ""
         answer = self.post("/api/v1/clients" + query, document)
         assert answer.status_code in (200, 201), f"{answer.status_code} {answer.text}"
@@ -64,7 +64,7 @@ class Api:
         return self.status(client)["state"]
 
     def clients(self, **filters):
-        """All client documents, through every page."""
+        """All client documents, from all pages."""
         query, documents = {"limit": 500, **filters}, []
         while True:
             answer = self.get("/api/v1/clients", params=query)

@@ -1,4 +1,4 @@
-"""A real mosquitto, and what its log says: who connected, was taken over, subscribed."""
+"""A real mosquitto and its log: who connected, was taken over, subscribed."""
 
 import collections
 import os
@@ -106,7 +106,7 @@ class Broker(Process):
             client.disconnect()
             client.loop_stop()
 
-    # ---- what the log says; since: a mark() taken before ------------------------------------
+    # ---- content of the log; since: an earlier mark() ------------------------------------
 
     def mark(self):
         return len(self.log())
@@ -115,7 +115,7 @@ class Broker(Process):
         return self.log()[since:].splitlines()
 
     def connects(self, since=0):
-        """Counter of client identifiers: how often each connected."""
+        """Counter of connections per client identifier."""
         found = (CONNECTED.search(line) for line in self._lines(since))
         return collections.Counter(match[1] for match in found if match)
 
@@ -126,12 +126,12 @@ class Broker(Process):
         return tuple(int(value) for value in found[-1].groups()[1:])
 
     def takeovers(self, since=0):
-        """Identifiers that connected while they were connected already, with their counts."""
+        """Identifiers that connected while they were already connected, with their counts."""
         found = (TAKEN_OVER.search(line) for line in self._lines(since))
         return collections.Counter(match[1] for match in found if match)
 
     def connected(self):
-        """Identifiers connected now. What ended with the broker itself has ended too."""
+        """Identifiers connected now. Connections that ended with the broker count as ended."""
         online = set()
         for line in self._lines(0):
             if "mosquitto version" in line and "starting" in line:

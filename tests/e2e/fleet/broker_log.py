@@ -27,7 +27,7 @@ class BrokerLog:
         self._offset = 0
 
     def poll(self):
-        """Reads what is new; itself, for chaining."""
+        """Reads new lines; returns itself, for chaining."""
         with open(self.path, "rb") as log:
             log.seek(self._offset)
             data = log.read()

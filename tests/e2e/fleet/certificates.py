@@ -1,4 +1,4 @@
-"""A certificate authority of the test, with a server's and a client's certificate."""
+"""A CA for a test, with a server's and a client's certificate."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ import subprocess
 
 @dataclasses.dataclass
 class Certificate:
-    """Of which mosquitto can be made a TLS listener, as of an Authority."""
+    """The files for a TLS listener of mosquitto, like those of an Authority."""
     certificate: pathlib.Path
     key: pathlib.Path
 
@@ -51,8 +51,7 @@ class Authority:
 
     def chain(self, name, extension="", *, subject=None, issuer=None, key=("ec",), digest="sha256",
               expired=False, encrypted=None):
-        """A certificate of any kind, with its key and what signed it: issuer is another one of
-        these, None: itself."""
+        """A certificate of any kind, with its key and issuer; issuer None: self-signed."""
         paths = Certificate(*(self.folder / f"{name}.{suffix}" for suffix in ("pem", "key")))
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         extensions.write_text(extension + "\n")
@@ -61,7 +60,7 @@ class Authority:
                       "-subj", subject or f"/CN={name}")
         signer = ("-signkey", paths.key) if issuer is None else (
             "-CA", issuer.certificate, "-CAkey", issuer.key, "-CAcreateserial")
-        # OpenSSL 3.5 signs nothing that has expired already, 3.0 knows no date but the days.
+        # OpenSSL 3.5 does not sign expired certificates; 3.0 accepts only a number of days.
         self._openssl("x509", "-req", "-in", request, *signer, "-days", 2, f"-{digest}",
                       "-extfile", extensions, "-out", paths.certificate,
                       before=("faketime", "-f", "-4d") if expired else ())

@@ -1,4 +1,4 @@
-"""The one judge of all fault tests. It looks from outside only: at Redis, the broker's log, the
+"""Verifies all fault tests. It looks from outside only: at Redis, the broker's log, the
 sink, and what the API had answered; and verifies the invariants of docs/protocol.md:
 
 S1  keys in Redis                       each id in one place, counters right
@@ -28,8 +28,7 @@ NOBODY = frozenset()
 
 @dataclasses.dataclass
 class Expect:
-    """What may happen to the clients that are not being changed, from one verification to the
-    next."""
+    """What may happen to unchanged clients between two verifications."""
 
     moving: frozenset | None = NOBODY  # ids that may connect anew, all others must not; None: any
     connects_max: int = 1  # times each of them may
@@ -49,8 +48,8 @@ class Window:
 
 
 class Watch:
-    """Looks at S1 again and again, while the faults happen: it holds at every moment. That no id
-    is missing is judged unless Redis is made to lose its data."""
+    """Checks S1 repeatedly while faults happen: it holds at every moment. Missing ids are reported, unless the
+    test makes Redis lose data."""
 
     def __init__(self, stage, interval_s=0.25):
         self._stage, self._interval_s = stage, interval_s
@@ -96,8 +95,8 @@ class Checker:
     # ---- the whole -------------------------------------------------------------------------
 
     def verify(self, expect=Expect()):
-        """Waits until the fleet has settled, then judges everything since begin(), and begins
-        anew. Answers in how many seconds it settled."""
+        """Waits until the fleet has settled, verifies everything since begin(), and begins again. Returns the
+        seconds until it settled."""
         stage = self.stage
         stage.changes.pause()
         started = time.monotonic()
@@ -105,7 +104,7 @@ class Checker:
         self.settled_in_s = time.monotonic() - started
         self._wait_sink(20)
         self._wait_quiet()
-        # A change at the last moment may still be on its way to its client.
+        # A late change may not have reached its client yet.
         self.wait_online(10)
         self.check_s1()
         self.check_s2(expect)
@@ -244,15 +243,15 @@ class Checker:
                            f"such as {list(often.items())[:5]}")
 
     def _check_one_way(self, client, nodes, expect):
-        """Node after node, and never back to one that was left."""
+        """The nodes in order; a client never returns to a node that it left."""
         before = self.stage.node_at(self.window.origin.get(client))
         path = [before] if before else []
         for node in nodes:
             if not path or path[-1] != node:
                 path.append(node)
         came_back = len(set(path)) != len(path)
-        # A restarted process is another holder, though at the same address; and a client that was
-        # deleted and made anew may be placed anywhere.
+        # A restarted process is a different holder, although it has the same address. A client that
+        # was deleted and created again may be placed anywhere.
         if came_back and not expect.returning and client in self.stage.id_set:
             raise AssertionError(f"S2: {client} alternated between nodes: {path}")
 

@@ -1,5 +1,6 @@
-"""A broker whose limits are switches: it speaks MQTT 3.1.1 and 5.0 correctly, keeps sessions, and
-refuses what a cloud service refuses, mostly by closing without a word. It records every packet.
+"""A broker with switchable limits. It supports MQTT 3.1.1 and 5.0 correctly, keeps sessions, and refuses
+the same things as cloud services, mostly by closing the connection without a reason. It records every
+packet.
 
     broker = fleet.closing(CloudBroker(qos2_closes=True, filters_max=8))
     ...
@@ -23,7 +24,7 @@ from .ports import free_port
 
 
 class Limits:
-    """The switches. `..._closes`, `..._max`: what goes against it ends the connection."""
+    """The switches. `..._closes`, `..._max`: a violation ends the connection."""
 
     # ---- the connection
     versions = (4, 5)       # others are closed before CONNACK, without a word
@@ -34,7 +35,7 @@ class Limits:
     life_s = None           # each connection ends after so long, as when a token expires
     life_farewell = None
 
-    # ---- how it ends a connection that broke a rule
+    # ---- how it ends a connection that violated a rule
     farewell = None         # without a word; in MQTT 5 True: DISCONNECT with the code that fits,
                             # a number: with that one
     by_reset = False        # RST instead of FIN
@@ -156,27 +157,27 @@ class CloudBroker(Limits):
     # ---- what a test does --------------------------------------------------------------------
 
     def publish(self, topic, payload, qos=1, retain=False, properties=()):
-        """To whoever subscribed; kept for sessions whose client is away."""
+        """Delivers to all subscribers; kept for sessions whose client is offline."""
         payload = payload.encode() if isinstance(payload, str) else payload
         with self._lock:
             self._route(Message(topic, payload, qos, retain, tuple(properties)))
         self._wake()
 
     def inject(self, client_id, topic, payload, qos=1):
-        """Straight into a session, whatever it subscribed; the topic may be malformed (bytes)."""
+        """Puts a message directly into a session, whatever it subscribed; the topic may be malformed (bytes)."""
         with self._lock:
             self._sessions[client_id].waiting.append(Message(topic, payload, qos))
         self._wake()
 
     def drop(self, client_id=None):
-        """Ends the live connections, of one client or of all, without a word."""
+        """Ends the live connections of one client or of all, without a reason."""
         with self._lock:
             for connection in list(self._live.values()):
                 if client_id in (None, connection.client_id):
                     self._end(connection, "dropped by the test")
 
     def forget_sessions(self):
-        """As a broker that lost its disk; connections last until drop()."""
+        """Like a broker that has lost its disk; connections last until drop()."""
         with self._lock:
             self._sessions.clear()
             for connection in self._live.values():
@@ -191,7 +192,7 @@ class CloudBroker(Limits):
             self._wake()
 
     def go_away(self):
-        """Nobody listens any more, and all connections end; sessions are kept. Back by listen()."""
+        """Stops listening and ends all connections; sessions are kept. Back by listen()."""
         with self._lock:
             self._selector.unregister(self._listener)
             self._listener.close()
@@ -220,14 +221,14 @@ class CloudBroker(Limits):
         return [packet for one in self.of(client_id) for packet in one.kinds(*kinds)]
 
     def publications(self, client_id=None):
-        """Every PUBLISH that was sent, also those that ended a connection."""
+        """Every PUBLISH that was received, including those that ended a connection."""
         return self.packets(client_id, PUBLISH)
 
     def subscribes(self, client_id=None):
         return self.packets(client_id, SUBSCRIBE)
 
     def online(self):
-        """Identifiers of those connected and let in now."""
+        """Identifiers of the accepted connections."""
         with self._lock:
             return {one.client_id for one in self._live.values() if one.session}
 
@@ -238,7 +239,7 @@ class CloudBroker(Limits):
             return set(session.subscriptions) if session else set()
 
     def pending(self, client_id):
-        """Messages that wait or are under way to it."""
+        """Messages that wait for it or are in transit to it."""
         with self._lock:
             session = self._sessions.get(client_id)
             return len(session.waiting) + len(session.inflight) if session else 0
@@ -341,7 +342,7 @@ class CloudBroker(Limits):
 
     @staticmethod
     def _note_large(connection, at):
-        """It is in the record by its header, and its topic as far as that came."""
+        """It is recorded with its header and the received part of its topic."""
         head = bytes(connection.data)
         kind, flags = head[0] >> 4, head[0] & 15
         size = int.from_bytes(head[at:at + 2], "big")
@@ -369,7 +370,7 @@ class CloudBroker(Limits):
         self._selector.modify(connection.sock, events)
 
     def _break(self, connection, reason, code=None):
-        """Ends it for a broken rule, as `farewell` says; code: the one that fits."""
+        """Ends it because of a violated rule, in the way of `farewell`; code: the matching reason code."""
         code = code if self.farewell is True else self.farewell
         if self.breaks_after_s:
             self._later(self.breaks_after_s, connection, reason, code)
@@ -395,7 +396,7 @@ class CloudBroker(Limits):
 
     @staticmethod
     def _read_rest(sock):
-        """What is unread at close() turns the FIN into an RST, which may overtake DISCONNECT."""
+        """Unread data at close() turns the FIN into an RST, which may overtake DISCONNECT."""
         try:
             sock.shutdown(socket.SHUT_WR)
             for _ in range(64):
@@ -441,7 +442,7 @@ class CloudBroker(Limits):
         return self._deliver(connection)
 
     def _attach(self, connection, packet):
-        """To the session it continues, or to a new one; whether it was there."""
+        """Attaches it to its existing session or to a new one; returns whether one existed."""
         name = packet.client_id or f"assigned-{next(self._order)}"
         old = self._sessions.get(name)
         if old and old.connection:
@@ -618,13 +619,13 @@ class CloudBroker(Limits):
 
 
 def like_aws_iot(**more):
-    """The limits of AWS IoT Core, as its documentation gives them."""
+    """The documented limits of AWS IoT Core."""
     return CloudBroker(**{"qos2_closes": True, "slashes_max": 7, "packet_bytes_max": 128 * 1024,
                           "filters_max": 8, "subscriptions_max": 50, "keepalive_range": (30, 1200),
                           **more})
 
 
 def like_azure_iot(**more):
-    """The limits of Azure IoT Hub: MQTT 3.1.1 alone, no QoS 2, tokens that end."""
+    """The limits of Azure IoT Hub: only MQTT 3.1.1, no QoS 2, tokens that expire."""
     return CloudBroker(**{"versions": (4,), "qos2_closes": True, "packet_bytes_max": 256 * 1024,
                           **more})

@@ -1,5 +1,5 @@
-"""What CloudBroker keeps of a client between its connections: subscriptions, messages that wait,
-messages under way. Nothing here locks or writes to sockets."""
+"""The session state of CloudBroker for a client: subscriptions, waiting messages, messages in transit. This
+module neither locks nor writes to sockets."""
 
 import collections
 import dataclasses
@@ -79,21 +79,21 @@ class Session:
         self._ids = itertools.count()
 
     def free_id(self):
-        """The lowest after the last one given, as most brokers count."""
+        """The lowest one after the last one issued, like most brokers."""
         while True:
             packet_id = next(self._ids) % 65535 + 1
             if packet_id not in self.inflight:
                 return packet_id
 
     def subscription_for(self, topic, publisher):
-        """The one with the highest QoS that wants the topic, shared ones left aside."""
+        """The matching subscription with the highest QoS, without shared ones."""
         found = [one for one in self.subscriptions.values()
                  if not one.group and matches(one.topic_filter, topic)
                  and not (one.no_local and publisher == self.client_id)]
         return max(found, key=lambda one: one.qos, default=None)
 
     def put(self, message, subscription):
-        """Queues a copy as the subscription wants it; one of QoS 0 only while connected."""
+        """Queues a copy according to the subscription; QoS 0 only while connected."""
         qos = min(message.qos, subscription.qos)
         if not qos and not self.connection:
             return
@@ -104,10 +104,10 @@ class Session:
         self.waiting.append(dataclasses.replace(
             message, qos=qos, retain=retain, properties=message.properties + more))
 
-    # ---- what is to be written ---------------------------------------------------------------
+    # ---- output ---------------------------------------------------------------
 
     def next_packets(self, connection):
-        """Takes what waits, as far as the client's receive maximum goes; bytes."""
+        """Takes waiting messages up to the client's receive maximum; returns bytes."""
         while self.waiting:
             message = self.waiting[0]
             if message.qos and len(self.inflight) >= connection.receive_maximum:
@@ -120,7 +120,7 @@ class Session:
             yield self._publish(connection, message, packet_id)
 
     def resend_packets(self, connection, by_alias_alone):
-        """What a connection that continues the session gets first; bytes."""
+        """The first bytes for a connection that resumes the session."""
         for packet_id, message in list(self.inflight.items()):
             if message == PUBREL:
                 yield packets.acknowledge(PUBREL, packet_id)

@@ -1,5 +1,4 @@
-"""A node whose brokers the tests play themselves, and beside them a client of a real broker that
-must notice nothing."""
+"""A node whose brokers the tests implement, and a client of a real broker that must not be affected."""
 
 import concurrent.futures
 import contextlib
@@ -12,11 +11,11 @@ HEALTHY = "healthy"
 
 
 class Desk:
-    """One node for many tests: each has clients and brokers of its own. Retries come soon."""
+    """One node for many tests; each has its own clients and brokers. Retries come soon."""
 
     SETTINGS = {"reconnect_min_ms": 20, "reconnect_max_ms": 200, "connect_timeout_ms": 3000,
                 "conflict_min_ms": 200, "conflict_max_ms": 400, "publish_timeout_ms": 8000,
-                # Losing connections again and again is what these tests do; nobody takes them over.
+                # These tests lose connections repeatedly; no other node takes the clients over.
                 "conflict_losses": 1000}
 
     def __init__(self, fleet, **settings):
@@ -35,7 +34,7 @@ class Desk:
         return self._brokers[-1]
 
     def document(self, broker, version, **config):
-        """A configuration with a name of its own and the topic t/#, at QoS 2."""
+        """A configuration with a unique name and the topic t/# with QoS 2."""
         return {"id": f"x{next(self._numbers)}", "url": broker.url, "protocol_version": version,
                 "subscriptions": [{"filter": "t/#", "qos": 2}], **config}
 
@@ -62,15 +61,15 @@ class Desk:
         return self.submit(self.api.publish, client, topic, payload, **more)
 
     def submit(self, function, *arguments, **options):
-        """Beside the test; the future."""
+        """Runs in parallel to the test; returns the future."""
         return self._pool.submit(function, *arguments, **options)
 
     def payloads(self, client):
-        """What the sink has of it, oldest first."""
+        """Its messages in the sink, oldest first."""
         return [row[b"payload"] for row in self.fleet.stream.of(client)]
 
     def wait_payloads(self, client, wanted, bound_s=20):
-        """Exactly those, in this order, are what the sink has."""
+        """Asserts that the sink has exactly these, in this order."""
         def all_there():
             got = self.payloads(client)
             assert got == list(wanted), f"{got} instead of {wanted}"
@@ -83,7 +82,7 @@ class Desk:
 
     @contextlib.contextmanager
     def broken_stream(self):
-        """The sink accepts nothing inside, while Redis does all else."""
+        """Inside this block the sink accepts nothing, while Redis works otherwise."""
         redis, key = self.fleet.redis.client, self.fleet.stream.key
         redis.xadd(key, {"id": "nobody", "payload": "so that there is one"})
         redis.rename(key, "kept")
@@ -94,7 +93,7 @@ class Desk:
             redis.rename("kept", key)
 
     def check_others(self):
-        """The node lives, and the client of the real broker receives."""
+        """Asserts that the node is alive and the client of the real broker receives messages."""
         assert self.node.running and self.node.alive()
         payload = b"still here %d" % next(self._numbers)
         self.fleet.broker.publish(f"t/{HEALTHY}/x", payload)

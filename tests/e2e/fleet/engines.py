@@ -1,11 +1,11 @@
-"""The engines that tests run with, and what each cannot do by the table in docs/engines.md."""
+"""The engines of the tests, and their limits according to the table in docs/engines.md."""
 
 import fnmatch
 import os
 import pathlib
 import re
 
-# $MQFLEET_ENGINE: that one alone, and for all tests.
+# $MQFLEET_ENGINE selects one engine for all tests.
 ONE_ENGINE = os.environ.get("MQFLEET_ENGINE")
 ENGINES = [ONE_ENGINE] if ONE_ENGINE else ["reactor", "paho"]
 

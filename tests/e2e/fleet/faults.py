@@ -1,6 +1,6 @@
-"""The faults to survive, each a generator: it does its damage, and yields what may have happened
-wherever the fleet must have settled; then the checker judges. Tests run them one by one,
-tools/chaos draws them at random.
+"""The faults to survive. Each is a generator: it causes a fault, and yields the permitted consequences
+whenever the fleet must have settled; the checker then verifies. Tests run them one by one; tools/chaos
+selects them at random.
 
     def fault(stage, rng):
         ... break something, and heal it ...
@@ -39,7 +39,7 @@ def fault(name, needs=(), weight=1):
 # ---- helpers --------------------------------------------------------------------------------
 
 def wait_moved(stage, moving, away_from, bound_s=30):
-    """All of `moving` are connected from another node than `away_from`."""
+    """All of `moving` are connected from a node other than `away_from`."""
     def moved():
         online = stage.broker_log.poll().online
         left = {client for client in moving
@@ -56,7 +56,7 @@ def wait_joined_anew(stage, node, before, bound_s=30):
 
 
 def opens_nothing(stage, node, duration_s):
-    """The node connects no client for so long."""
+    """Asserts that the node connects no client for that long."""
     mark = stage.broker_log.mark()
     holds_for(lambda: not any(one.address == node.address
                               for one in stage.broker_log.poll().connects[mark:]),
@@ -69,7 +69,7 @@ def assert_unfenced(stage, before):
 
 
 def wait_beats(stage, bound_s=30):
-    """Every running node answers and beats."""
+    """Every running node answers and has a heartbeat."""
     def all_beat():
         names = [node.name for node in stage.nodes if node.running]
         return all(stage.redis.client.exists(f"beat:mqtt:{name}") for name in names)
@@ -83,7 +83,7 @@ def running(stage):
 
 
 def victim(stage, rng):
-    """A running node, of those with clients."""
+    """A running node that has clients."""
     return rng.choice([node for node in running(stage) if stage.clients_of(node)])
 
 
@@ -112,7 +112,7 @@ def kill_leader(stage, _rng):
 
 @fault("kill -9 of two nodes", needs=["three nodes"])
 def kill_two_nodes(stage, rng):
-    """More than a third at once: the brake holds for mass_death_wait_ms, then all is well."""
+    """More than a third at once: the brake applies for mass_death_wait_ms, then everything recovers."""
     first, second = rng.sample(running(stage), 2)
     moving = stage.clients_of(first) | stage.clients_of(second)
     first.kill()
@@ -127,7 +127,8 @@ def kill_two_nodes(stage, rng):
 def restart_at_once(stage, rng):
     node = victim(stage, rng)
     moving, before = stage.clients_of(node), stage.incarnation(node)
-    # A beat that has just been sent, so that it lasts longer than the new process needs.
+    # A heartbeat that has just been sent, so that it lasts longer than the start of the new
+    # process.
     wait_until(lambda: stage.redis.client.pttl(f"beat:mqtt:{node.name}") > 1000, 5, "a fresh beat")
     node.kill()
     node.start()
@@ -156,13 +157,13 @@ def sleep_node(stage, rng):
     opens_nothing(stage, node, max(0.0, until - time.monotonic()))
     node.wake()
     wait_joined_anew(stage, node, before)
-    # No ping-pong: it opens nothing, and nobody has to connect a second time.
+    # No ping-pong: it opens nothing, and no client connects a second time.
     yield Expect(moving=moving, silent_nodes={node.name})
 
 
 @fault("SIGSTOP for less than the grace")
 def nap_node(stage, rng):
-    """A missing beat is suspicion, not death."""
+    """A node with a missing heartbeat is a suspect, not dead."""
     node, before = victim(stage, rng), stage.incarnations()
     node.sleep()
     holds_for(lambda: True, 0.3 + rng.random())
@@ -185,7 +186,7 @@ def stop_node(stage, rng):
 
 @fault("drained, then undrained", weight=3)
 def drain_node(stage, _rng):
-    """The fullest, so that a long run does not end with all clients on few nodes."""
+    """Selects the fullest node, so that a long run does not end with all clients on few nodes."""
     node = max(running(stage), key=lambda node: len(stage.clients_of(node)))
     moving = stage.clients_of(node)
     asked = next(one for one in running(stage) if one is not node)
@@ -193,7 +194,7 @@ def drain_node(stage, _rng):
         answer = asked.api.post(f"/api/v1/nodes/{node.name}/{verb}")
         assert answer.status_code in (200, 202), f"{verb}: {answer.status_code} {answer.text}"
         if verb == "drain":
-            # Not merely released: what waits as it is undrained may come back to it.
+            # Not merely released: clients that wait when it is undrained may return to it.
             wait_moved(stage, moving, node, 40)
     yield Expect(moving=moving, silent_nodes={node.name})
 
@@ -219,7 +220,7 @@ for _how, _function in CUTS.items():
 
 @fault("connections to Redis reset")
 def reset_redis_connections(stage, rng):
-    """From Redis's side, one after the other: costs a call at worst, never a client."""
+    """Closed by Redis, one after another: at worst a call fails, never a client."""
     before = stage.incarnations()
     until = time.monotonic() + 2
     while time.monotonic() < until:
@@ -269,8 +270,8 @@ def freeze_redis(stage, rng):
 
 
 def redis_loses_everything(stage, lose):
-    """Running clients are restored where they run. Nothing is waiting at that moment, for what
-    waits is lost with the data."""
+    """Running clients are restored where they run. No client is waiting at that moment, because waiting clients
+    are lost with the data."""
     stage.changes.pause()
     stage.checker.wait_online(30)
     before, places = stage.incarnations(), stage.shared().bound
@@ -361,7 +362,7 @@ def freeze_broker(stage, _rng):
 
 @contextlib.contextmanager
 def foreign_client(stage, client):
-    """Somebody else holds the identifier, and takes it back at once whenever it is lost."""
+    """A foreign client uses the identifier, and takes it back at once after each loss."""
     foreign = new_client(client)
     foreign.reconnect_delay_set(min_delay=0.1, max_delay=0.1)
     foreign.connect("127.0.0.1", stage.broker.port)
@@ -440,7 +441,7 @@ def lose_replies(stage, rng):
 # ---- several at once ------------------------------------------------------------------------
 
 class Storm:
-    """Damage at random moments, each undone some time later, whatever else happens meanwhile."""
+    """Faults at random moments, each repaired some time later, in parallel to others."""
 
     def __init__(self, stage, rng):
         self.stage, self.rng = stage, rng
@@ -470,7 +471,7 @@ class Storm:
             time.sleep(0.01)
 
     def node(self):
-        """One that runs and is not asleep, or None."""
+        """A node that runs and is not suspended, or None."""
         nodes = [node for node in running(self.stage) if not node.asleep]
         return self.rng.choice(nodes) if nodes else None
 

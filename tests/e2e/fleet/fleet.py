@@ -1,4 +1,4 @@
-"""Everything one test runs: a Redis, a broker, nodes, and their certain end."""
+"""The processes of one test: a Redis, a broker and nodes, which always end with it."""
 
 import pytest
 
@@ -11,8 +11,7 @@ from .wait import wait_until
 
 
 class Fleet:
-    """The Redis and the default broker start when first used. engine: of the nodes; None: their
-    default."""
+    """The Redis and the default broker start on first use. engine: of the nodes; None: their default."""
 
     def __init__(self, folder, engine=None):
         self.folder = folder
@@ -139,7 +138,7 @@ class Fleet:
     # ---- the end ---------------------------------------------------------------------------
 
     def close(self):
-        """Ends everything in order; answers what was wrong."""
+        """Ends everything in order; returns the problems."""
         faults = []
         for other in self.others:
             other.resume()

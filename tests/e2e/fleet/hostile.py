@@ -1,5 +1,5 @@
-"""Brokers nobody wants, each counting who tries them: one that accepts and stays silent, one that
-refuses credentials, one that lets in and kicks; an address that swallows SYNs; a closed port."""
+"""Unusable brokers that count connection attempts: one accepts and stays silent, one refuses credentials,
+one accepts and disconnects; an address that drops SYNs; a closed port."""
 
 import collections
 import datetime
@@ -56,7 +56,7 @@ class _Guest:
 
 
 class Hostile:
-    """Accepts TCP connections; what comes then is its subclasses' doing, on a thread of its own."""
+    """Accepts TCP connections; subclasses handle them on a separate thread."""
 
     def __init__(self):
         self.tries = []  # (monotonic time, client identifier) of each CONNECT
@@ -92,7 +92,7 @@ class Hostile:
         pass
 
     def end(self, guest, after_s=0.0):
-        """Of one class always after the same time."""
+        """Always after the same time."""
         self._ends.append((time.monotonic() + after_s, guest))
 
     # ---- the thread ------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Hostile:
 
 
 class Silent(Hostile):
-    """Accepts, and never says a word."""
+    """Accepts and stays silent."""
 
 
 class Refusing(Hostile):
@@ -153,7 +153,7 @@ class Refusing(Hostile):
 
 
 class Kicking(Hostile):
-    """Lets in, acknowledges one subscription, and closes a moment later without a word."""
+    """Accepts, acknowledges one subscription, and closes shortly after without a reason."""
 
     MOMENT_S = 0.2
 
@@ -167,11 +167,11 @@ class Kicking(Hostile):
         guest.sock.send(bytes([0x90, 3 + len(middle)]) + packet_id + middle + b"\1")
 
 
-# ---- addresses where nobody listens ---------------------------------------------------------
+# ---- addresses without a listener ---------------------------------------------------------
 
 class Deaf:
     """An address whose SYNs disappear: a listener that accepts nothing and whose backlog is full.
-    Tries are seen from outside, in the kernel's table: (monotonic time, local port)."""
+    Attempts are observed from outside, in the kernel's table: (monotonic time, local port)."""
 
     def __init__(self, address="127.0.0.1", port=None):
         self.tries = []
@@ -217,8 +217,8 @@ class Deaf:
 
     @staticmethod
     def connecting(peers):
-        """How many sockets try to connect to any of these, of one port, at this moment. The kernel's
-        table is no snapshot: counted is what two readings have."""
+        """How many sockets try to connect to any of these, of one port, at this moment. The kernel's table is not a
+        snapshot: only sockets in two successive readings count."""
         own = set().union(*(peer._own for peer in peers))
         remote = f":{peers[0].port:04X}"
         return len(ports_trying(remote) & ports_trying(remote) - own)
@@ -232,8 +232,8 @@ def ports_trying(remote):
 
 
 class Refused:
-    """A port at which nobody listens. Nothing is left there to count tries by but the nodes' logs,
-    at level debug: (time, client identifier) of each."""
+    """A port without a listener. Attempts can be counted only in the nodes' logs, at level debug: (time, client
+    identifier) of each."""
 
     FAILED = re.compile(r"^time=(\S+)Z .*client=(\S+) from=opening to=backoff "
                         r"reason=connection_refused", re.M)

@@ -2,7 +2,7 @@
 
 import json
 
-# One script, so that nothing changes while it reads.
+# One script, so that nothing changes during the read.
 READ_ALL = """
 local lists, sizes = {}, {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. 'node_bind:*')) do
@@ -34,7 +34,7 @@ class Shared:
         self._client, self._prefix = client, prefix
 
     def facts(self, node):
-        """What a node told with its last beat."""
+        """The facts of a node's last heartbeat."""
         return json.loads(self._client.get(f"{self._prefix}mqtt_fleet:facts:{node}") or "null")
 
     def unplaced(self):

@@ -1,4 +1,4 @@
-"""What the API answered: the basis for judging S4. And the traffic of changes that fills it."""
+"""The answers of the API, from which S4 is verified, and the changes that produce them."""
 
 import collections
 import random
@@ -35,7 +35,7 @@ class Ledger:
             return set(self._possible.get(client, {ABSENT}))
 
     def story(self, client):
-        """Its last changes, for whoever has to explain a failure."""
+        """Its last changes, to explain a failure."""
         return f"{client}: {'; '.join(self._story[client][-6:])}"
 
     def all(self):
@@ -50,8 +50,8 @@ class Ledger:
 
 
 class Changes:
-    """Creates, updates and deletes clients of its own pool through whichever node is asked, all the
-    time, and enters the outcomes into the ledger. An answer that cannot be right is a fault."""
+    """Continuously creates, updates and deletes clients of its own pool through any node, and records the
+    outcomes in the ledger. An impossible answer is a fault."""
 
     def __init__(self, stage, ledger, pool=30, rate_per_s=10, seed=0, prefix="x"):
         self._stage = stage
@@ -74,7 +74,7 @@ class Changes:
         self._go.set()
 
     def pause(self):
-        """Returns when no call is under way."""
+        """Returns when no call is in progress."""
         self._go.clear()
         self._idle.wait()
 

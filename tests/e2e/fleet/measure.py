@@ -1,4 +1,4 @@
-"""What a healthy client notices: the time from publication to sink; and what a process costs."""
+"""Measures the effect on a healthy client (the time from publication to sink) and the cost of a process."""
 
 import os
 import pathlib
@@ -50,13 +50,13 @@ def percentile(ordered, share):
 
 
 def cpu_s(process):
-    """User and system time of a process so far."""
+    """User and system CPU time of a process so far."""
     fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def busiest_share(processes, duration_s):
-    """Of a core, within so many seconds from now. A loop that spins gets 0.3 and more even on a
+    """Share of a core during the next seconds. A loop that spins gets 0.3 and more even on a
     machine with ten times as much to do as it can; see IDLE_SHARE_MAX."""
     spent, began = [cpu_s(process) for process in processes], time.monotonic()
     holds_for(lambda: True, duration_s)
@@ -65,7 +65,7 @@ def busiest_share(processes, duration_s):
 
 
 def assert_undelayed(before, during):
-    """Sorted delays in ms; those up to NOISE_MS are as good as none."""
+    """Sorted delays in ms; delays up to NOISE_MS are negligible."""
     for share, slack in ((0.5, 5), (0.99, 10)):
         usual, now = percentile(before, share), percentile(during, share)
         assert now <= slack * max(usual, NOISE_MS * PATIENCE), (

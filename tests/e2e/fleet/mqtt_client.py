@@ -1,4 +1,4 @@
-"""MQTT clients of another make, paho.mqtt.python 1.6 (Debian 12) or 2.1 (Debian 13): callbacks have
+"""MQTT clients of another implementation, paho.mqtt.python 1.6 (Debian 12) or 2.1 (Debian 13): callbacks have
 the signatures of version 2 with both."""
 
 import paho.mqtt.client as paho

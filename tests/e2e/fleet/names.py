@@ -1,11 +1,11 @@
-"""Nodes to which names have the addresses that a test gives them."""
+"""Nodes for which names resolve to addresses chosen by a test."""
 
 from .node import Node
 from .preload import preloaded
 
 
 class NamingNode(Node):
-    """names: {name: [address, ...]}, in the order in which the resolver is to give them."""
+    """names: {name: [address, ...]}, in the order in which the resolver returns them."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)

@@ -74,7 +74,7 @@ class Node(Process):
         return self
 
     def start_and_end(self):
-        """Starts one that is to end by itself, soon; its exit code."""
+        """Starts a node that must end by itself soon; returns its exit code."""
         self.start(wait=False)
         self.expected_exit = True
         return self.wait_exit()
@@ -92,7 +92,7 @@ class Node(Process):
             return False
 
     def log(self):
-        """A thread of the node's writes it: what it has just done may come a moment later."""
+        """A thread of the node writes the log, so lines may arrive slightly later."""
         before, text = None, super().log()
         while self.running and text != before:
             time.sleep(0.02)
@@ -108,7 +108,7 @@ class Node(Process):
         return super().terminate(bound_s)
 
     def faults(self):
-        """What must not have happened, whatever the test was about."""
+        """Events that must not have happened in any test."""
         log = self.log()
         if match := SANITIZER.search(log):
             yield f"{self.name}: {log[match.start():match.start() + 4000]}"

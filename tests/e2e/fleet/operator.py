@@ -1,4 +1,4 @@
-"""What an operator sees of a troubled client: its status, its last error, metrics and the log."""
+"""An operator's view of a failing client: its status, its last error, metrics and the log."""
 
 import re
 
@@ -30,7 +30,7 @@ def states(node, client):
 
 
 def wait_error(api, client, code, *words, bound_s=20):
-    """The last error, once it has that code and its message has all those words."""
+    """The last error, once it has that code and its message contains all these words."""
     def told():
         error = api.status(client)["last_error"]
         assert error and error["code"] == code, f"{error} instead of {code}"
@@ -41,7 +41,7 @@ def wait_error(api, client, code, *words, bound_s=20):
 
 
 def publications(api, client):
-    """What is pending of its publications."""
+    """Its pending publications."""
     answer = api.get(api.path(client, "publications"))
     assert answer.status_code == 200, answer.text
     return answer.json()["publications"]

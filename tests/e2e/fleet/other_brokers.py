@@ -58,7 +58,7 @@ class OtherBroker(Process):
 
     @classmethod
     def missing(cls):
-        """What has to be installed; None: nothing."""
+        """What must be installed; None: nothing."""
         raise NotImplementedError
 
     def start(self):
@@ -75,7 +75,7 @@ class OtherBroker(Process):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def client(self, name="prober"):
-        """A client of another make, connected."""
+        """A connected client of another implementation."""
         client = new_client(name)
         if self.login:
             client.username_pw_set(self.login["username"], self.login["password"])
@@ -87,7 +87,7 @@ class OtherBroker(Process):
     def publish(self, topic, payload, qos=1, retain=False):
         client = self.client("publisher")
         try:
-            # Of QoS 0 only the answer to another tells that the broker has read it.
+            # For QoS 0, only the answer to a later packet shows that the broker has read it.
             for info in (client.publish(topic, payload, qos, retain),
                          client.publish("nobody/listens", b"", 1)):
                 info.wait_for_publish(20)
@@ -98,7 +98,7 @@ class OtherBroker(Process):
 
 
 class Aedes(OtherBroker):
-    """A client that publishes or subscribes to what begins so is closed without a word."""
+    """The broker closes a client that publishes or subscribes to a topic with this prefix, without a reason."""
 
     versions = (4,)
 
@@ -119,7 +119,7 @@ class Aedes(OtherBroker):
 
 class Ejabberd(OtherBroker):
     versions = (4, 5)
-    # Anonymous by its own meaning of the word: any name and password.
+    # Anonymous in its sense: any name and password.
     login = {"username": "plant@localhost", "password": "any"}
 
     def __init__(self, folder, name=None, options=()):
@@ -179,7 +179,7 @@ class Nats(OtherBroker):
 
     @classmethod
     def is_new(cls):
-        """Since 2.10 it knows QoS 2, unless it is told to be as before, and dots in topics."""
+        """Since 2.10 it supports QoS 2, unless configured otherwise, and dots in topics."""
         version = subprocess.run([NATS, "--version"], check=True, capture_output=True, text=True)
         known = re.search(r"v(\d+)\.(\d+)", version.stdout)
         return (int(known[1]), int(known[2])) >= (2, 10)
@@ -214,9 +214,9 @@ authorization {{ users: [
 
 
 class Mochi(OtherBroker):
-    """A small program around mochi-mqtt (tests/e2e/brokers/mochi). A message under way is kept with
-    its topic alias, and comes again by the alias alone; SUBSCRIBE is answered with 0x91 when its
-    identifier is one of those. refused: filters that nobody may use."""
+    """A small program around mochi-mqtt (tests/e2e/brokers/mochi). A message in transit is kept with its topic
+    alias, and sent again with only the alias. SUBSCRIBE is answered with 0x91 if its identifier is in use
+    by such a message. refused: filters that nobody may use."""
 
     versions = (4, 5)
 

@@ -1,5 +1,6 @@
-"""MQTT 3.1.1 and 5.0 as bytes: what a scripted broker sends, also wrongly, and a strict reading of
-what it receives: whatever the specification forbids a client is an AssertionError."""
+"""MQTT 3.1.1 and 5.0 as bytes: packets that a scripted broker sends, including invalid ones, and a strict
+decoder for packets that it receives. Anything that the specification forbids a client raises an
+AssertionError."""
 
 import dataclasses
 import struct
@@ -30,7 +31,7 @@ PROPERTIES = {
 }
 IDS = {name: number for number, (name, _) in PROPERTIES.items()}
 
-# What a client may say where.
+# Which properties a client may use in which packet.
 ALLOWED = {
     CONNECT: {"session_expiry", "receive_maximum", "maximum_packet_size", "topic_alias_maximum",
               "request_response", "request_problem", "user_property", "auth_method", "auth_data"},

@@ -1,4 +1,4 @@
-"""One process started by a test: its log file, signals, and its certain end."""
+"""One process started by a test: its log file, its signals, and its end, which is guaranteed."""
 
 import contextlib
 import ctypes
@@ -56,7 +56,7 @@ class Process:
         return self.popen.poll()
 
     def rss_bytes(self):
-        """What it has in memory now."""
+        """Its current memory use."""
         pages = pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
@@ -75,7 +75,7 @@ class Process:
 
     @contextlib.contextmanager
     def frozen_thread(self, name):
-        """One thread of it stands still, held by this process as its tracer."""
+        """One of its threads is stopped, with this process as its tracer."""
         [tid] = [int(task.name) for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir()
                  if (task / "comm").read_text().strip() == name]
         for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
@@ -87,7 +87,7 @@ class Process:
             assert LIBC.ptrace(PTRACE_DETACH, tid, None, None) == 0
 
     def kill(self):
-        """As if the power went."""
+        """As in a power failure."""
         if self.popen is not None:
             self.popen.kill()
             self.popen.wait()

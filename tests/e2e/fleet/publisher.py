@@ -1,5 +1,4 @@
-"""Publishes numbered messages of QoS 1 or 2 at a steady rate and knows which the broker
-acknowledged."""
+"""Publishes numbered QoS 1 or 2 messages at a steady rate and records which ones the broker acknowledged."""
 
 import itertools
 import threading
@@ -9,8 +8,8 @@ from .wait import wait_until
 
 
 class Publisher:
-    """Payloads are b"<name>:<number>", topics taken in turn. A connection that breaks is made
-    anew, and what was not acknowledged is sent again."""
+    """Payloads are b"<name>:<number>", topics taken in turn. A broken connection is reopened, and
+    unacknowledged messages are sent again."""
 
     def __init__(self, broker, topics, rate_per_s=100, name="publisher", qos=1):
         self.name = name
@@ -24,7 +23,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._client = new_client(f"{name}-publisher", clean_session=False)
-        # Mosquitto closes on whoever has more than 20 of QoS 2 under way.
+        # Mosquitto closes the connection of a client with more than 20 QoS 2 messages in transit.
         self._client.max_inflight_messages_set(20 if qos == 2 else 1000)
         self._client.reconnect_delay_set(min_delay=0.1, max_delay=0.2)
         on_publish(self._client, self._on_publish)
@@ -43,7 +42,7 @@ class Publisher:
     def _publish_next(self):
         payload = self.make_payload(self.sent)
         self.sent += 1
-        # Not under our lock: the library calls back under a lock of its own.
+        # Not under this lock: the library calls back under its own lock.
         info = self._client.publish(next(self.topics), payload, qos=self.qos)
         with self._lock:
             if info.mid in self._early:

@@ -1,5 +1,5 @@
-"""A real RabbitMQ with its MQTT plugins, on loopback, with folders and ports of its own. It takes
-ten seconds to boot, so one serves many tests: each has a virtual host of its own."""
+"""A real RabbitMQ with its MQTT plugins, on loopback, with its own folders and ports. It takes ten seconds
+to boot, so one process serves many tests, each with its own virtual host."""
 
 import json
 import os
@@ -84,7 +84,7 @@ load_definitions = {self.folder}/definitions.json
                 "RUNNING_UNDER_SYSTEMD": "true"}
 
     def start(self):
-        """With an epmd of its own: otherwise it would leave one behind."""
+        """With its own epmd; otherwise it would leave one behind."""
         if not self._epmd.running:
             self._epmd.spawn(["epmd", "-port", self._epmd_port, "-address", "127.0.0.1"])
         booted = self.log().count(BOOTED)

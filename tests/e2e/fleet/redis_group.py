@@ -1,4 +1,4 @@
-"""Several Redis programs that make one store: a master with replicas and sentinels, a cluster."""
+"""Several Redis programs that form one store: a master with replicas and sentinels, or a cluster."""
 
 import subprocess
 
@@ -83,7 +83,7 @@ class Sentinels:
         return f"redis{'s' if self.tls else ''}+sentinel://{hosts}/fleet/0"
 
     def fail_over(self):
-        """Ordered: the replica becomes the master."""
+        """By command: the replica becomes the master."""
         self.sentinels[0].client.sentinel_failover("fleet")
         self.wait_master(self.replica)
 

@@ -1,4 +1,4 @@
-"""A real redis-server, or what $MQFLEET_TEST_REDIS names, on a port and in a folder of its own."""
+"""A real redis-server, or the program in $MQFLEET_TEST_REDIS, with its own port and folder."""
 
 import os
 
@@ -14,7 +14,8 @@ REDIS_CLI = REDIS_SERVER.replace("-server", "-cli")
 
 
 def redis_client(port, **options):
-    """One that fails at once while the server is away: by default redis-py 6 tries for seconds."""
+    """A client that fails at once while the server is unavailable; by default, redis-py 6 retries for
+    seconds."""
     return redis.Redis("127.0.0.1", port, retry=Retry(NoBackoff(), 0),
                        **{"socket_timeout": 10, **options})
 

@@ -1,5 +1,5 @@
-"""A broker that a test plays itself, packet by packet, on plain sockets; no thread: what the test
-does not read waits in the kernel."""
+"""A broker that a test implements packet by packet, on plain sockets and without a thread: unread data
+waits in the kernel."""
 
 import collections
 import socket
@@ -14,7 +14,7 @@ BOUND_S = 10
 
 
 class Closed(AssertionError):
-    """The client closed while a packet was waited for; `said`: the reason of its DISCONNECT."""
+    """The client closed while the test waited for a packet; `said`: the reason of its DISCONNECT."""
 
     def __init__(self, kind, said=None):
         super().__init__(f"closed (it said {said}) instead of {packets.NAMES[kind]}")
@@ -37,7 +37,7 @@ class ScriptedBroker:
         return f"mqtt://127.0.0.1:{self.port}"
 
     def accept(self, bound_s=BOUND_S):
-        """The next connection, of which nothing is read yet."""
+        """The next connection; nothing is read from it yet."""
         self._listener.settimeout(bound_s * PATIENCE)
         try:
             sock, _ = self._listener.accept()
@@ -48,7 +48,7 @@ class ScriptedBroker:
         return link
 
     def nobody(self, duration_s):
-        """Nobody connects for so long."""
+        """Asserts that no client connects for that long."""
         self._listener.settimeout(duration_s)
         try:
             sock, address = self._listener.accept()
@@ -65,8 +65,8 @@ class ScriptedBroker:
         return link
 
     def online(self, present=False, properties=()):
-        """The next connection, with its CONNECT and its subscriptions answered. In MQTT 3.1.1 what a
-        session holds, that was granted in it before, is not asked for again."""
+        """The next connection, with its CONNECT and its subscriptions answered. In MQTT 3.1.1, filters that were
+        granted earlier in the session are not requested again."""
         link = self.connection(present, properties)
         if not (present and link.version == 4):
             link.answer_subscriptions()
@@ -140,7 +140,7 @@ class Link:
         return packet
 
     def silent_for(self, duration_s):
-        """No packet but PINGREQ comes within so long, and the connection stays."""
+        """Asserts that for that long no packet except PINGREQ arrives and the connection stays open."""
         deadline = time.monotonic() + duration_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
@@ -152,7 +152,7 @@ class Link:
             raise AssertionError(f"{packet} although nothing was to come")
 
     def until_closed(self, bound_s=BOUND_S):
-        """What still came before the client closed."""
+        """The packets that arrived before the client closed."""
         got = []
         while (packet := self.receive(bound_s)) is not None:
             got.append(packet)
@@ -167,7 +167,7 @@ class Link:
     # ---- sending ---------------------------------------------------------------------------
 
     def send(self, data):
-        """A client that closed meanwhile is no fault: what it said before is still to be read."""
+        """A client that has closed in the meantime is no fault: its earlier packets can still be read."""
         self._sock.settimeout(BOUND_S * PATIENCE)
         try:
             self._sock.sendall(data)
@@ -175,13 +175,13 @@ class Link:
             pass
 
     def send_slowly(self, data):
-        """One byte at a time, each in a segment of its own."""
+        """One byte at a time, each in a separate segment."""
         for at in range(len(data)):
             self.send(data[at:at + 1])
             time.sleep(0.001)
 
     def answer_subscriptions(self, filters=1):
-        """Until so many filters were asked for; the SUBSCRIBEs."""
+        """Reads until that many filters were requested; returns the SUBSCRIBEs."""
         got = []
         while sum(len(request.filters) for request in got) < filters:
             got.append(self.expect(SUBSCRIBE))
@@ -189,7 +189,7 @@ class Link:
         return got
 
     def grant(self, request):
-        """Every filter as asked for."""
+        """Grants every filter as requested."""
         if request.kind == SUBSCRIBE:
             codes = [options & 3 for _, options in request.filters]
             self.send(packets.suback(self.version, request.id, codes))

@@ -1,4 +1,4 @@
-"""What reached the sink, counted by payload: the stream in Redis, or the nodes' files."""
+"""The messages in the sink, counted by payload: in the Redis stream or the nodes' files."""
 
 import collections
 import json
@@ -37,7 +37,7 @@ class StreamView(SinkView):
 
 
 class FileView(SinkView):
-    """One file of a node each; what a killed node left half written is no line."""
+    """One file per node; an incomplete line of a killed node does not count."""
 
     def __init__(self, paths):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A reader of server-sent events (text/event-stream), on a thread of its own."""
+"""A reader of server-sent events (text/event-stream), on a separate thread."""
 
 import json
 import socket
@@ -61,7 +61,7 @@ class EventReader:
         return self
 
     def close(self):
-        """Hangs up; closing what another thread reads would wait for it."""
+        """Hangs up; closing a response that another thread reads would wait for that thread."""
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -37,7 +37,7 @@ class StageNode(Node):
 
 
 class StageRedis(RedisServer):
-    """Its clock can be set off while it runs, and its data lost."""
+    """Its clock can be shifted and its data deleted while it runs."""
 
     def __init__(self, folder):
         super().__init__(folder, append_only=True)
@@ -50,7 +50,7 @@ class StageRedis(RedisServer):
                       preloaded(dict(os.environ), "clock_shift", E2E_CLOCK_FILE=str(self._clock)))
 
     def shift_clock(self, seconds):
-        # In place and of one length, so that the reader never sees half of it.
+        # Written in place and with a fixed length, so that the reader never sees half of it.
         self._clock.touch()
         with open(self._clock, "r+") as clock:
             clock.write(f"{seconds:+016d}\n")
@@ -89,7 +89,7 @@ class StagePublisher(Publisher):
 
     @contextlib.contextmanager
     def paused(self):
-        """Nothing is under way inside."""
+        """Inside this block nothing is in transit."""
         self._paused = True
         wait_until(lambda: len(self.acknowledged) == self.sent, 20, "all published acknowledged")
         try:
@@ -171,9 +171,9 @@ class Stage:
         return self.fleet.folder / f"{name}.ndjson"
 
     def add_clients(self, count, prefix, api=None):
-        """More to watch, without messages; does not wait for them."""
+        """Adds clients to watch, without messages; does not wait for them."""
         new = [f"{prefix}{number:05d}" for number in range(count)]
-        # Watched from the moment they may exist.
+        # Watched from the moment when they may exist.
         self.ids += new
         self.id_set |= set(new)
         (api or self.answering_nodes()[0].api).create([self.document(one) for one in new])
@@ -208,7 +208,7 @@ class Stage:
         return self.fleet.shared()
 
     def clients_of(self, node):
-        """Those under watch that the node owns now."""
+        """The watched clients that the node owns now."""
         return frozenset(self.shared().bound.get(node.name, [])) & self.id_set
 
     def incarnation(self, node):

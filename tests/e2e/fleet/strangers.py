@@ -1,5 +1,5 @@
-"""What may answer where a broker was expected: servers of other protocols, of TLS as no broker should
-offer it, and such that just close."""
+"""Servers that may answer instead of a broker: other protocols, unsuitable TLS, and servers that just close
+the connection."""
 
 import contextlib
 import socket
@@ -45,7 +45,7 @@ class Stranger:
 
 
 def says(answer, first=False):
-    """Answers with these bytes what it hears; first: without having heard anything."""
+    """Answers any input with these bytes; first: sends them without any input."""
     def talk(sock):
         if not first:
             sock.recv(65536)

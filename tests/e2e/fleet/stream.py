@@ -1,4 +1,4 @@
-"""What arrived in the Redis stream of received messages."""
+"""The entries of the Redis stream of received messages."""
 
 from .wait import wait_until
 

@@ -1,4 +1,4 @@
-"""TLS in front of a broker without it, that ends connections by an alert as some balancers do."""
+"""A TLS front for a plain broker; it ends connections with an alert, like some load balancers."""
 
 import contextlib
 import select
@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 
-# Records that nobody has encrypted: more than what may be missing of a true one.
+# Unencrypted records, longer than the missing part of a real one can be.
 RUBBISH = (b"\x17\x03\x03\x00\x20" + bytes(32)) * 600
 
 

@@ -8,7 +8,7 @@ PATIENCE = float(os.environ.get("MQFLEET_TEST_PATIENCE", "1"))
 
 
 def wait_until(condition, bound_s, what="condition", poll_s=0.05):
-    """Calls `condition` until it returns something true, which is returned. An AssertionError
+    """Calls `condition` until it returns a true value, and returns that value. An AssertionError
     inside counts as not yet, and so does asking for what is not there yet (a field of a last_error
     that is None, say); the last one explains the failure."""
     deadline = time.monotonic() + bound_s * PATIENCE

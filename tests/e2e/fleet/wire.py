@@ -15,8 +15,8 @@ from .node import ROOT
 from .ports import free_port
 
 THROUGH, SILENT, STALLED, CUT = "through", "silent", "stalled", "cut"
-# silent: what is sent disappears; stalled: it arrives once the wire is healed; cut: connections are
-# reset, new ones too.
+# silent: sent data disappears; stalled: data arrives once the wire is healed; cut: connections are
+# reset, including new ones.
 BROKEN = (SILENT, STALLED, CUT)
 
 EVALSHA = re.compile(rb"^\*\d+\r\n\$7\r\nEVALSHA\r\n\$40\r\n([0-9a-f]{40})\r\n", re.I)

@@ -15,7 +15,7 @@ ssize_t stream_tls_peek(struct stream *stream, uint8_t *data, size_t size,
 /* Bytes accepted; -1: see fault. len 0: sends what a read had to write. */
 ssize_t stream_tls_transmit(struct stream *stream, const uint8_t *data, size_t len,
                             struct stream_fault *fault);
-/* Sends close_notify as far as that does not block; nothing before the handshake is done. */
+/* Sends close_notify if this does not block; sends nothing before the handshake is done. */
 void stream_tls_send_close(struct stream *stream);
 
 #endif

@@ -1,4 +1,4 @@
-/* Internals of the WebSocket module: what its files share. No other file includes this. */
+/* Internals of the WebSocket module, shared by its files. No other file includes this. */
 #ifndef MQFLEET_STREAM_WEBSOCKET_INTERNAL_H
 #define MQFLEET_STREAM_WEBSOCKET_INTERNAL_H
 
@@ -20,7 +20,7 @@ struct websocket {
     uint8_t opcode; /* of the frame of in_payload */
     uint32_t payload_left;
     uint8_t header_len, control_len;
-    uint8_t header[10]; /* of a frame, as far as it has arrived */
+    uint8_t header[10]; /* of a frame: the part that has arrived */
     uint8_t control[WEBSOCKET_CONTROL_MAX];
 };
 

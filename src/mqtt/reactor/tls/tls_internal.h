@@ -1,4 +1,4 @@
-/* Internals of the TLS module: what its files share. No other file includes this.
+/* Internals of the TLS module, shared by its files. No other file includes this.
  *
  *   tls_contexts --by settings--> tls_context (SSL_CTX) --by broker--> tls_session (SSL_SESSION)
  *        |                             | references                         | references

@@ -1,6 +1,6 @@
-/* The earlier files of a file sink: path.20261130T120000.123Z, compressed
- * to path.20261130T120000.123Z.gz.
- * Compression goes in small steps, so that writing goes on meanwhile. For one thread. */
+/* The earlier files of a file sink: path.20261130T120000.123Z, compressed to
+ * path.20261130T120000.123Z.gz. Compression runs in small steps, so that writing continues in
+ * between. For one thread. */
 #ifndef MQFLEET_FILE_ARCHIVE_H
 #define MQFLEET_FILE_ARCHIVE_H
 

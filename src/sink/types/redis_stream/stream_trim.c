@@ -1,6 +1,6 @@
-/* Owns when a stream is trimmed, what the sink may write in between, and what is known of the
- * consumer groups. What may be trimmed is decided by stream_trim.lua, in Redis, atomically: nodes
- * need no lock among each other.
+/* Owns the times of trimming, the number of entries that the sink may write in between, and the
+ * state of the consumer groups. stream_trim.lua decides atomically in Redis which entries may be
+ * trimmed, so nodes need no lock.
  *
  * After each run the sink may write a bounded number of messages before the next one. Where Redis
  * refuses the script to the user, `maxlen` trims with XADD and knows nothing of groups; the other
@@ -108,13 +108,13 @@ void stream_trim_fini(struct stream_trim *trim) {
     pthread_mutex_destroy(&trim->lock);
 }
 
-/* --- what may be written --- */
+/* --- the permission to write --- */
 
 static int64_t stream_trim_clamp(int64_t value, int64_t low, int64_t high) {
     return value < low ? low : value > high ? high : value;
 }
 
-/* Never more than one run can trim. In `consumed` a batch at most: what may be too much. */
+/* Never more than one run can trim. In `consumed`, at most a batch: the possible excess. */
 static void stream_trim_grant(struct stream_trim *trim, int64_t entries, int64_t bytes) {
     trim->entries_left = trim->bytes_left = INT64_MAX;
     if (trim->entries_max > 0 && trim->mode == STREAM_TRIM_CONSUMED) {
@@ -187,7 +187,7 @@ int64_t stream_trim_xadd_maxlen(const struct stream_trim *trim) {
     return trim->mode == STREAM_TRIM_MAXLEN && refused ? trim->entries_max : 0;
 }
 
-/* --- what the script tells --- */
+/* --- the result of the script --- */
 
 static void stream_trim_copy_name(const struct redis_reply *reply, char out[STREAM_GROUP_LEN]) {
     size_t len = 0;
@@ -255,7 +255,8 @@ static void stream_trim_take_measurement(struct stream_trim *trim, const struct 
     pthread_mutex_unlock(&trim->lock);
 }
 
-/* Not asked again soon what the user may not do: each time shows in the log of Redis. */
+/* A call that the user may not make is not repeated soon, because each one appears in the log of
+ * Redis. */
 static enum err stream_trim_refuse(struct stream_trim *trim, const char *why,
                                    char error[STREAM_TRIM_ERROR_LEN]) {
     snprintf(error, STREAM_TRIM_ERROR_LEN, "cannot trim the stream: %.120s", why);

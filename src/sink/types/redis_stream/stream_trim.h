@@ -55,10 +55,10 @@ bool stream_trim_may_write(const struct stream_trim *trim);
 void stream_trim_consume(struct stream_trim *trim, size_t bytes);
 /* What XADD has to trim to by itself, since the script may not run; 0: nothing. */
 int64_t stream_trim_xadd_maxlen(const struct stream_trim *trim);
-/* Trims and measures while nothing comes, when it is time to. */
+/* Trims and measures when due while no messages arrive. */
 void stream_trim_refresh(struct stream_trim *trim, struct redis *redis);
-/* Decides by what the script told whether the sink may go on. `behind`: the group that holds the
- * stream, "": there is none. Pure, but for the state. */
+/* Decides from the script's result whether the sink may continue. `behind`: the group that holds
+ * the stream, "": there is none. Pure, but for the state. */
 enum err stream_trim_evaluate(struct stream_trim *trim, int64_t entries, int64_t bytes,
                               const char *behind, char error[STREAM_TRIM_ERROR_LEN]) MUST_CHECK;
 void stream_trim_status(struct stream_trim *trim, struct sink_status *out); /* any thread */

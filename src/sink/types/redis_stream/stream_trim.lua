@@ -1,8 +1,8 @@
--- Trims a stream with regard to its consumer groups, counts what they lose, and measures them.
--- One call is atomic, so that any number of nodes may call it at any time.
+-- Trims a stream, taking its consumer groups into account, counts the entries that they lose, and
+-- measures them. One call is atomic, so that any number of nodes may call it at any time.
 --
--- KEYS: the stream; a hash beside it: group -> entries trimmed before the group had read them
--- ARGV: maxlen | bytes | consumed; bound in entries and in bytes (0: none); the most entries to
+-- KEYS: the stream; a hash beside it: group -> entries trimmed before the group had read them ARGV:
+-- maxlen | bytes | consumed; bound in entries and in bytes (0: none); the most entries to
 --       trim; 1 to measure, else 0; then the groups that count for nothing
 -- Returns {'ok', entries, bytes (-1: not measured), trimmed, the group that holds the stream or '',
 --          groups, then for each measured group: name, entries not delivered (-1: not known),
@@ -24,7 +24,7 @@ for i = 6, #ARGV do
   ignored[ARGV[i]] = true
 end
 
--- Entry ids exceed what a Lua number holds.
+-- Entry ids exceed the range of a Lua number.
 local function number_less(a, b)
   if #a ~= #b then
     return #a < #b
@@ -95,7 +95,7 @@ end
 
 local trimmed = 0
 
--- Counts what is cut for the first n groups, to which none of it was delivered.
+-- Counts the trimmed entries for the first n groups, to which none of them was delivered.
 local function cut(groups, n, ...)
   local count = redis.call('XTRIM', stream, ...)
   trimmed = trimmed + count
@@ -153,7 +153,7 @@ local function count_pending_lost(groups, first_before)
   end
 end
 
--- Also below the bound: a sink that paused there goes on only when a sixteenth is free again.
+-- Also below the bound: a sink that has paused continues only when a sixteenth is free again.
 local function is_nearly_full(len, bytes)
   return (entries_max > 0 and len > entries_max - math.floor(entries_max / 16))
     or (bytes_max > 0 and bytes > bytes_max - math.floor(bytes_max / 16))

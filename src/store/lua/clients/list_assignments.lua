@@ -1,10 +1,9 @@
--- list_assignments: one page of what a node owns. The first page recomputes mqtt_size; nothing else
--- changes. ARGV[2...]: node, incarnation, end of the page in the list (-1: the end of the list).
--- Pages are read from the end of the list to its beginning: when entries leave the list meanwhile,
--- the others move into the part that is still to be read.
--- Refused: dead, unknown or another incarnation ('FENCED').
--- Answers: 'OK', rev, end of the next page (0: none), restoring (1 or 0), and id, epoch, version of
--- each | 'FENCED'.
+-- list_assignments: one page of the clients that a node owns. The first page recomputes mqtt_size;
+-- nothing else changes. ARGV[2...]: node, incarnation, end of the page in the list (-1: the end of
+-- the list). Pages are read from the end of the list to its beginning: when entries leave the list
+-- meanwhile, the others move into the part that is still to be read. Refused: dead, unknown or
+-- another incarnation ('FENCED'). Answers: 'OK', rev, end of the next page (0: none), restoring (1
+-- or 0), and id, epoch, version of each | 'FENCED'.
 
 local node, incarnation, stop = ARGV[2], ARGV[3], tonumber(ARGV[4])
 if not member(node, incarnation) then

@@ -1,10 +1,9 @@
--- restore: puts back what a node runs, after Redis lost data. ARGV[2...]: node, incarnation, then
--- id, epoch, version, identity, config of each.
--- Refused: the node is not registered under this incarnation ('FENCED'); per id: a tombstone, an
--- owner or a release that is not older; a configuration written by hand; another id has its
--- identity (then it waits, so that it is not lost). A newer configuration is kept, whoever owns the
--- id.
--- Answers: 'OK', and per id 'MINE' or 'REFUSED', epoch, version | 'FENCED'.
+-- restore: restores the clients that a node runs, after Redis has lost data. ARGV[2...]: node,
+-- incarnation, then id, epoch, version, identity, config of each. Refused: the node is not
+-- registered under this incarnation ('FENCED'); per id: a tombstone, an owner or a release that is
+-- not older; a configuration written by hand; another id has its identity (then it waits, so that
+-- it is not lost). A newer configuration is kept, regardless of the owner of the id. Answers: 'OK',
+-- and per id 'MINE' or 'REFUSED', epoch, version | 'FENCED'.
 
 if #ARGV - 3 > BATCH_MAX * 5 then
     return redis.error_reply('ERR too many ids')

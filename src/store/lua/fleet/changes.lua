@@ -1,9 +1,8 @@
--- changes: one page of what changed in a node's set after a rev, the oldest first. Forgets the
+-- changes: one page of the changes to a node's set after a rev, the oldest first. Forgets the
 -- changes that the node has applied. ARGV[2...]: node, incarnation, rev applied, then rev and id of
 -- the last row that was read (the rev applied and '' for the first page). Refused: dead, unknown or
--- another incarnation ('FENCED').
--- Answers: 'OK', rev, gap, digest, restoring (1 or 0), and of each its rev, id, epoch (0: no longer
--- owned by the node), version, config.
+-- another incarnation ('FENCED'). Answers: 'OK', rev, gap, digest, restoring (1 or 0), and of each
+-- its rev, id, epoch (0: no longer owned by the node), version, config.
 
 local BYTES_MAX = 1048576 -- of configurations in one page, plus the last one
 

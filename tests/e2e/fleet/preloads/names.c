@@ -1,6 +1,6 @@
 /* Preloaded into a node by the tests: names have the addresses that the file E2E_NAMES gives them
- * (a line each: name, then addresses, in that order), read anew each time; and 2001:db8::/32 has no
- * route, as on a machine without IPv6. */
+ * (a line each: name, then addresses, in that order), which is read on each call; and 2001:db8::/32
+ * has no route, as on a machine without IPv6. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
