@@ -109,13 +109,13 @@ static void paho_delivery_finish(struct engine_connection *connection,
         delivery->closed.suspects = connection->suspects;
     }
     engine->events->closed(connection->client, &delivery->closed);
-    paho_engine_free_connection(connection);
+    paho_connection_free(connection);
 }
 
 static void paho_delivery_connack(struct engine_connection *connection,
                                   const struct engine_connack *connack) {
     if (connection->phase == PAHO_OPENING) {
-        paho_engine_end_opening(connection);
+        paho_connection_end_opening(connection);
         connection->phase = PAHO_UP;
         connection->engine->events->connected(connection->client, connack);
     }
@@ -140,7 +140,7 @@ static void paho_delivery_deliver(struct engine_connection *connection,
     if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_RELEASED) {
         paho_delivery_finish(connection, delivery);
     } else if ((delivery->marks & PAHO_CLOSED) && connection->phase < PAHO_CLOSING) {
-        paho_engine_end(connection);
+        paho_connection_end(connection);
     }
 }
 

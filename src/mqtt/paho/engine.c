@@ -1,7 +1,6 @@
-/* Owns the connections of the engine `paho` (Eclipse Paho MQTT C, MQTTAsync): the operations that
- * the worker calls. Runs on the worker thread, the only one that calls
- * Paho. Limits of Paho: one worker; calls wait for Paho's one mutex, which is held while a message
- * waits to be accepted. */
+/* Owns the engine `paho` (Eclipse Paho MQTT C, MQTTAsync): its loop, and the opening of
+ * connections. Runs on the worker thread, the only one that calls Paho. Limits of Paho: one worker;
+ * calls wait for Paho's one mutex, which is held while a message waits to be accepted. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +15,9 @@
 #include "paho.h"
 
 #define EVENTS_PER_POLL_MAX    1000
-#define CLOSES_PER_POLL_MAX    100
 #define TICK_MS                10   /* while a connection is being opened */
 #define WATCH_MS               1000 /* between two checks for silent connections */
 #define WAKE_AFTER_OPEN_MS     1000 /* Paho is woken for this long after open() */
-#define CLOSE_ACCEPT_MS        2000 /* a held message may still be accepted for this long */
 #define PAHO_KEEPALIVE_CHECK_S 10   /* makes Paho check keepalives every second */
 
 static void paho_engine_set_ticking(struct engine *engine, bool wanted) {
@@ -94,19 +91,6 @@ failed:
 
 /* ---- open: one connection at a time is passed to Paho, see net.c ---- */
 
-void paho_engine_free_connection(struct engine_connection *connection) {
-    paho_close_material(connection);
-    paho_socket_end_probe(&connection->socket);
-    free(connection->codes);
-    free(connection->subscribes);
-    free(connection->suspects);
-    free(connection->persistence);
-    free(connection->host);
-    free(connection->id);
-    free(connection->client_id);
-    free(connection);
-}
-
 static void paho_engine_check_keepalives(struct engine *engine, uint16_t keepalive_s) {
     if (keepalive_s > 0 && keepalive_s < engine->keepalive_s_min) {
         engine->keepalive_s_min = keepalive_s;
@@ -170,7 +154,7 @@ static enum err paho_engine_open(struct engine *engine, const struct engine_open
         connection->material_fds[i] = -1;
     }
     if (!connection->id || !connection->client_id) {
-        paho_engine_free_connection(connection);
+        paho_connection_free(connection);
         return ERR_MEMORY;
     }
     DL_APPEND(engine->connections, connection);
@@ -184,81 +168,7 @@ static enum err paho_engine_open(struct engine *engine, const struct engine_open
     return ERR_OK;
 }
 
-/* ---- closing ---- */
-
-void paho_engine_end_opening(struct engine_connection *connection) {
-    if (connection->phase == PAHO_WAITING || connection->phase == PAHO_OPENING) {
-        connection->engine->opening_count--;
-    }
-    paho_close_material(connection);
-    paho_socket_end_probe(&connection->socket);
-}
-
-/* Afterwards, the connection gets no more callbacks, because destroy runs under Paho's mutex.
- * Destroy sends DISCONNECT if the connection is up. */
-static void paho_engine_release(struct engine_connection *connection) {
-    if (connection->handle) {
-        paho_call_begin(connection->engine);
-        MQTTAsync_destroy(&connection->handle);
-        paho_call_end(connection->engine);
-        connection->handle = NULL;
-    }
-    paho_net_end(&connection->socket);
-    connection->phase = PAHO_RELEASED;
-}
-
-/* Does not wait for Paho's mutex: a callback that holds it may belong to a connection that the
- * worker is also about to close. It is told here to give up; poll() does the rest. */
-static void paho_engine_close(struct engine_connection *connection, bool with_will) {
-    struct engine *engine = connection->engine;
-    if (connection->phase >= PAHO_CLOSING) {
-        return;
-    }
-    if (connection->phase == PAHO_WAITING) {
-        DL_DELETE2(engine->waiting, connection, step_prev, step_next);
-    }
-    bool up = connection->phase == PAHO_UP;
-    paho_engine_end_opening(connection);
-    connection->phase = PAHO_CLOSING;
-    paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : CLOSE_ACCEPT_MS));
-    paho_net_withdraw(&connection->socket);
-    if (with_will || !up) {
-        paho_socket_drop(&connection->socket); /* neither DISCONNECT nor CONNECT is sent */
-    }
-    DL_APPEND2(engine->closing, connection, step_prev, step_next);
-    eventfd_write(engine->event_fd, 1);
-}
-
-void paho_engine_end(struct engine_connection *connection) {
-    paho_engine_end_opening(connection);
-    connection->phase = PAHO_ENDED;
-    paho_hold_give_up(connection, clock_ms()); /* acknowledgements can no longer be sent */
-    DL_APPEND2(connection->engine->closing, connection, step_prev, step_next);
-}
-
-/* A destroy would wait until a held message is accepted, so it is put off until then. */
-static void paho_engine_release_closed(struct engine *engine) {
-    static const struct engine_closed by_us = {.error = CLIENT_ERROR_CLOSED_BY_US,
-                                               .reason_code = -1};
-    for (int i = 0; i < CLOSES_PER_POLL_MAX; i++) {
-        struct engine_connection *connection = engine->closing;
-        if (!connection || paho_is_stalled(engine)) {
-            return;
-        }
-        DL_DELETE2(engine->closing, connection, step_prev, step_next);
-        bool ours = connection->phase == PAHO_CLOSING;
-        paho_engine_release(connection);
-        pthread_mutex_lock(&engine->lock);
-        if (ours) {
-            connection->marks &=
-                ~(unsigned)PAHO_CLOSED; /* whatever the cause, we closed it first */
-            paho_post_closed(connection, &by_us);
-        } else {
-            paho_post(connection, PAHO_CLOSED);
-        }
-        pthread_mutex_unlock(&engine->lock);
-    }
-}
+/* ---- operations that mean nothing to Paho ---- */
 
 /* Paho keeps no session beyond a connection. */
 static void paho_engine_session_end(struct engine *engine, struct engine_session *session) {
@@ -320,7 +230,7 @@ static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
     ssize_t drained = read(engine->event_fd, &count, sizeof(count));
     (void)drained;
     paho_waker_poll(engine->waker);
-    paho_engine_release_closed(engine);
+    paho_connection_release_closed(engine);
     paho_engine_begin_waiting(engine);
     for (int i = 0; i < EVENTS_PER_POLL_MAX && paho_delivery_next(engine); i++) {
     }
@@ -335,7 +245,7 @@ const struct engine_ops engine_paho = {
     .create = paho_engine_create,
     .destroy = paho_engine_destroy,
     .open = paho_engine_open,
-    .close = paho_engine_close,
+    .close = paho_connection_close,
     .session_end = paho_engine_session_end,
     .publications_blame = paho_engine_publications_blame,
     .subscribe = paho_subscribe,

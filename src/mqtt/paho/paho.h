@@ -110,7 +110,7 @@ struct engine {
     struct paho_waker *waker;
     struct engine_connection *connections;
     struct engine_connection *waiting; /* to be passed to Paho, one at a time */
-    struct engine_connection *closing; /* to be destroyed, see paho_engine_release_closed */
+    struct engine_connection *closing; /* to be destroyed, see paho_connection_release_closed */
     size_t opening_count;
     /* The last check for silent connections, the last open, the last wake-up of Paho. */
     int64_t watched_at_ms, opened_at_ms, woken_at_ms;
@@ -130,12 +130,16 @@ struct engine {
         calling_since_ms; /* since when the worker thread is in a call into Paho; 0: it is not */
 };
 
-/* engine.c. Worker thread. */
+/* connection.c: how connections end. Worker thread. */
+void paho_connection_free(struct engine_connection *connection);
 /* The connection was opened, or is not opened any more. */
-void paho_engine_end_opening(struct engine_connection *connection);
+void paho_connection_end_opening(struct engine_connection *connection);
+/* See engine_ops.close. */
+void paho_connection_close(struct engine_connection *connection, bool with_will);
 /* The connection ended: Paho must release it like one that is closed. */
-void paho_engine_end(struct engine_connection *connection);
-void paho_engine_free_connection(struct engine_connection *connection);
+void paho_connection_end(struct engine_connection *connection);
+/* Lets Paho release a bounded number of them. */
+void paho_connection_release_closed(struct engine *engine);
 
 /* delivery.c: delivers what was posted to one connection. False: nothing. Worker thread. */
 bool paho_delivery_next(struct engine *engine);
