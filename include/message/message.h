@@ -1,8 +1,9 @@
-/* A received application message on its way from an engine to a sink. One allocation; immutable
- * after creation; one owner at a time. */
+/* A received application message on its way from an engine to sinks. One allocation; immutable once
+ * it is submitted to a route; reference counted, because several sinks may have it. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_H
 #define MQFLEET_MESSAGE_MESSAGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,14 +33,16 @@ struct message {
     uint8_t qos;
     bool retain;
     bool dup;
-    size_t size; /* size of the whole allocation, which queues count */
+    atomic_uint references; /* 1 after message_create */
+    size_t size;            /* size of the whole allocation, which queues count */
 };
 
 /* Copies everything that `from` points to, except the origin, to which it refers; numbers the
  * message unless it has a number. NULL: out of memory. Free with message_destroy, which accepts
  * NULL. */
 struct message *message_create(const struct message *from);
-void message_destroy(struct message *message);
+struct message *message_retain(struct message *message); /* one more owner; any thread */
+void message_destroy(struct message *message);           /* one owner less; any thread */
 /* With `number`, unique for each message of the fleet: 16 hexadecimal digits, random at the start
  * of the process. */
 const char *message_process_id(void);

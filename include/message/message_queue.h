@@ -60,6 +60,19 @@ void message_queue_destroy(struct message_queue *queue); /* must be empty; NULL 
  * put at a time; NULL: the message counts for no client. */
 enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
                            struct message *message, struct receipt *receipt) MUST_CHECK;
+
+struct message_delivery {
+    struct message_queue *queue;
+    struct message_queue_share *share; /* of the client, in that queue; NULL: counts for none */
+    struct message *message;
+};
+
+/* Puts a message, or several made of it, into several queues: into all, or into none. QoS 1 and 2.
+ * ERR_OK: the queues own the messages, and `receipt` is answered `count` times. ERR_FULL: *full is
+ * the delivery that found no room; ERR_WRONG_STATE: its queue is closed. The deliveries are sorted
+ * by queue. Any thread. */
+enum err message_queue_put_all(struct message_delivery *deliveries, size_t count,
+                               struct receipt *receipt, size_t *full) MUST_CHECK;
 /* Wakes the sink's thread if it sleeps and messages were put; call it once for many messages. */
 void message_queue_flush(struct message_queue *queue);
 /* Whether a message of QoS 1 or 2 of that client would be accepted: the one last rejected with

@@ -16,10 +16,9 @@
  * A sink answers with a final outcome only: ERR_OK, it has stored the message; ERR_CANCELED, it
  * stopped before. A message that is retried stays in the queue, unanswered.
  *
- * Prepared for rejected messages: the message moves, with its receipt, to the queue of the dead
- * letter sink, which answers when it has stored it. Prepared for several sinks per message: their
- * queues share the message and one receipt, which counts the missing answers. receipt_answer
- * returns it to the engine with the last answer, ERR_OK if all were. Engines do not change. */
+ * A message may go to several sinks that all must accept it. Their queues share the message and the
+ * receipt, which counts the missing answers: the last one returns it to the engine, with ERR_OK if
+ * all were. A rejected message moves, with its receipt, to the queue of the dead letter sink. */
 #ifndef MQFLEET_MESSAGE_RECEIPT_H
 #define MQFLEET_MESSAGE_RECEIPT_H
 
@@ -32,6 +31,7 @@ struct receipt {
     struct receipts *owner; /* set by the engine before it submits */
     struct receipt *next;   /* in the list of answers */
     enum err result;        /* valid after receipts_take */
+    atomic_uint missing;    /* answers; 0 stands for 1 */
 };
 
 /* Answers for one thread, which may sleep on wake_fd. */
@@ -48,7 +48,9 @@ void receipts_fini(struct receipts *receipts);
 
 /* ---- the sink's side, any thread ---- */
 
-/* Returns the receipt to its engine. */
+/* Before the queues get it: that many will answer. */
+void receipt_expect(struct receipt *receipt, unsigned answers);
+/* One answer; the last one returns the receipt to its engine. */
 void receipt_answer(struct receipt *receipt, enum err err);
 /* Wakes the thread if it sleeps and there are answers. Call it once for many answers, because the
  * wake-up is by far the most expensive step. */

@@ -73,6 +73,7 @@ struct message *message_create(const struct message *from) {
         return NULL;
     }
     *message = *from;
+    message->references = 1;
     message->size = size;
     message->origin = message_origin_retain(from->origin);
     message->number = from->number ? from->number : message_next_number();
@@ -94,8 +95,13 @@ struct message *message_create(const struct message *from) {
     return message;
 }
 
+struct message *message_retain(struct message *message) {
+    atomic_fetch_add_explicit(&message->references, 1, memory_order_relaxed);
+    return message;
+}
+
 void message_destroy(struct message *message) {
-    if (message) {
+    if (message && atomic_fetch_sub(&message->references, 1) == 1) {
         message_origin_release(message->origin);
         free(message);
     }

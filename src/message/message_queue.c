@@ -201,9 +201,10 @@ static enum err message_queue_reject(struct message_queue *queue, struct message
     return err == ERR_BUSY ? ERR_BUSY : ERR_REFUSED;
 }
 
-enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
-                           struct message *message, struct receipt *receipt) {
-    pthread_mutex_lock(&queue->lock);
+/* Called with the lock. ERR_FULL, ERR_BUSY and ERR_WRONG_STATE: not accepted. */
+static enum err message_queue_take_in(struct message_queue *queue,
+                                      struct message_queue_share *share, struct message *message,
+                                      struct receipt *receipt) {
     uint32_t slot = message_queue_find_slot(queue, share);
     enum err err = message_queue_admit(queue, slot, message->qos, message->size);
     if (err == ERR_OK) {
@@ -212,12 +213,83 @@ enum err message_queue_put(struct message_queue *queue, struct message_queue_sha
         }
         message_queue_append(queue, &(struct message_queue_entry){message, receipt, slot});
         message_queue_set_wanted(share, 0);
-    } else if (err != ERR_WRONG_STATE) {
+    }
+    return err;
+}
+
+enum err message_queue_put(struct message_queue *queue, struct message_queue_share *share,
+                           struct message *message, struct receipt *receipt) {
+    pthread_mutex_lock(&queue->lock);
+    enum err err = message_queue_take_in(queue, share, message, receipt);
+    if (err == ERR_FULL || err == ERR_BUSY) {
         err = message_queue_reject(queue, share, message, err);
     }
     pthread_mutex_unlock(&queue->lock);
     if (err == ERR_REFUSED || err == ERR_BUSY) {
         message_destroy(message);
+    }
+    return err;
+}
+
+/* ---- several queues ---- */
+
+/* Stable, so that messages for one queue stay in order; there are few. */
+static void message_queue_sort(struct message_delivery *deliveries, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        struct message_delivery moved = deliveries[i];
+        size_t at = i;
+        while (at > 0 && (uintptr_t)deliveries[at - 1].queue > (uintptr_t)moved.queue) {
+            deliveries[at] = deliveries[at - 1];
+            at--;
+        }
+        deliveries[at] = moved;
+    }
+}
+
+static bool message_queue_is_first_of(const struct message_delivery *deliveries, size_t i) {
+    return i == 0 || deliveries[i].queue != deliveries[i - 1].queue;
+}
+
+/* Called with the lock. The newest message leaves again. */
+static void message_queue_take_back(struct message_queue *queue) {
+    size_t at = (queue->head + queue->count - 1) % queue->messages_max;
+    const struct message_queue_entry *entry = &queue->ring[at];
+    message_queue_leave_slot(queue, entry->slot, entry->message->size);
+    queue->bytes -= entry->message->size;
+    queue->count--;
+}
+
+/* All locks are held at once, in the order of addresses: what one queue took can be taken back as
+ * long as its sink does not see it. */
+enum err message_queue_put_all(struct message_delivery *deliveries, size_t count,
+                               struct receipt *receipt, size_t *full) {
+    enum err err = ERR_OK;
+    size_t taken = 0;
+    message_queue_sort(deliveries, count);
+    for (size_t i = 0; i < count; i++) {
+        if (message_queue_is_first_of(deliveries, i)) {
+            pthread_mutex_lock(&deliveries[i].queue->lock);
+        }
+    }
+    while (err == ERR_OK && taken < count) {
+        struct message_delivery *next = &deliveries[taken];
+        err = message_queue_take_in(next->queue, next->share, next->message, receipt);
+        taken += err == ERR_OK;
+    }
+    if (err != ERR_OK) {
+        *full = taken;
+        if (err != ERR_WRONG_STATE) {
+            message_queue_set_wanted(deliveries[taken].share, deliveries[taken].message->size);
+            err = ERR_FULL;
+        }
+        while (taken > 0) {
+            message_queue_take_back(deliveries[--taken].queue);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (message_queue_is_first_of(deliveries, i)) {
+            pthread_mutex_unlock(&deliveries[i].queue->lock);
+        }
     }
     return err;
 }

@@ -18,13 +18,28 @@ void receipts_fini(struct receipts *receipts) {
     }
 }
 
-void receipt_answer(struct receipt *receipt, enum err err) {
+void receipt_expect(struct receipt *receipt, unsigned answers) {
+    receipt->result = ERR_OK;
+    atomic_store_explicit(&receipt->missing, answers, memory_order_relaxed);
+}
+
+static void receipt_return(struct receipt *receipt) {
     struct receipts *owner = receipt->owner;
-    receipt->result = err;
     struct receipt *before = atomic_load_explicit(&owner->answered, memory_order_relaxed);
     do {
         receipt->next = before;
     } while (!atomic_compare_exchange_weak(&owner->answered, &before, receipt));
+}
+
+/* With several answers, only a failure is written: sinks may answer at the same time. */
+void receipt_answer(struct receipt *receipt, enum err err) {
+    unsigned missing = atomic_load_explicit(&receipt->missing, memory_order_relaxed);
+    if (missing == 0 || err != ERR_OK) {
+        __atomic_store_n(&receipt->result, err, __ATOMIC_RELAXED);
+    }
+    if (missing == 0 || atomic_fetch_sub(&receipt->missing, 1) == 1) {
+        receipt_return(receipt);
+    }
 }
 
 /* The thread announces its sleep before it looks at the list for the last time, answers are put on

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/system/clock.h"
 
 #define WAIT_MS   20000
@@ -378,6 +379,118 @@ START_TEST(clients_of_several_threads_put_while_the_sink_takes) {
 }
 END_TEST
 
+static size_t messages_in(struct message_queue *some_queue) {
+    struct message_queue_status status;
+    message_queue_get_status(some_queue, &status);
+    return status.messages;
+}
+
+static void drain_other(struct message_queue *other) {
+    struct message_queue *kept = queue;
+    queue = other;
+    drain();
+    queue = kept;
+}
+
+START_TEST(several_queues_take_a_message_all_or_none) {
+    struct message_queue *small = message_queue_create(2, 100000, 1);
+    struct receipt receipt = {.owner = &receipts};
+    struct message *message = message_of(1, 10);
+    size_t full = 7;
+    for (int i = 0; i < 3; i++) {
+        struct message_delivery both[] = {{.queue = queue, .message = message_retain(message)},
+                                          {.queue = small, .message = message_retain(message)}};
+        receipt_expect(&receipt, 2);
+        enum err err = message_queue_put_all(both, 2, &receipt, &full);
+        ck_assert_int_eq(err, i < 2 ? ERR_OK : ERR_FULL);
+        if (err != ERR_OK) {
+            ck_assert_ptr_eq(both[full].queue, small);
+            message_destroy(message);
+            message_destroy(message);
+        }
+    }
+    ck_assert_uint_eq(messages_in(queue), 2);
+    ck_assert_uint_eq(messages_in(small), 2);
+    message_queue_close(small);
+    struct message_delivery both[] = {{.queue = small, .message = message},
+                                      {.queue = queue, .message = message}};
+    ck_assert_int_eq(message_queue_put_all(both, 2, &receipt, &full), ERR_WRONG_STATE);
+    ck_assert_uint_eq(messages_in(queue), 2);
+    drain_other(small);
+    drain();
+    ck_assert_uint_eq(message->references, 1);
+    message_destroy(message);
+    message_queue_destroy(small);
+}
+END_TEST
+
+START_TEST(several_messages_for_one_queue_count_together_and_keep_their_order) {
+    struct message_queue_share share = {0};
+    struct message_delivery deliveries[9];
+    struct message *batch[9];
+    size_t full;
+    for (int i = 0; i < 9; i++) {
+        deliveries[i] =
+            (struct message_delivery){.queue = queue, .share = &share, .message = numbered(i)};
+    }
+    ck_assert_int_eq(message_queue_put_all(deliveries, 9, NULL, &full), ERR_FULL);
+    ck_assert_uint_eq(messages_in(queue), 0);
+    ck_assert_int_eq(message_queue_put_all(deliveries, 6, NULL, &full), ERR_OK);
+    ck_assert_uint_eq(message_queue_peek(queue, batch, 9, SIZE_MAX, 0), 6);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(*batch[i]->payload, i);
+    }
+    for (int i = 6; i < 9; i++) {
+        message_destroy(deliveries[i].message);
+    }
+    drain(); /* and with the messages, the count of the client leaves */
+    must_put(1);
+    ck_assert_int_eq(message_queue_put(queue, &share, numbered(0), NULL), ERR_OK);
+}
+END_TEST
+
+static struct message_queue *pair[2];
+
+static void *put_into_both(void *argument) {
+    int turn = *(int *)argument;
+    for (int i = 0; i < 2000; i++) {
+        struct message *message = message_of(1, 10);
+        struct message_delivery both[] = {{.queue = pair[turn], .message = message_retain(message)},
+                                          {.queue = pair[1 - turn], .message = message}};
+        size_t full;
+        while (message_queue_put_all(both, 2, NULL, &full) == ERR_FULL) {
+            usleep(10);
+        }
+    }
+    return NULL;
+}
+
+/* Two threads that name the queues in another order; sinks that take meanwhile. */
+START_TEST(threads_that_put_into_the_same_queues_do_not_block_each_other) {
+    pthread_t threads[2];
+    int turns[] = {0, 1};
+    size_t taken[2] = {0, 0};
+    pair[0] = queue;
+    pair[1] = message_queue_create(8, 100000, 4);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, put_into_both, &turns[i]), 0);
+    }
+    int64_t end_ms = clock_ms() + WAIT_MS;
+    while (taken[0] + taken[1] < 8000 && clock_ms() < end_ms) {
+        for (int i = 0; i < 2; i++) {
+            queue = pair[i];
+            taken[i] += take(TAKEN_MAX);
+        }
+    }
+    ck_assert_uint_eq(taken[0], 4000);
+    ck_assert_uint_eq(taken[1], 4000);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    queue = pair[0];
+    message_queue_destroy(pair[1]);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("message_queue");
     TCase *fair = tcase_create("shares");
@@ -402,6 +515,9 @@ int main(void) {
     tcase_add_test(tcase, the_last_eighth_is_not_for_qos_0);
     tcase_add_test(tcase, a_closed_queue_takes_nothing_and_gives_what_it_has);
     tcase_add_loop_test(tcase, a_thread_that_waits_is_woken, 0, 3);
+    tcase_add_test(tcase, several_queues_take_a_message_all_or_none);
+    tcase_add_test(tcase, several_messages_for_one_queue_count_together_and_keep_their_order);
+    tcase_add_test(tcase, threads_that_put_into_the_same_queues_do_not_block_each_other);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

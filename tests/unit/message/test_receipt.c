@@ -37,6 +37,24 @@ START_TEST(answers_come_in_the_order_in_which_they_were_given) {
 }
 END_TEST
 
+START_TEST(the_last_of_several_answers_returns_the_receipt) {
+    struct receipt receipt = {.owner = &receipts};
+    for (int failing = 0; failing < 4; failing++) { /* the last one: none fails */
+        receipt_expect(&receipt, 3);
+        for (int i = 0; i < 3; i++) {
+            ck_assert_ptr_null(receipts_take(&receipts));
+            receipt_answer(&receipt, i == failing ? ERR_CANCELED : ERR_OK);
+        }
+        ck_assert_ptr_eq(receipts_take(&receipts), &receipt);
+        ck_assert_int_eq(receipt.result, failing < 3 ? ERR_CANCELED : ERR_OK);
+    }
+    receipt_expect(&receipt, 0); /* one answer, as at first */
+    receipt_answer(&receipt, ERR_CANCELED);
+    ck_assert_ptr_eq(receipts_take(&receipts), &receipt);
+    ck_assert_int_eq(receipt.result, ERR_CANCELED);
+}
+END_TEST
+
 START_TEST(only_a_thread_that_sleeps_is_woken_and_only_once) {
     struct receipt all[3] = {{.owner = &receipts}, {.owner = &receipts}, {.owner = &receipts}};
     eventfd_t count;
@@ -106,6 +124,7 @@ int main(void) {
     TCase *tcase = tcase_create("receipt");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, answers_come_in_the_order_in_which_they_were_given);
+    tcase_add_test(tcase, the_last_of_several_answers_returns_the_receipt);
     tcase_add_test(tcase, only_a_thread_that_sleeps_is_woken_and_only_once);
     tcase_add_test(tcase, no_answer_is_slept_over_while_many_sinks_give_them);
     suite_add_tcase(suite, tcase);
