@@ -1,6 +1,6 @@
-/* Fuzzes the body of POST /api/v1/clients: JSON, then a client's configuration by both sources.
- * What is accepted has a canonical text that is accepted again, with the same text and the same
- * identity; what is shown of it holds no secret. */
+/* Fuzzes the body of POST /api/v1/clients: JSON, then a client's configuration by both sources. An
+ * accepted document has a canonical text that is accepted again, with the same text and the same
+ * identity. The document that is shown contains no secret. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

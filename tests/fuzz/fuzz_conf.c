@@ -1,5 +1,5 @@
-/* Fuzzes a node's settings file, and the same text as --set. Good or bad: a fault is one line of
- * UTF-8, and what is good can be printed and read again. */
+/* Fuzzes a node's settings file, and the same text as --set. A fault is one line of UTF-8, and
+ * valid settings can be printed and read again. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static void check_again(const struct conf *conf) {
     fclose(out);
     int fd = file_of(printed, len, path);
     struct conf *again = NULL;
-    /* A secret is printed as ***, which need not be a good value of its own. */
+    /* A secret is printed as ***, which need not be a valid value itself. */
     if (conf_load(&again, path, NULL, 0, fault) != ERR_OK) {
         check_fault(fault);
         assert(strstr(printed, "***"));

@@ -1,12 +1,12 @@
-/* Fuzzes the engine `reactor` as a whole: two clients of one engine, a peer for each that plays the
- * broker, and a host that does what hosts may do at any time, also from within events. The input is
- * a program for all of them. Each client speaks plain MQTT, over TLS, WebSocket, or both. The
- * sockets are of AF_UNIX, which the engine does not notice, and its timer is a descriptor of ours,
- * so that no time passes but what the program says.
+/* Fuzzes the engine `reactor` as a whole: two clients of one engine, a peer for each that acts as
+ * the broker, and a worker that does everything that workers may do at any time, even within
+ * events. The input is a program for all of them. Each client speaks plain MQTT, over TLS,
+ * WebSocket, or both. The sockets are of AF_UNIX, which the engine does not notice, and its timer
+ * is a descriptor of ours, so that no time passes but what the program says.
  *
- * Whatever happens: each publication is answered exactly once, nothing comes after closed, and
- * after close only what is owed; nothing is acknowledged that no sink accepted; what goes out is
- * MQTT; the engine comes to rest after each turn; at the end nothing is left. */
+ * Invariants: each publication is answered exactly once; no event follows closed, and after close
+ * only pending events follow; only messages that a sink accepted are acknowledged; all output is
+ * valid MQTT; the engine is idle after each turn; at the end nothing remains. */
 #include <assert.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -180,7 +180,7 @@ static void say(struct client *client, const void *data, size_t len) {
     }
 }
 
-/* ---- what the host does ---- */
+/* ---- actions of the worker ---- */
 
 static void open_client(struct client *client) {
     struct engine_open open = {.config = &client->config,
@@ -376,7 +376,7 @@ static const struct engine_events events = {.connected = on_connected,
                                             .published = on_published,
                                             .skipped = on_skipped};
 
-/* ---- what the peer says ---- */
+/* ---- output of the peer ---- */
 
 static size_t put_v5(const struct client *client, uint8_t *packet, const void *bytes, size_t len) {
     if (client->config.protocol_version == 4) {
@@ -673,7 +673,7 @@ static void build_world(const uint8_t *data, size_t size) {
     }
 }
 
-/* Sinks answer, peers listen, everything goes to its end. */
+/* Sinks answer, peers read, and everything is completed. */
 static void tear_down_world(void) {
     struct engine *engine = world.engine;
     world.at = world.end;

@@ -1,4 +1,4 @@
-/* Fuzzes what else of an HTTP request is parsed: the first byte chooses the body of .../publish, a
+/* Fuzzes the other parsers of an HTTP request: the first byte selects the body of .../publish, a
  * query, a path, an entity tag, a cursor or the fields of a head. Escaping again gives the same. */
 #include <assert.h>
 #include <stdlib.h>

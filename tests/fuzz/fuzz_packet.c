@@ -1,7 +1,7 @@
 /* Fuzzes mqtt/reactor/packet: the input is what a server sends, any number of packets, read by both
  * versions. Each packet lies in a block of its own size, so that a byte read beyond it is seen.
- * What can be decoded must be whole (slices within the packet, properties that can be walked), and
- * what a client could have sent must encode to the same bytes again. */
+ * Decoded packets must be consistent (slices within the packet, properties that can be iterated),
+ * and packets that a client could have sent must encode to the same bytes again. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The layers of a fuzzer's peer over its socket: TLS with a fixed certificate, and WebSocket, in
- * any combination. What it says may be cut, and broken at each layer. */
+ * any combination. Its output may be truncated, and invalid at each layer. */
 #ifndef MQFLEET_TESTS_FUZZ_PEER_H
 #define MQFLEET_TESTS_FUZZ_PEER_H
 
@@ -82,7 +82,7 @@ static void peer_hang_up(struct peer *peer) {
 
 /* ---- below WebSocket ---- */
 
-/* Where it does not fit, so much is missing. */
+/* If it does not fit, the rest is missing. */
 static void peer_transmit(struct peer *peer, const void *data, size_t len, bool below_tls) {
     if (peer->fd < 0 || len == 0) {
         return;

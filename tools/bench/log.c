@@ -1,5 +1,6 @@
-/* What a line of the log costs its caller: written by itself, and through the ring. Prints the time
- * of each and the ratio, for stderr as it is: a file, /dev/null, a pipe with a reader.
+/* Measures the cost of a log line for its caller: written by the caller, and through the ring.
+ * Prints the time of both and their ratio, for the given stderr: a file, /dev/null, a pipe with a
+ * reader.
  *   cmake --build --preset release --target bench_log; build/release/bench_log 2>log */
 #include <pthread.h>
 #include <stdio.h>

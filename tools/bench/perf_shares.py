@@ -1,5 +1,5 @@
-"""Where a process's CPU time goes: records it with perf, and sums the samples by thread and by what
-the thread was doing: the system call it was in, or the function of its own code."""
+"""Shows where a process spends its CPU time: records it with perf, and sums the samples by thread and by
+activity (the system call, or the function of its own code)."""
 
 import collections
 import subprocess
@@ -29,8 +29,8 @@ OWN = [
 
 
 def record(path, seconds):
-    """A running perf; its file is complete after wait(). It records the whole machine: with events
-    of one process each switch of threads would cost that process more."""
+    """A running perf; its file is complete after wait(). It records the whole machine, because recording a
+    single process would slow down each of its thread switches."""
     return subprocess.Popen(
         ["perf", "record", "-q", "-F", str(FREQUENCY_HZ), "-g", "-a", "-o", path,
          "--", "sleep", str(seconds)], stdin=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ def kind_of(frames):
 
 
 def shares(path, pid):
-    """[(share, thread, kind)] of a process, the greatest first."""
+    """[(share, thread, kind)] of a process, the largest first."""
     text = subprocess.run(["perf", "script", "-i", path, "--pid", str(pid),
                            "-F", "comm,period,ip,sym"],
                           capture_output=True, text=True).stdout

@@ -1,5 +1,5 @@
-"""Tables and the plot from the results of tools/bench/compare. Medians over the rounds; a ratio is
-taken within a round, to the floor of that round, and then the median of those."""
+"""Tables and the plot from the results of tools/bench/compare. Medians over the rounds. A ratio to the
+floor is computed within each round, then the median is taken."""
 
 import collections
 import statistics
@@ -73,7 +73,7 @@ class Data:
                 if all(row.get(name) == value for name, value in wanted.items())]
 
     def values(self, name, **wanted):
-        """What there is of a column, in order."""
+        """The existing values of a column, in order."""
         return sorted({row[name] for row in self.select(**wanted) if row.get(name) is not None})
 
     def peers(self, **wanted):
@@ -161,7 +161,7 @@ def connection_table(data, part):
 
 
 def best_stream(data, peer, clients):
-    """The greatest rate that was received in time."""
+    """The highest rate that was received in time."""
     rows = [row for row in data.select(part="stream", peer=peer, clients=clients)
             if not row["saturated"]]
     rate = max((row["rate"] for row in rows), default=None)
@@ -289,7 +289,7 @@ COLOURS = {"floor": "#8a8f98", "libmosquitto": "#8a8f98", "mqtt.js": "#8a8f98",
 
 
 def panel(title, bars, top):
-    """bars: (peer, value, text). Lengths are linear, cut at three times the second greatest."""
+    """bars: (peer, value, text). Lengths are linear, truncated at three times the second largest."""
     values = sorted(value for _, value, _ in bars)
     end = max(min(values[-1], 3 * values[-2]) if len(values) > 1 else values[-1], 1e-9)
     yield f'<text x="0" y="{top + 14}" class="t">{title}</text>'

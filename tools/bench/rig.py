@@ -1,5 +1,5 @@
-"""What one measurement of tools/bench/compare is made of: a broker, the load, one peer, and what
-/proc says of them. Every process is started here and ended by its pid."""
+"""The parts of one measurement of tools/bench/compare: a broker, the load, one peer, and their values in
+/proc. Every process is started here and ended by its pid."""
 
 import ctypes
 import json
@@ -22,7 +22,7 @@ POST_AT_ONCE = 5000
 PAGE = 500
 HERE = pathlib.Path(__file__).resolve().parent
 
-# Nothing is dropped and nothing held back by the broker; its log says who has subscribed.
+# The broker neither drops nor delays messages; its log shows the subscriptions.
 BROKER_OPTIONS = ["max_connections -1", "max_inflight_messages 0", "sys_interval 0",
                   "memory_limit 4294967296"]
 
@@ -94,7 +94,7 @@ class Window:
         }
 
 
-# ---- processes that are spoken to ---------------------------------------------------------------
+# ---- processes that receive commands ---------------------------------------------------------------
 
 class Spoken:
     """A process that answers a line with a line of JSON (tools/bench/peers/peer.h)."""
@@ -179,7 +179,7 @@ class Program(Spoken):
 
 
 class Hosting:
-    """mqfleetd with a Redis of its own. What it received is in its clients' statuses, or in the
+    """mqfleetd with its own Redis. What it received is in its clients' statuses, or in the
     sink: `file` is followed by a program that takes the delay of each line, `redis_stream` counts
     by itself."""
 
@@ -262,7 +262,7 @@ class Hosting:
                 process.kill()
 
 
-# ---- one place where something is measured ------------------------------------------------------
+# ---- one measurement ------------------------------------------------------
 
 class Site:
     """Broker, load and one peer, whose clients are not started yet."""

@@ -1,6 +1,6 @@
-/* A fleet as Redis sees it, for tools/bench/scale: nodes that join, beat, read what changed and
- * compare sums by the calls of src/store, without MQTT (scale_nodes.c). What creates clients, and
- * the commands:
+/* A fleet as Redis sees it, for tools/bench/scale: nodes that join, send heartbeats, read changes
+ * and compare checksums through src/store, without MQTT (scale_nodes.c). It creates clients and
+ * executes commands:
  *
  *   bench_scale URL NODES SIZE   room for NODES nodes, of SIZE clients each at most
  *

@@ -1,4 +1,4 @@
-/* What scale.c and scale_nodes.c share: the fleet that tools/bench/scale measures. */
+/* Shared by scale.c and scale_nodes.c: the fleet that tools/bench/scale measures. */
 #ifndef MQFLEET_BENCH_SCALE_H
 #define MQFLEET_BENCH_SCALE_H
 
@@ -18,7 +18,7 @@ struct node;
 
 struct bench_node {
     char name[16], incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN];
-    atomic_bool alive; /* all above is set, and it beats */
+    atomic_bool alive; /* all above is set, and it sends heartbeats */
     _Atomic int64_t rev, applied, clients;
     int64_t port;
     int64_t beat_at_ms; /* its beater only */

@@ -1,6 +1,6 @@
-/* The nodes of tools/bench/scale: joining, beats, and what an agent asks of Redis, as src/cluster
- * does it. The first three run the real heartbeat's and leader's threads; the others are rows in a
- * table, which a few threads serve. */
+/* The nodes of tools/bench/scale: joining, heartbeats, and an agent's Redis calls, as in
+ * src/cluster. The first three run the real heartbeat's and leader's threads; the others are rows
+ * in a table, which a few threads serve. */
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -52,7 +52,7 @@ struct store *bench_store(size_t connections) {
 }
 
 static struct store_member member_of(struct bench_node *node) {
-    if (node->real) { /* it joins anew by itself */
+    if (node->real) { /* it joins again by itself */
         node_incarnation(node->real, node->incarnation);
     }
     return (struct store_member){node->name, node->incarnation};
@@ -111,8 +111,7 @@ void *bench_beats(void *argument) {
     return NULL;
 }
 
-/* ---- what an agent does -----------------------------------------------------------------------
- */
+/* ---- the agent ----------------------------------------------------------------------- */
 
 static void full_pass(struct store *store, struct bench_node *node) {
     struct store_assignment *rows;
@@ -139,7 +138,7 @@ static void full_pass(struct store *store, struct bench_node *node) {
     }
 }
 
-/* What is new; false: something left, so that the whole list has to be read. */
+/* Reads the changes; false: a client has left, so the whole list must be read. */
 static bool take_changes(struct bench_node *node, const struct store_change *rows, size_t n) {
     bool whole = true;
     for (size_t i = 0; i < n; i++) {
@@ -225,7 +224,7 @@ static void ask(struct redis *redis, int argc, const char *const *argv) {
     redis_reply_free(reply);
 }
 
-/* What a node asks without clients, too: news of others, and what Redis says of itself. */
+/* The calls of a node even without clients: events of others, and the properties of Redis. */
 static void small_talk(struct store *store, struct redis *talk, struct bench_node *node,
                        int64_t now_ms) {
     struct redis_info info;
@@ -295,7 +294,7 @@ void *bench_agents(void *argument) {
 
 /* ---- joining ------------------------------------------------------------------------------- */
 
-/* Who leads, or is ready to, is a real one: its heartbeat's and its leader's thread. */
+/* The leader and the standbys are real nodes, with a heartbeat thread and a leader thread. */
 static enum err join_leader(struct store *store, struct bench_node *node) {
     char name[64], size[64], fault[CONF_FAULT_LEN];
     const char *sets[] = {name, size};

@@ -1,4 +1,4 @@
-"""Sees from outside how a fleet takes clients over: Redis's keys and the broker's log polled by a
+"""Observes from outside how a fleet takes clients over: Redis's keys and the broker's log polled by a
 thread of its own, the nodes' logs read afterwards."""
 
 import datetime
@@ -14,8 +14,8 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Poll:
-    """Calls look() every 10 ms until it answers true, or for bound_s; `done` tells which. What it
-    sees is in `seen`: name -> wall clock, the first time only."""
+    """Calls look() every 10 ms until it answers true, or for bound_s; `done` tells which. The results are in
+    `seen`: name -> wall clock of the first observation."""
 
     def __init__(self, look, bound_s):
         self.seen = {}
@@ -107,7 +107,7 @@ def dropped_connections():
 
 
 class CpuUse:
-    """CPU seconds that processes use from now on, and everybody else on the machine."""
+    """CPU seconds that these and all other processes use from now on."""
 
     def __init__(self, processes):
         self._processes = processes

@@ -36,7 +36,7 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
     return out;
 }
 
-/* Why it is on no node, and its last error; "": neither. */
+/* Why it has no node, and its last error; "": neither. */
 static const char *cli_clients_explain(const json_t *status, char *out, size_t size) {
     char waiting[256];
     const char *why = cli_answer_waiting(status, waiting, sizeof(waiting));
@@ -125,7 +125,7 @@ static void cli_clients_show_time(const char *name, const json_t *object, const 
     }
 }
 
-/* Prints why the client is on no node; NULL: it is on one. */
+/* Prints why the client has no node; NULL: it has one. */
 static const char *cli_clients_refusal_message(const json_t *refused, const char *filter) {
     size_t i;
     const json_t *one;

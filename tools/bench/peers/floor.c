@@ -1,7 +1,7 @@
-/* The floor: what N connections cost when a program does nothing but wait, read, find the packets,
- * acknowledge QoS 1 and count. No reconnect, no timeout, no session, no copy of a message.
+/* The floor: the cost of N connections for a program that only waits, reads, finds the packets,
+ * acknowledges QoS 1 and counts. No reconnect, no timeout, no session, no copy of a message.
  *
- * One thread, one epoll, one read buffer. A packet that is not whole yet waits in `rest`. */
+ * One thread, one epoll, one read buffer. An incomplete packet waits in `rest`. */
 #include "peer.h"
 #include "wire.h"
 
@@ -65,7 +65,7 @@ static void subscribe(struct client *client) {
     send_all(client->fd, packet, wire_subscribe(packet, topic, options.qos));
 }
 
-/* One whole packet; `body` behind its length. Answers go to *out. */
+/* One complete packet; `body` follows its length. Answers go to *out. */
 static void on_packet(struct client *client, uint8_t head, const uint8_t *body, size_t len,
                       uint8_t **out) {
     switch (head >> 4) {

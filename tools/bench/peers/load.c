@@ -5,9 +5,9 @@
  *   run RATE_PER_S MS QOS SIZE    {"sent":n,"ms":n,"late_ms_max":n} when over
  *
  * A timer of 100 us says how many messages are due, so that up to 10,000 a second each go alone, as
- * from thousands of devices, and not in bursts that a receiver could handle at one go. What the
- * broker does not take in time is made up for up to 100 ms; what is later than that is left out,
- * and `sent` tells. */
+ * from thousands of devices, and not in bursts that a receiver could handle at one go. Messages
+ * that the broker does not accept in time are sent up to 100 ms late; later ones are left out, as
+ * `sent` shows. */
 #include "peer.h"
 #include "wire.h"
 
@@ -16,7 +16,7 @@
 
 #define CONNECTIONS 4
 #define TICK_NS     100000
-#define INPUT_TICKS 100 /* the broker's acknowledgements are read so often */
+#define INPUT_TICKS 100 /* interval of reading the broker's acknowledgements */
 #define QUEUE_LEN   (8u << 20)
 #define LATE_NS_MAX 100000000u
 #define PAYLOAD_MAX 65536
@@ -24,7 +24,7 @@
 struct connection {
     int fd;
     uint16_t packet_id;
-    size_t begin, end; /* of what is still to write */
+    size_t begin, end; /* of the bytes still to be written */
     uint8_t *queue;
 };
 
@@ -51,7 +51,7 @@ static void connect_one(struct connection *connection, int number) {
     }
 }
 
-/* Neighbours in time are not neighbours in number. */
+/* Consecutive messages do not have adjacent client numbers. */
 static uint32_t next_topic(void) {
     uint32_t count = (uint32_t)options.clients, stride = 7919 % count ? 7919 : 7901;
     topic_next = (topic_next + stride) % count;

@@ -1,5 +1,5 @@
-/* libmosquitto with many clients: its calls for a loop of one's own, driven by one epoll.
- * One thread; the library starts none. */
+/* libmosquitto with many clients: its functions for external event loops, driven by one epoll. One
+ * thread; the library starts none. */
 #include "peer.h"
 
 #include <mosquitto.h>
@@ -7,7 +7,7 @@
 #include <sys/timerfd.h>
 
 #define EVENTS_MAX   256
-#define MISC_ROUND_S 15 /* each client's keepalive is looked at so often */
+#define MISC_ROUND_S 15 /* interval of checking each client's keepalive */
 
 struct client {
     struct mosquitto *mosquitto;
@@ -34,7 +34,7 @@ static void watch(int fd, uint32_t events, void *what, int operation) {
     }
 }
 
-/* Watches for what the library wants now. */
+/* Watches for the events that the library wants now. */
 static void watch_client(struct client *client) {
     uint32_t events = EPOLLIN | (mosquitto_want_write(client->mosquitto) ? EPOLLOUT : 0);
     if (events != client->events) {

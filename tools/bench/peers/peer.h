@@ -1,6 +1,6 @@
-/* What the peers written in C share: the command line, the commands on standard input with their
- * answers on standard output, and the count of what was received. One thread. Header only, so that
- * each peer is one compiler call.
+/* Shared by the peers written in C: the command line, the commands on standard input with their
+ * answers on standard output, and the counters of received messages. One thread. Header only, so
+ * that each peer is one compiler call.
  *
  *   command   answer (one JSON line)
  *   (start)   {"ready":true}
