@@ -1,0 +1,5 @@
+pkg_check_modules(NATS QUIET IMPORTED_TARGET libnats>=3.4)
+set(module_found ${NATS_FOUND})
+set(module_libraries PkgConfig::NATS)
+set(module_packages libnats-dev)
+set(module_run_packages libnats3.7|libnats3.4)
