@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "message/message_origin.h"
+#include "message/rejection.h"
 
 /* A PUBLISH property of MQTT 5.0 section 3.3.2.3, as text or bytes. Numbers are decimal text. */
 struct message_property {
@@ -27,6 +28,7 @@ struct message {
     const struct message_property *properties;
     size_t property_count;
     struct message_origin *origin; /* NULL: not known */
+    struct rejection *rejection;   /* of a dead letter; owned; NULL: no sink has rejected it */
     uint64_t number;               /* of this process, from 1; 0 before message_create */
     int64_t received_at_ms;        /* wall clock */
     int64_t received_us;           /* monotonic, for durations */
@@ -37,9 +39,9 @@ struct message {
     size_t size;            /* size of the whole allocation, which queues count */
 };
 
-/* Copies everything that `from` points to, except the origin, to which it refers; numbers the
- * message unless it has a number. NULL: out of memory. Free with message_destroy, which accepts
- * NULL. */
+/* Copies everything that `from` points to, except the origin, to which it refers, and the
+ * rejection; numbers the message unless it has a number. NULL: out of memory. Free with
+ * message_destroy, which accepts NULL. */
 struct message *message_create(const struct message *from);
 struct message *message_retain(struct message *message); /* one more owner; any thread */
 void message_destroy(struct message *message);           /* one owner less; any thread */

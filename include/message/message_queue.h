@@ -40,7 +40,7 @@ struct message_queue_share {
 };
 
 struct message_queue_status {
-    size_t messages, bytes;
+    size_t messages, bytes; /* with what is held */
     size_t messages_max, bytes_max;
     int64_t dropped; /* QoS 0 messages dropped because the queue was full, since the start */
     int64_t dropped_over_share; /* of these, because the client had its share */
@@ -49,7 +49,8 @@ struct message_queue_status {
 /* messages_max: at most MESSAGE_QUEUE_MESSAGES_MAX. batch_max: the sink's thread is woken before
  * the flush once this many messages are queued. NULL: out of memory. */
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max, size_t batch_max);
-void message_queue_destroy(struct message_queue *queue); /* must be empty; NULL is legal */
+void message_queue_destroy(
+    struct message_queue *queue); /* must be empty, nothing held; NULL is legal */
 
 /* ---- engines, any thread ---- */
 
@@ -92,7 +93,14 @@ size_t message_queue_peek(struct message_queue *queue, struct message **batch, s
  * their order, as the oldest. Returns how many are in `out`, which has room for n. */
 size_t message_queue_take(struct message_queue *queue, const bool *leaves,
                           struct message_queue_entry *out, size_t n);
-/* Closed, and empty. */
+/* The same, but what leaves keeps counting towards the bounds of the queue, each until its release.
+ */
+size_t message_queue_hold(struct message_queue *queue, const bool *leaves,
+                          struct message_queue_entry *out, size_t n);
+/* bytes: size of the message that was held, which may be gone. */
+void message_queue_release(struct message_queue *queue, const struct message_queue_entry *held,
+                           size_t bytes);
+/* Closed, and nothing is left in it; what is held does not matter. */
 bool message_queue_is_over(struct message_queue *queue);
 
 /* Accepts no more messages from now on. Any thread. */

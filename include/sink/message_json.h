@@ -1,5 +1,6 @@
 /* A message as one JSON object: id, client_id, topic, payload (payload_base64 if it is not UTF-8),
- * qos, retain, node, received_at_ms and, if there are any, properties. Pure; any thread. */
+ * qos, retain, node, received_at_ms and, if there are any, properties. A dead letter has the object
+ * dead_letter: sink, reason, rejected_at_ms. Pure; any thread. */
 #ifndef MQFLEET_SINK_MESSAGE_JSON_H
 #define MQFLEET_SINK_MESSAGE_JSON_H
 

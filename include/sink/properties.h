@@ -24,6 +24,8 @@ void properties_subscriptions(const struct message *message, struct buffer *out)
 
 /* Sets name to value as text, or name_base64 if it is not UTF-8. 0 on success. */
 int properties_set_bytes(json_t *object, const char *name, const void *value, size_t len);
+/* The labels of the client as a JSON object. NULL: out of memory. */
+json_t *properties_labels(const struct message *message);
 /* All properties as one JSON object. NULL: out of memory. */
 json_t *properties_json(const struct message *message);
 

@@ -3,9 +3,10 @@
  *
  *   engine --route_submit--> [ queue: messages and bytes ] --batch--> backend --> receipt_answer
  *
- * A failed write is retried in order, with backoff and without a limit. Accepted messages are given
- * up only when the sink stops. Every accepted message is answered once: ERR_OK, the backend has
- * stored it; ERR_CANCELED, the sink stopped before. */
+ * A failed write is retried in order, with backoff, for ever or for retry_ms. A message that the
+ * target rejects, or that was tried for too long, moves with its receipt to the queue of the dead
+ * letter sink. Every message is answered once: ERR_OK, the backend, or that of the dead letter
+ * sink, has stored it; ERR_CANCELED, the sink stopped before. */
 #ifndef MQFLEET_SINK_SINK_H
 #define MQFLEET_SINK_SINK_H
 
@@ -21,6 +22,9 @@
 
 #define SINK_ERROR_LEN 160
 #define SINK_NAME_LEN  (SINK_NAME_MAX + 1)
+
+/* The name of the sink that takes what others reject, unless they name another. */
+#define SINK_DEAD_LETTER "dead_letter"
 
 struct sink;
 
@@ -52,6 +56,13 @@ void sink_destroy(struct sink *sink); /* after sink_run returned */
 const char *sink_name(const struct sink *sink);
 /* What logs, metrics and /readyz call it: its name, or, of the default sink, its type. */
 const char *sink_label(const struct sink *sink);
+/* The name of the sink that takes what this one rejects; "": none. */
+const char *sink_dead_letter(const struct sink *sink);
+/* From now on what the sink rejects goes to dead_letter, which must outlive its thread. Until then
+ * it rejects nothing. A sink that takes dead letters rejects nothing itself, so that there are no
+ * circles. Before the threads of both run. */
+void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter);
+bool sink_is_dead_letter(const struct sink *sink);
 /* Of the sink; borrowed. */
 struct message_queue *sink_queue(struct sink *sink);
 
@@ -59,6 +70,9 @@ struct message_queue *sink_queue(struct sink *sink);
 void *sink_run(void *argument);
 /* Rejects new messages. Queued ones are written for up to timeout_ms from now, then canceled. */
 void sink_stop(struct sink *sink, int64_t timeout_ms);
+/* After sink_stop: waits until its thread has ended. A sink that takes dead letters is stopped
+ * after those that send them. */
+void sink_await_end(struct sink *sink);
 
 struct sink_status {
     char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
@@ -71,6 +85,9 @@ struct sink_status {
     int64_t accepted;           /* messages, since the start */
     int64_t dropped;
     int64_t canceled; /* canceled at the stop */
+    int64_t rejected; /* given up: the target refuses their content */
+    int64_t expired;  /* given up: not accepted within retry_ms */
+    int64_t retried;  /* failed attempts, of all messages */
     bool paused;      /* failing because its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */
     int64_t store_entries;                /* entries for consumers; -1: unknown */

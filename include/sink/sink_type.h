@@ -14,7 +14,7 @@
 #include "sink/sink.h"
 #include "sink/sink_settings.h"
 
-#define SINK_REASON_LEN 160
+#define SINK_REASON_LEN REJECTION_REASON_LEN
 
 enum sink_outcome {
     SINK_RETRY,    /* stays in the queue, and is written again */

@@ -24,9 +24,13 @@ void sinks_destroy(struct sinks *sinks); /* after sinks_join; NULL is legal */
  * sink_create; ERR_FULL: there are SINKS_MAX. Before sinks_start. */
 enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *fault) MUST_CHECK;
 
+/* Connects each sink with that of its dead letters. ERR_ARGUMENT: there is no such sink. After
+ * sinks_add, before sinks_start. */
+enum err sinks_connect_dead_letters(struct sinks *sinks, char *fault) MUST_CHECK;
+
 /* Starts the thread of each sink. On an error `fault` (SINK_FAULT_LEN) is one line. */
 enum err sinks_start(struct sinks *sinks, char *fault) MUST_CHECK;
-/* sink_stop of each. */
+/* sink_stop of each; those that take dead letters after the others have ended. */
 void sinks_stop(struct sinks *sinks, int64_t timeout_ms);
 /* Waits until all threads have ended. */
 void sinks_join(struct sinks *sinks);

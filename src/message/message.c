@@ -76,6 +76,7 @@ struct message *message_create(const struct message *from) {
     message->references = 1;
     message->size = size;
     message->origin = message_origin_retain(from->origin);
+    message->rejection = NULL;
     message->number = from->number ? from->number : message_next_number();
     struct message_property *properties = (struct message_property *)(message + 1);
     char *end = (char *)(properties + from->property_count);
@@ -103,6 +104,7 @@ struct message *message_retain(struct message *message) {
 void message_destroy(struct message *message) {
     if (message && atomic_fetch_sub(&message->references, 1) == 1) {
         message_origin_release(message->origin);
+        free(message->rejection);
         free(message);
     }
 }

@@ -45,7 +45,9 @@ struct message_queue {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* something was put, or the queue was closed */
     struct message_queue_entry *ring;
-    size_t head, count, bytes;
+    size_t head, count;
+    size_t held;  /* messages outside of the ring that count towards its bounds */
+    size_t bytes; /* of both */
     struct message_queue_slot *slots; /* messages_max: each one has a message */
     uint32_t slots_used;              /* the slots behind were never used */
     uint32_t free_slot;               /* the first of the free ones before; QUEUE_NO_SLOT: none */
@@ -82,7 +84,7 @@ void message_queue_destroy(struct message_queue *queue) {
     if (!queue) {
         return;
     }
-    assert(queue->count == 0);
+    assert(queue->count == 0 && queue->held == 0);
     pthread_cond_destroy(&queue->work);
     pthread_mutex_destroy(&queue->lock);
     free(queue->ring);
@@ -134,6 +136,14 @@ static void message_queue_leave_slot(struct message_queue *queue, uint32_t at, s
     }
 }
 
+/* A message no longer counts towards the bounds. */
+static void message_queue_discount(struct message_queue *queue,
+                                   const struct message_queue_entry *entry, size_t bytes) {
+    assert(queue->bytes >= bytes);
+    queue->bytes -= bytes;
+    message_queue_leave_slot(queue, entry->slot, bytes);
+}
+
 /* ---- engines ---- */
 
 static size_t message_queue_left(size_t max, size_t used, bool reserved) {
@@ -145,12 +155,12 @@ static size_t message_queue_left(size_t max, size_t used, bool reserved) {
  * forever. */
 static enum err message_queue_admit(const struct message_queue *queue, uint32_t at, uint8_t qos,
                                     size_t size) {
-    size_t messages = message_queue_left(queue->messages_max, queue->count, qos == 0);
+    size_t messages = message_queue_left(queue->messages_max, queue->count + queue->held, qos == 0);
     size_t bytes = message_queue_left(queue->bytes_max, queue->bytes, qos == 0);
     if (queue->closed) {
         return ERR_WRONG_STATE;
     }
-    if (queue->count == 0) {
+    if (queue->count + queue->held == 0) {
         return ERR_OK;
     }
     if (messages == 0 || bytes < size) {
@@ -313,7 +323,7 @@ bool message_queue_has_room(struct message_queue *queue, const struct message_qu
 
 void message_queue_get_status(struct message_queue *queue, struct message_queue_status *out) {
     pthread_mutex_lock(&queue->lock);
-    *out = (struct message_queue_status){.messages = queue->count,
+    *out = (struct message_queue_status){.messages = queue->count + queue->held,
                                          .bytes = queue->bytes,
                                          .messages_max = queue->messages_max,
                                          .bytes_max = queue->bytes_max,
@@ -367,25 +377,50 @@ static size_t message_queue_compact(struct message_queue *queue, const bool *lea
     return to;
 }
 
-size_t message_queue_take(struct message_queue *queue, const bool *leaves,
-                          struct message_queue_entry *out, size_t n) {
+/* Called with the lock. */
+static size_t message_queue_remove(struct message_queue *queue, const bool *leaves,
+                                   struct message_queue_entry *out, size_t n) {
     size_t count = 0;
-    pthread_mutex_lock(&queue->lock);
     assert(n <= queue->count);
     for (size_t i = 0; i < n; i++) {
         if (leaves[i]) {
-            out[count] = queue->ring[(queue->head + i) % queue->messages_max];
-            queue->bytes -= out[count].message->size;
-            message_queue_leave_slot(queue, out[count].slot, out[count].message->size);
-            count++;
+            out[count++] = queue->ring[(queue->head + i) % queue->messages_max];
         }
     }
     size_t left = message_queue_compact(queue, leaves, n);
     assert(left == count);
     queue->head = (queue->head + left) % queue->messages_max;
     queue->count -= left;
+    return count;
+}
+
+size_t message_queue_take(struct message_queue *queue, const bool *leaves,
+                          struct message_queue_entry *out, size_t n) {
+    pthread_mutex_lock(&queue->lock);
+    size_t count = message_queue_remove(queue, leaves, out, n);
+    for (size_t i = 0; i < count; i++) {
+        message_queue_discount(queue, &out[i], out[i].message->size);
+    }
     pthread_mutex_unlock(&queue->lock);
     return count;
+}
+
+size_t message_queue_hold(struct message_queue *queue, const bool *leaves,
+                          struct message_queue_entry *out, size_t n) {
+    pthread_mutex_lock(&queue->lock);
+    size_t count = message_queue_remove(queue, leaves, out, n);
+    queue->held += count;
+    pthread_mutex_unlock(&queue->lock);
+    return count;
+}
+
+void message_queue_release(struct message_queue *queue, const struct message_queue_entry *held,
+                           size_t bytes) {
+    pthread_mutex_lock(&queue->lock);
+    assert(queue->held > 0);
+    queue->held--;
+    message_queue_discount(queue, held, bytes);
+    pthread_mutex_unlock(&queue->lock);
 }
 
 bool message_queue_is_over(struct message_queue *queue) {

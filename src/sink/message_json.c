@@ -89,6 +89,19 @@ static void message_json_append_properties(struct buffer *out, const struct mess
     free(text);
 }
 
+/* Of a dead letter. */
+static void message_json_append_rejection(struct buffer *out, const struct message *message) {
+    const struct rejection *rejection = message->rejection;
+    char at[64];
+    if (!rejection) {
+        return;
+    }
+    message_json_append_named(out, ",\"dead_letter\":{\"sink\":", rejection->sink);
+    message_json_append_named(out, ",\"reason\":", rejection->reason);
+    snprintf(at, sizeof at, ",\"rejected_at_ms\":%lld}", (long long)rejection->rejected_at_ms);
+    buffer_append_str(out, at);
+}
+
 void message_json_append_fields(struct buffer *out, const struct message *message,
                                 const char *node) {
     char numbers[64];
@@ -104,6 +117,7 @@ void message_json_append_fields(struct buffer *out, const struct message *messag
              (long long)message->received_at_ms);
     buffer_append_str(out, numbers);
     message_json_append_properties(out, message);
+    message_json_append_rejection(out, message);
 }
 
 void message_json_append(struct buffer *out, const struct message *message, const char *node) {

@@ -107,3 +107,19 @@ json_t *properties_json(const struct message *message) {
     }
     return properties;
 }
+
+json_t *properties_labels(const struct message *message) {
+    json_t *object = json_object();
+    const struct message_origin *origin = message->origin;
+    int result = object ? 0 : -1;
+    for (size_t i = 0; result == 0 && origin && i < origin->label_count; i++) {
+        const char *value = origin->labels[i].value;
+        result = json_object_set_new(object, origin->labels[i].name,
+                                     properties_json_text(value, strlen(value)));
+    }
+    if (result != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}

@@ -14,36 +14,15 @@
 #include "base/system/condition.h"
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
+#include "dead_letters.h"
 #include "sink/sink_types.h"
+#include "verdict.h"
 
 #define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it contains */
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
-
-const struct sink_field sink_common_fields[] = {
-    {.name = "queue_messages",
-     .kind = SINK_FIELD_INTEGER,
-     .number = 10000,
-     .min = 1,
-     .max = 10000000,
-     .unit = "messages",
-     .description = "maximum number of messages waiting for the sink"},
-    {.name = "queue_bytes",
-     .kind = SINK_FIELD_INTEGER,
-     .number = 67108864,
-     .min = 65536,
-     .max = 17179869184,
-     .unit = "bytes",
-     .description = "maximum number of bytes waiting for the sink"},
-    {.name = "batch_messages",
-     .kind = SINK_FIELD_INTEGER,
-     .number = 500,
-     .min = 1,
-     .max = 10000,
-     .unit = "messages",
-     .description = "maximum number of messages in one write"},
-    {0}};
+#define DEAD_LETTERS_WAIT_MS  20 /* between two attempts to move them */
 
 struct sink {
     char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
@@ -52,7 +31,9 @@ struct sink {
     void *state;
     struct message_queue *queue;
     size_t batch_max;
-    _Atomic int64_t accepted, canceled;
+    int64_t retry_ms; /* 0: without limit */
+    bool is_dead_letter;
+    _Atomic int64_t accepted, canceled, rejected, expired, retried;
 
     /* the sink's thread only */
     struct message **messages;
@@ -63,10 +44,12 @@ struct sink {
     int64_t backoff_ms;
     int64_t next_maintenance_ms; /* next maintenance of the type */
     int64_t failures;            /* since a whole batch was last settled */
+    struct verdict verdict;
+    struct dead_letters dead_letters;
 
     pthread_mutex_t lock;    /* guards everything below */
-    pthread_cond_t stopping; /* the sink stops */
-    bool stopped;
+    pthread_cond_t stopping; /* the sink stops, or its thread has ended */
+    bool stopped, ended;
     int64_t stop_deadline_ms;
     bool failing;
     int64_t failing_since_ms;
@@ -92,6 +75,7 @@ static void sink_free(struct sink *sink) {
 /* False: out of memory. */
 static bool sink_allocate(struct sink *sink) {
     sink->batch_max = (size_t)sink_settings_integer(sink->settings, "batch_messages");
+    sink->retry_ms = sink_settings_integer(sink->settings, "retry_ms");
     sink->queue = message_queue_create(
         (size_t)sink_settings_integer(sink->settings, "queue_messages"),
         (size_t)sink_settings_integer(sink->settings, "queue_bytes"), sink->batch_max);
@@ -138,6 +122,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     enum err err = sink_take_settings(sink, config, fault);
     if (err == ERR_OK) {
         err = sink_allocate(sink) ? ERR_OK : ERR_MEMORY;
+        dead_letters_init(&sink->dead_letters, sink->name, sink->label, sink->queue);
     }
     if (err == ERR_OK) {
         err = type->open(&sink->state, config->environment, sink->settings, fault);
@@ -162,6 +147,22 @@ struct message_queue *sink_queue(struct sink *sink) {
     return sink->queue;
 }
 
+const char *sink_dead_letter(const struct sink *sink) {
+    return sink_settings_text(sink->settings, "dead_letter");
+}
+
+void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter) {
+    if (!sink->is_dead_letter) {
+        dead_letter->is_dead_letter = true;
+        dead_letter->dead_letters.target = NULL;
+        sink->dead_letters.target = dead_letter->queue;
+    }
+}
+
+bool sink_is_dead_letter(const struct sink *sink) {
+    return sink->is_dead_letter;
+}
+
 void sink_destroy(struct sink *sink) {
     if (!sink) {
         return;
@@ -181,6 +182,14 @@ void sink_stop(struct sink *sink, int64_t timeout_ms) {
     message_queue_close(sink->queue);
 }
 
+void sink_await_end(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    while (!sink->ended) { /* bounded by the deadline of the stop, and by one write */
+        pthread_cond_wait(&sink->stopping, &sink->lock);
+    }
+    pthread_mutex_unlock(&sink->lock);
+}
+
 void sink_status(struct sink *sink, struct sink_status *out) {
     struct message_queue_status queue;
     message_queue_get_status(sink->queue, &queue);
@@ -196,6 +205,9 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .accepted = sink->accepted,
                              .dropped = queue.dropped,
                              .canceled = sink->canceled,
+                             .rejected = sink->rejected,
+                             .expired = sink->expired,
+                             .retried = sink->retried,
                              .store_bytes = -1,
                              .store_bytes_max = -1,
                              .store_entries = -1};
@@ -226,13 +238,39 @@ static void sink_maintain_if_due(struct sink *sink) {
     }
 }
 
-/* Waits for messages. Returns how many of them, from the head, must be written now. 0: the sink
- * stopped and its queue is empty. */
+static bool sink_stop_deadline_passed(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
+    pthread_mutex_unlock(&sink->lock);
+    return up;
+}
+
+static int64_t sink_idle_wait_ms(const struct sink *sink) {
+    int64_t wait_ms = sink_maintenance_wait_ms(sink);
+    bool sooner = wait_ms < 0 || wait_ms > DEAD_LETTERS_WAIT_MS;
+    return dead_letters_wait(&sink->dead_letters) && sooner ? DEAD_LETTERS_WAIT_MS : wait_ms;
+}
+
+/* Stopped, and the queue is empty. Dead letters may wait until the deadline of the stop. */
+static bool sink_is_over(struct sink *sink) {
+    if (!message_queue_is_over(sink->queue)) {
+        return false;
+    }
+    if (!dead_letters_wait(&sink->dead_letters) || sink_stop_deadline_passed(sink)) {
+        return true;
+    }
+    clock_sleep_ms(DEAD_LETTERS_WAIT_MS); /* a closed queue does not wait */
+    return false;
+}
+
+/* Waits for messages. Returns how many of them, from the head, must be written now. 0: the sink is
+ * over. */
 static size_t sink_next_batch(struct sink *sink) {
     for (;;) { /* as long as the sink runs */
+        dead_letters_move(&sink->dead_letters);
         size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max, BATCH_BYTES_MAX,
-                                      sink_maintenance_wait_ms(sink));
-        if (n > 0 || message_queue_is_over(sink->queue)) {
+                                      sink_idle_wait_ms(sink));
+        if (n > 0 || sink_is_over(sink)) {
             return n;
         }
         sink_maintain_if_due(sink);
@@ -263,6 +301,7 @@ static size_t sink_settle(struct sink *sink, size_t n, enum err err) {
         struct message_queue_entry *entry = &sink->settled[i];
         if (err == ERR_OK) {
             histogram_add(HISTOGRAM_SINK, now_us - entry->message->received_us, 1);
+            metric_add(METRIC_DEAD_LETTERS_WRITTEN, entry->message->rejection ? 1 : 0);
         }
         message_destroy(entry->message);
         sink->answered[i] = entry->receipt ? entry->receipt->owner : NULL;
@@ -328,6 +367,60 @@ static void sink_back_off(struct sink *sink) {
     pthread_mutex_unlock(&sink->lock);
 }
 
+/* Rejects messages that were tried for too long. A message is tried since it came, or since the
+ * sink fails, whichever is later. Returns how many. */
+static size_t sink_reject_expired(struct sink *sink) {
+    struct sink_batch *batch = &sink->batch;
+    size_t count = 0;
+    int64_t before_ms = clock_ms() - sink->retry_ms;
+    if (sink->retry_ms == 0 || !sink->dead_letters.target || sink->failures == 0 ||
+        sink->failing_since_ms > before_ms) {
+        return 0;
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->outcomes[i] == SINK_RETRY &&
+            batch->messages[i]->received_us / 1000 <= before_ms) {
+            sink_batch_reject(batch, i, "not accepted within %lld ms: %.100s",
+                              (long long)sink->retry_ms, batch->error);
+            count++;
+        }
+    }
+    return count;
+}
+
+/* Of the batch, the rejected messages leave the queue; the others stay in the batch. */
+static void sink_take_rejected(struct sink *sink) {
+    struct sink_batch *batch = &sink->batch;
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        sink->leaves[i] =
+            batch->outcomes[i] == SINK_REJECTED &&
+            dead_letters_mark(&sink->dead_letters, sink->messages[i], batch->reasons[i]);
+    }
+    (void)dead_letters_take(&sink->dead_letters, sink->leaves, sink->settled, batch->count);
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!sink->leaves[i]) { /* one that is rejected was not marked, for want of memory */
+            bool accepted = batch->outcomes[i] == SINK_ACCEPTED;
+            batch->outcomes[kept] = accepted ? SINK_ACCEPTED : SINK_RETRY;
+            sink->messages[kept++] = sink->messages[i];
+        }
+    }
+    batch->count = kept;
+}
+
+/* After it, the messages of the batch are accepted or tried again. Returns how many expired. */
+static size_t sink_judge(struct sink *sink) {
+    size_t rejected =
+        verdict_judge(&sink->verdict, &sink->batch, sink->dead_letters.target != NULL);
+    size_t expired = sink_reject_expired(sink);
+    sink->rejected += (int64_t)rejected;
+    sink->expired += (int64_t)expired;
+    if (rejected + expired > 0) {
+        sink_take_rejected(sink);
+    }
+    return expired;
+}
+
 static size_t sink_settle_accepted(struct sink *sink) {
     for (size_t i = 0; i < sink->batch.count; i++) {
         sink->leaves[i] = sink->batch.outcomes[i] == SINK_ACCEPTED;
@@ -341,8 +434,11 @@ static void sink_write_batch(struct sink *sink, size_t n) {
     *sink->batch.error = '\0';
     memset(sink->batch.outcomes, 0, n * sizeof *sink->batch.outcomes); /* SINK_RETRY */
     enum err err = sink->type->write(sink->state, &sink->batch);
+    size_t expired = sink_judge(sink);
     size_t accepted = sink_settle_accepted(sink);
-    if (accepted == n) {
+    size_t retried = sink->batch.count - accepted;
+    sink->retried += (int64_t)retried;
+    if (retried + expired == 0) {
         sink_note_success(sink);
         return;
     }
@@ -353,13 +449,6 @@ static void sink_write_batch(struct sink *sink, size_t n) {
     sink_back_off(sink);
 }
 
-static bool sink_stop_deadline_passed(struct sink *sink) {
-    pthread_mutex_lock(&sink->lock);
-    bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
-    pthread_mutex_unlock(&sink->lock);
-    return up;
-}
-
 static void sink_cancel_remaining(struct sink *sink) {
     size_t canceled = 0;
     size_t n = sink_next_batch(sink);
@@ -368,6 +457,9 @@ static void sink_cancel_remaining(struct sink *sink) {
         canceled += sink_settle(sink, n, ERR_CANCELED);
         n = sink_next_batch(sink);
     }
+    size_t dead_letters = dead_letters_cancel(&sink->dead_letters);
+    sink_count_settled(sink, dead_letters, ERR_CANCELED);
+    canceled += dead_letters;
     if (canceled > 0) {
         log_event(LOG_WARN, "sink_canceled", KS("sink", sink->label), KI("messages", canceled));
     }
@@ -376,13 +468,14 @@ static void sink_cancel_remaining(struct sink *sink) {
 void *sink_run(void *argument) {
     struct sink *sink = argument;
     size_t n = sink_next_batch(sink);
-    while (n > 0) {
-        if (sink_stop_deadline_passed(sink)) {
-            sink_cancel_remaining(sink);
-            return NULL;
-        }
+    while (n > 0 && !sink_stop_deadline_passed(sink)) {
         sink_write_batch(sink, n);
         n = sink_next_batch(sink);
     }
+    sink_cancel_remaining(sink);
+    pthread_mutex_lock(&sink->lock);
+    sink->ended = true;
+    pthread_cond_broadcast(&sink->stopping);
+    pthread_mutex_unlock(&sink->lock);
     return NULL;
 }

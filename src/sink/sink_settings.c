@@ -1,10 +1,46 @@
-/* Owns the validation of settings against tables of fields. */
+/* Owns the fields of every sink, and the validation of settings against tables of fields. */
 #include "sink/sink_settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "sink/sink.h"
+
+const struct sink_field sink_common_fields[] = {
+    {.name = "queue_messages",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 10000,
+     .min = 1,
+     .max = 10000000,
+     .unit = "messages",
+     .description = "maximum number of messages waiting for the sink"},
+    {.name = "queue_bytes",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 67108864,
+     .min = 65536,
+     .max = 17179869184,
+     .unit = "bytes",
+     .description = "maximum number of bytes waiting for the sink"},
+    {.name = "batch_messages",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 500,
+     .min = 1,
+     .max = 10000,
+     .unit = "messages",
+     .description = "maximum number of messages in one write"},
+    {.name = "retry_ms",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 31536000000,
+     .unit = "ms",
+     .description = "time after which a message that the sink does not accept becomes a dead "
+                    "letter; 0: never"},
+    {.name = "dead_letter",
+     .kind = SINK_FIELD_TEXT,
+     .text = SINK_DEAD_LETTER,
+     .description = "sink that takes the messages that this one rejects; empty: none, they are "
+                    "tried again"},
+    {0}};
 
 struct settings_check {
     json_t *complete;

@@ -17,6 +17,8 @@ static const struct setting common_settings[] = {
      offsetof(struct conf, sink_queue_messages)},
     {"queue_bytes", "sink.queue_bytes", SETTING_INTEGER, offsetof(struct conf, sink_queue_bytes)},
     {"batch_messages", "sink.batch", SETTING_INTEGER, offsetof(struct conf, sink_batch)},
+    {"retry_ms", "sink.retry_ms", SETTING_INTEGER, offsetof(struct conf, sink_retry_ms)},
+    {"dead_letter", "sink.dead_letter", SETTING_TEXT, offsetof(struct conf, sink_dead_letter)},
     {0}};
 
 static const struct setting stream_settings[] = {
@@ -93,6 +95,22 @@ json_t *default_sink_settings(const struct conf *conf, const char *type) {
     if (strcmp(type, "redis_stream") == 0) {
         failed |= json_object_set_new(settings, "measure_idle", json_boolean(is_default));
     }
+    if (failed != 0) {
+        json_decref(settings);
+        return NULL;
+    }
+    return settings;
+}
+
+json_t *dead_letter_sink_settings(const struct conf *conf) {
+    json_t *settings = json_object();
+    int failed = default_sink_add(settings, conf, common_settings);
+    failed |= json_object_set_new(settings, "retry_ms", json_integer(0));
+    failed |= json_object_set_new(settings, "dead_letter", json_string(""));
+    failed |= json_object_set_new(settings, "key", json_string(DEAD_LETTER_KEY));
+    failed |= json_object_set_new(settings, "maxlen", json_integer(DEAD_LETTERS_MAX));
+    failed |= json_object_set_new(settings, "min_replicas", json_integer(conf->min_replicas));
+    failed |= json_object_set_new(settings, "measure_idle", json_false());
     if (failed != 0) {
         json_decref(settings);
         return NULL;

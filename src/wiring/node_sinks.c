@@ -133,6 +133,20 @@ static enum err node_sinks_add_defaults(struct sinks *sinks, const struct conf *
     return err;
 }
 
+/* Unless the settings describe another one of that name. */
+static enum err node_sinks_add_dead_letter(struct sinks *sinks, const struct conf *conf,
+                                           char *fault) {
+    if (json_object_get(conf->sinks, SINK_DEAD_LETTER)) {
+        return ERR_OK;
+    }
+    json_t *settings = dead_letter_sink_settings(conf);
+    struct sink_config config = {
+        .name = SINK_DEAD_LETTER, .type = "redis_stream", .settings = settings};
+    enum err err = settings ? sinks_add(sinks, &config, fault) : ERR_MEMORY;
+    json_decref(settings);
+    return err;
+}
+
 enum err node_sinks_add(struct sinks *sinks, const struct conf *conf, char *fault) {
     const char *name;
     json_t *texts;
@@ -140,7 +154,10 @@ enum err node_sinks_add(struct sinks *sinks, const struct conf *conf, char *faul
     json_object_foreach(conf->sinks, name, texts) {
         err = err == ERR_OK ? node_sinks_add_named(sinks, name, texts, fault) : err;
     }
-    return err;
+    if (err == ERR_OK) {
+        err = node_sinks_add_dead_letter(sinks, conf, fault);
+    }
+    return err == ERR_OK ? sinks_connect_dead_letters(sinks, fault) : err;
 }
 
 /* ---- output ---------------------------------------------------------------------------------- */

@@ -144,6 +144,13 @@
     STR(sink_redis_ignore_groups, "sink.redis_ignore_groups", 0, "",                               \
         "consumer groups of the stream that hold nothing back and are not measured, separated "    \
         "by spaces or commas")                                                                     \
+    INT(sink_retry_ms, "sink.retry_ms", "ms", 0, 0, 31536000000,                                   \
+        "time after which a message that the sink does not accept becomes a dead letter; 0: "      \
+        "never")                                                                                   \
+    STR(sink_dead_letter, "sink.dead_letter", 0, "dead_letter",                                    \
+        "sink that takes the messages that another one rejects: dead_letter (the stream "          \
+        "mqtt_dead in the fleet's Redis), redis_stream, file or null; empty: none, they are "      \
+        "tried again")                                                                             \
     STR(sink_path, "sink.path", 0, "", "path of the file that the file sink writes")               \
     INT(sink_queue_messages, "sink.queue_messages", "messages", 10000, 1, 10000000,                \
         "maximum number of messages waiting for a sink")                                           \

@@ -79,6 +79,8 @@
     X(METRIC_SINK_ACCEPTED, "mqfleet_sink_accepted_total", "", "Messages stored by a sink.")       \
     X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                         \
       "Failed writes to a sink; each is retried.")                                                 \
+    X(METRIC_DEAD_LETTERS_WRITTEN, "mqfleet_dead_letters_written_total", "",                       \
+      "Dead letters stored by a sink.")                                                            \
     X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                         \
       "How often the sink paused (mqfleet_sink_paused).")                                          \
     X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                \

@@ -222,6 +222,41 @@ static void api_metrics_put_stores(struct scrape *scrape) {
     stream_metrics_put(sinks, scrape->out);
 }
 
+/* Rows of one name are adjacent. */
+static const struct {
+    const char *name, *label, *help;
+    size_t offset;
+} sink_counters[] = {
+    {"mqfleet_sink_retried_total", "",
+     "Messages that a sink did not accept and that were tried again, once for each attempt.",
+     offsetof(struct sink_status, retried)},
+    {"mqfleet_sink_rejected_total", ",reason=\"content\"",
+     "Messages that a sink gave up, as dead letters: its target refuses their content, or they were "
+     "not accepted within retry_ms (expired).",
+     offsetof(struct sink_status, rejected)},
+    {"mqfleet_sink_rejected_total", ",reason=\"expired\"", "",
+     offsetof(struct sink_status, expired)},
+};
+
+static void api_metrics_put_sink_counters(struct scrape *scrape) {
+    struct sink_status status;
+    char labels[128];
+    for (size_t row = 0; row < sizeof(sink_counters) / sizeof(sink_counters[0]); row++) {
+        if (row == 0 || strcmp(sink_counters[row].name, sink_counters[row - 1].name) != 0) {
+            exposition_family(scrape->out, sink_counters[row].name, "counter",
+                              sink_counters[row].help);
+        }
+        size_t cursor = 0;
+        while (sinks_next(scrape->context->sinks, &cursor, &status)) {
+            int64_t value;
+            memcpy(&value, (const char *)&status + sink_counters[row].offset, sizeof(value));
+            snprintf(labels, sizeof(labels), "sink=\"%s\"%s", status.label,
+                     sink_counters[row].label);
+            exposition_int(scrape->out, sink_counters[row].name, labels, value);
+        }
+    }
+}
+
 static void api_metrics_put_sinks(struct scrape *scrape) {
     struct sinks *sinks = scrape->context->sinks;
     struct sink_status status;
@@ -243,6 +278,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
         snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
         exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
     }
+    api_metrics_put_sink_counters(scrape);
 }
 
 /* ---- what connections hold ------------------------------------------------------------------- */

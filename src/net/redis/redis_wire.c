@@ -132,6 +132,10 @@ enum err redis_flush(struct redis *redis) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return ERR_OK;
         }
+        if (n < 0 && !redis->tls && redis->replies_pending > 0 &&
+            (errno == EPIPE || errno == ECONNRESET)) {
+            break; /* the server may have said why: its answers are read first */
+        }
         if (n < 0) {
             return redis_fail(redis, ERR_UNAVAILABLE, failure ? failure : strerror(errno));
         }

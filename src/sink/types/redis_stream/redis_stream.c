@@ -18,7 +18,8 @@
 #include "stream_trim.h"
 
 #define NUMBER_LEN  24
-#define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields with their values */
+#define PARTS_FIXED 40      /* XADD key MAXLEN ~ n *, fifteen fields with their values */
+#define LARGE_BYTES 1048576 /* the smallest proto-max-bulk-len of a Redis; more may be refused */
 
 static const struct sink_field stream_sink_fields[] = {
     {.name = "url",
@@ -66,6 +67,15 @@ static const struct sink_field stream_sink_fields[] = {
      .number = 1,
      .description = "whether the stream is measured before the first message is written"},
     {0}};
+
+/* Errors about the content of an entry; any other concerns the stream or the server. */
+static const struct {
+    const char *text; /* the reply begins with it */
+    bool closes;      /* Redis then closes the connection */
+} stream_data_errors[] = {
+    {"ERR Protocol error: invalid bulk length", true}, /* larger than proto-max-bulk-len */
+    {"ERR Elements are too large to be stored", false},
+};
 
 struct stream {
     struct redis *redis;
@@ -205,11 +215,38 @@ static enum err stream_sink_user_properties_json(const struct message *message, 
     return *out ? ERR_OK : ERR_MEMORY;
 }
 
+/* Of a dead letter. at: room for the time, as long as the command. *labels: a new text; NULL: none.
+ */
+static enum err stream_sink_put_rejection(struct stream *stream, const struct message *message,
+                                          char at[NUMBER_LEN], char **labels) {
+    const struct rejection *rejection = message->rejection;
+    if (!rejection) {
+        return ERR_OK;
+    }
+    snprintf(at, NUMBER_LEN, "%lld", (long long)rejection->rejected_at_ms);
+    stream_sink_put_text_field(stream, "dead_letter_sink", rejection->sink);
+    stream_sink_put_text_field(stream, "dead_letter_reason", rejection->reason);
+    stream_sink_put_text_field(stream, "dead_letter_at_ms", at);
+    if (message->origin) {
+        stream_sink_put_text_field(stream, "broker", message->origin->broker);
+        json_t *object = properties_labels(message);
+        *labels = object ? json_to_text(object, JSON_COMPACT) : NULL;
+        json_decref(object);
+        if (!*labels) {
+            return ERR_MEMORY;
+        }
+        stream_sink_put_text_field(stream, "labels", *labels);
+    }
+    return ERR_OK;
+}
+
 static enum err stream_sink_send_entry(struct stream *stream, const struct message *message) {
     char received_at[NUMBER_LEN];
     char qos[NUMBER_LEN];
     char maxlen[NUMBER_LEN];
+    char rejected_at[NUMBER_LEN];
     char *user_json = NULL;
+    char *labels = NULL;
     struct buffer subscriptions;
     buffer_init(&subscriptions);
     snprintf(qos, sizeof qos, "%d", message->qos);
@@ -233,8 +270,12 @@ static enum err stream_sink_send_entry(struct stream *stream, const struct messa
         stream_sink_put_text_field(stream, "node", stream->node);
         stream_sink_put_text_field(stream, "received_at_ms", received_at);
         stream_sink_put_properties(stream, message, user_json, &subscriptions);
+        err = stream_sink_put_rejection(stream, message, rejected_at, &labels);
+    }
+    if (err == ERR_OK) {
         err = redis_append(stream->redis, (int)stream->count, stream->parts, stream->lens);
     }
+    free(labels);
     free(user_json);
     buffer_fini(&subscriptions);
     return err;
@@ -242,28 +283,48 @@ static enum err stream_sink_send_entry(struct stream *stream, const struct messa
 
 /* --- a batch --- */
 
+/* True: the reply rejects that message. *closes: and the connection with it. */
+static bool stream_sink_rejects(struct sink_batch *batch, size_t index, const char *reply,
+                                bool *closes) {
+    for (size_t i = 0; i < sizeof stream_data_errors / sizeof stream_data_errors[0]; i++) {
+        const char *text = stream_data_errors[i].text;
+        if (strncmp(reply, text, strlen(text)) == 0) {
+            sink_batch_reject(batch, index, "%s (payload of %zu bytes)", reply,
+                              batch->messages[index]->payload_len);
+            *closes = stream_data_errors[i].closes;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Reads the replies of the entries from `begin` to `end`. An entry after an error reply is not
  * accepted, for the sake of the order, but its reply is read as well, so that the connection can be
- * reused. Returns the end of the accepted ones. */
+ * reused. Returns the end of those that are in the stream or rejected. */
 static size_t stream_sink_read_replies(struct stream *stream, struct sink_batch *batch,
                                        size_t begin, size_t end, enum err *result) {
-    size_t accepted = begin;
+    size_t settled = begin;
     for (size_t i = begin; i < end; i++) {
         struct redis_reply *reply = NULL;
+        bool closes = false;
         enum err err = redis_read(stream->redis, &reply);
-        if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
+        if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR &&
+            !stream_sink_rejects(batch, i, redis_reply_str(reply, NULL), &closes)) {
             err = ERR_PROTOCOL;
         }
         if (err != ERR_OK && *result == ERR_OK) {
             *result = sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
         }
-        accepted += *result == ERR_OK ? 1 : 0;
+        settled += *result == ERR_OK ? 1 : 0;
         redis_reply_free(reply);
+        if (closes) {
+            redis_disconnect(stream->redis);
+        }
         if (redis_fd(stream->redis) < 0) {
-            return accepted;
+            return settled;
         }
     }
-    return accepted;
+    return settled;
 }
 
 static bool stream_sink_may_write(const struct stream *stream) {
@@ -279,8 +340,15 @@ static enum err stream_sink_check_room(struct stream *stream, struct sink_batch 
     return err == ERR_OK ? stream_trim_check(&stream->trim, stream->redis, batch->error) : err;
 }
 
+/* Whether the message begins a pipeline. If Redis refuses it, the connection is lost, and with it
+ * the possibility to ask the replicas for those before it. */
+static bool stream_sink_begins_pipeline(const struct stream *stream,
+                                        const struct message *message) {
+    return stream->replicas_min > 0 && message->size >= LARGE_BYTES;
+}
+
 /* Writes at least one message from `begin` on, and as many as there is room for, in one pipeline.
- * Returns the end of those that are in the stream. */
+ * Returns the end of those that are in the stream or rejected. */
 static size_t stream_sink_write_pipeline(struct stream *stream, struct sink_batch *batch,
                                          size_t begin, enum err *result) {
     size_t end = begin;
@@ -289,7 +357,9 @@ static size_t stream_sink_write_pipeline(struct stream *stream, struct sink_batc
         *result = err;
         return begin;
     }
-    while (err == ERR_OK && end < batch->count && (end == begin || stream_sink_may_write(stream))) {
+    while (err == ERR_OK && end < batch->count &&
+           (end == begin || (stream_sink_may_write(stream) &&
+                             !stream_sink_begins_pipeline(stream, batch->messages[end])))) {
         err = stream_sink_send_entry(stream, batch->messages[end]);
         if (err == ERR_OK) {
             stream_trim_consume(&stream->trim, batch->messages[end]->size);
@@ -300,20 +370,37 @@ static size_t stream_sink_write_pipeline(struct stream *stream, struct sink_batc
         *result = sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
         return begin;
     }
-    size_t accepted = stream_sink_read_replies(stream, batch, begin, end, result);
+    size_t settled = stream_sink_read_replies(stream, batch, begin, end, result);
     if (*result == ERR_OK && err != ERR_OK) {
         *result = sink_batch_fail(batch, err, "%s", err_name(err));
     }
-    return accepted;
+    return settled;
 }
 
-/* Waits until the replicas have the first `in_stream` messages of the batch. If they do not in
- * time, none is accepted, but as long as the connection lasts they are not sent again: the next
- * call only waits for them. After another connection they are, because WAIT knows only its own. */
-static enum err stream_sink_confirm(struct stream *stream, struct sink_batch *batch,
-                                    size_t in_stream) {
+/* Accepts the messages from `begin` to `end` that were not rejected. */
+static void stream_sink_accept(struct sink_batch *batch, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+        if (batch->outcomes[i] != SINK_REJECTED) {
+            sink_batch_accept(batch, i);
+        }
+    }
+}
+
+static size_t stream_sink_count_rejected(const struct sink_batch *batch, size_t begin, size_t end) {
+    size_t count = 0;
+    for (size_t i = begin; i < end; i++) {
+        count += batch->outcomes[i] == SINK_REJECTED;
+    }
+    return count;
+}
+
+/* Waits until the replicas have the messages from `begin` to `end`. If they do not in time, none is
+ * accepted, but as long as the connection lasts they are not sent again: the next call only waits
+ * for them. After another connection they are, because WAIT knows only its own, and after a
+ * rejection, because then they may not be the first of the next batch. */
+static enum err stream_sink_confirm(struct stream *stream, struct sink_batch *batch, size_t begin,
+                                    size_t end) {
     if (redis_connection_number(stream->redis) != stream->connection_number) {
-        stream->unconfirmed = 0;
         *batch->error = '\0';
         return sink_batch_fail(batch, ERR_UNAVAILABLE,
                                "the connection was lost before the replicas confirmed");
@@ -323,34 +410,45 @@ static enum err stream_sink_confirm(struct stream *stream, struct sink_batch *ba
     if (err != ERR_OK) {
         *batch->error = '\0';
         sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
+        bool all = stream_sink_count_rejected(batch, 0, end) == 0;
+        stream->unconfirmed = all ? end - begin : 0;
     }
-    stream->unconfirmed = err == ERR_OK ? 0 : in_stream;
     return err;
+}
+
+/* Returns how many of the batch the last call has left in the stream, not yet confirmed. */
+static size_t stream_sink_take_unconfirmed(struct stream *stream, const struct sink_batch *batch) {
+    size_t count = stream->unconfirmed < batch->count ? stream->unconfirmed : batch->count;
+    stream->unconfirmed = 0;
+    return redis_fd(stream->redis) < 0 ||
+                   redis_connection_number(stream->redis) != stream->connection_number
+               ? 0
+               : count;
 }
 
 static enum err stream_sink_write(void *state, struct sink_batch *batch) {
     struct stream *stream = state;
-    enum err err = ERR_OK;
-    if (redis_fd(stream->redis) < 0 ||
-        redis_connection_number(stream->redis) != stream->connection_number) {
-        stream->unconfirmed = 0;
-    }
-    size_t begun = stream->unconfirmed < batch->count ? stream->unconfirmed : batch->count;
-    size_t in_stream = begun;
-    while (err == ERR_OK && in_stream < batch->count) { /* each turn writes one, or fails */
-        in_stream = stream_sink_write_pipeline(stream, batch, in_stream, &err);
-        if (begun == 0 && in_stream > 0) {
-            stream->connection_number = redis_connection_number(stream->redis);
-            begun = in_stream;
+    enum err err = ERR_OK, confirmed = ERR_OK;
+    size_t accepted = 0;
+    size_t settled = stream_sink_take_unconfirmed(stream, batch);
+    do { /* each turn writes or rejects one message, or fails */
+        bool first = settled == accepted;
+        if (settled < batch->count) {
+            settled = stream_sink_write_pipeline(stream, batch, settled, &err);
         }
-    }
-    if (stream->replicas_min > 0 && in_stream > 0) {
-        enum err confirmed = stream_sink_confirm(stream, batch, in_stream);
+        if (first) {
+            stream->connection_number = redis_connection_number(stream->redis);
+        }
+        size_t rejected = stream_sink_count_rejected(batch, accepted, settled);
+        if (stream->replicas_min > 0 && settled - accepted > rejected) {
+            confirmed = stream_sink_confirm(stream, batch, accepted, settled);
+        }
         if (confirmed != ERR_OK) {
             return confirmed;
         }
-    }
-    sink_batch_accept_range(batch, 0, in_stream);
+        stream_sink_accept(batch, accepted, settled);
+        accepted = settled;
+    } while (err == ERR_OK && settled < batch->count);
     return err;
 }
 

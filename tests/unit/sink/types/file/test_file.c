@@ -98,6 +98,21 @@ START_TEST(known_failure_23_a_binary_payload_is_base64) {
 }
 END_TEST
 
+START_TEST(a_dead_letter_has_the_sink_the_reason_and_the_time) {
+    struct message *message = message_with("x", 1, 1);
+    size_t written = 0;
+    struct rejection *rejection = calloc(1, sizeof *rejection);
+    ck_assert_ptr_nonnull(rejection);
+    *rejection = (struct rejection){"kept", "too large", 1700000000456};
+    message->rejection = rejection;
+    ck_assert_int_eq(write_one(message, &written), ERR_OK);
+    check_line("{\"id\":\"id 1\",\"client_id\":\"client 1\",\"topic\":\"a/b\","
+               "\"payload\":\"x\",\"qos\":1,\"retain\":false,"
+               "\"node\":\"node-1\",\"received_at_ms\":1700000000123,\"dead_letter\":{"
+               "\"sink\":\"kept\",\"reason\":\"too large\",\"rejected_at_ms\":1700000000456}}");
+}
+END_TEST
+
 START_TEST(properties_are_an_object) {
     const struct message_property properties[] = {
         {"response_topic", NULL, "r", 1},
@@ -408,6 +423,7 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_text_payload_is_text);
     tcase_add_test(tcase, known_failure_23_a_binary_payload_is_base64);
+    tcase_add_test(tcase, a_dead_letter_has_the_sink_the_reason_and_the_time);
     tcase_add_test(tcase, properties_are_an_object);
     tcase_add_test(tcase, a_file_that_was_moved_away_or_removed_is_made_anew);
     tcase_add_test(tcase, a_folder_that_is_missing_is_an_error_until_it_is_there);

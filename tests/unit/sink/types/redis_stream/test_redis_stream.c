@@ -294,6 +294,90 @@ START_TEST(a_stalled_redis_ends_the_write_in_time) {
 }
 END_TEST
 
+#define LARGE_LEN 2000000
+
+static struct message *sized_message(size_t len) {
+    uint8_t *payload = calloc(1, len);
+    struct message *message = message_create(&(struct message){
+        .id = "i", .client_id = "c", .topic = "t", .payload = payload, .payload_len = len});
+    ck_assert_ptr_nonnull(message);
+    free(payload);
+    return message;
+}
+
+static void restart_with_limit(void) {
+    redis_fixture.options[0] = "--proto-max-bulk-len";
+    redis_fixture.options[1] = "1048576";
+    redis_fixture_restart();
+}
+
+/* Redis answers the large ones and closes the connection, while more is being sent. */
+START_TEST(a_message_larger_than_redis_takes_is_rejected_and_the_others_are_accepted) {
+    struct message *small = sized_message(10), *large = sized_message(LARGE_LEN);
+    struct message *mixed[] = {small, small, large, small, large, large, small};
+    size_t written = 0, n = sizeof mixed / sizeof mixed[0];
+    restart_with_limit();
+    ck_assert_int_eq(write_all(mixed, n, &written), ERR_OK);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(type_outcomes[i], mixed[i] == large ? SINK_REJECTED : SINK_ACCEPTED);
+    }
+    ck_assert_str_eq(type_reasons[2],
+                     "ERR Protocol error: invalid bulk length (payload of 2000000 bytes)");
+    ck_assert_int_eq(stream_len(), 4);
+    message_destroy(small);
+    message_destroy(large);
+}
+END_TEST
+
+/* Those behind it are in the stream and wait for the replicas, but it is not. */
+START_TEST(a_rejected_message_is_not_taken_for_one_that_waits_for_replicas) {
+    struct message *small = sized_message(10), *large = sized_message(LARGE_LEN);
+    struct message *mixed[] = {large, small};
+    size_t written = 0;
+    restart_with_limit();
+    type_close(&sink_type_redis_stream);
+    type_environment.redis_replicas_timeout_ms = 50;
+    OPEN(", s:i", "min_replicas", 1);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(write_all(mixed, 2, &written), ERR_TIMEOUT);
+        ck_assert_int_eq(type_outcomes[0], SINK_REJECTED);
+        ck_assert_int_eq(type_outcomes[1], SINK_RETRY);
+    }
+    message_destroy(small);
+    message_destroy(large);
+}
+END_TEST
+
+START_TEST(a_dead_letter_has_the_sink_the_reason_and_the_time) {
+    struct message *message = plain_message(1);
+    size_t written = 0;
+    struct rejection *rejection = calloc(1, sizeof *rejection);
+    ck_assert_ptr_nonnull(rejection);
+    *rejection = (struct rejection){"kept", "too large", 1700000000456};
+    message->rejection = rejection;
+    message->origin = message_origin_create("b:1883", &(struct message_label){"site", "a"}, 1);
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK);
+    struct redis_reply *all = ask(4, (const char *[]){"XRANGE", "prefix:mqtt_msg", "-", "+"});
+    const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, 0), 1);
+    static const char *const expected[] = {"dead_letter_sink",
+                                           "kept",
+                                           "dead_letter_reason",
+                                           "too large",
+                                           "dead_letter_at_ms",
+                                           "1700000000456",
+                                           "broker",
+                                           "b:1883",
+                                           "labels",
+                                           "{\"site\":\"a\"}"};
+    ck_assert_uint_eq(redis_reply_count(fields), 26);
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        ck_assert_str_eq(redis_reply_str(redis_reply_at(fields, 16 + i), NULL), expected[i]);
+    }
+    redis_reply_free(all);
+    message_destroy(message);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("redis_stream");
     TCase *tcase = tcase_create("redis_stream");
@@ -309,6 +393,10 @@ int main(void) {
     tcase_add_test(tcase, case_F6_a_batch_ends_where_the_room_does);
     tcase_add_test(tcase, a_sink_that_waits_for_room_still_trims_what_was_consumed);
     tcase_add_test(tcase, a_stalled_redis_ends_the_write_in_time);
+    tcase_add_test(tcase,
+                   a_message_larger_than_redis_takes_is_rejected_and_the_others_are_accepted);
+    tcase_add_test(tcase, a_rejected_message_is_not_taken_for_one_that_waits_for_replicas);
+    tcase_add_test(tcase, a_dead_letter_has_the_sink_the_reason_and_the_time);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
