@@ -65,7 +65,7 @@ def test_where_the_time_goes(busy, tmp_path):
     def ours_are_seen():
         """A busy machine gives the node little time, and so few samples."""
         top = pprof(busy, "profile?seconds=2", "-top", "-cum", "-nodecount=1000", cwd=tmp_path)
-        assert "Type: cpu" in top and "thread_run" in top, top
+        assert "Type: cpu" in top and "threads_run" in top, top
         assert re.search(r"\b(workers?_run|transaction_\w+|api_publish\w*)\b", top), top
         return True
     wait_until(ours_are_seen, 60, "a profile of what the node does")

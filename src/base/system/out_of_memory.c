@@ -28,14 +28,14 @@ void out_of_memory_forget(void) {
 }
 
 void out_of_memory_report(void) {
-    static int64_t told, told_at_ms;
+    static int64_t reported, reported_at_ms;
     int64_t count = metric_get(METRIC_OUT_OF_MEMORY), now_ms = clock_ms();
-    if (count == told || (told > 0 && now_ms - told_at_ms < REPORT_PERIOD_MS)) {
+    if (count == reported || (reported > 0 && now_ms - reported_at_ms < REPORT_PERIOD_MS)) {
         return;
     }
-    log_event(LOG_ERROR, "out_of_memory", KI("failed", count - told),
+    log_event(LOG_ERROR, "out_of_memory", KI("failed", count - reported),
               KI("last_bytes", atomic_load_explicit(&last_bytes, memory_order_relaxed)),
               KS("detail", "allocations failed; the operations were refused or will be retried"));
-    told = count;
-    told_at_ms = now_ms;
+    reported = count;
+    reported_at_ms = now_ms;
 }

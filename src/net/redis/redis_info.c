@@ -106,11 +106,11 @@ void redis_info_format_memory(int64_t used_bytes, int64_t max_bytes, char *out, 
 
 static bool redis_info_warn_eviction(const struct redis_info *info, char *out) {
     bool clients = strncmp(info->policy, "allkeys-", strlen("allkeys-")) == 0;
-    bool beats = strncmp(info->policy, "volatile-", strlen("volatile-")) == 0;
+    bool heartbeats = strncmp(info->policy, "volatile-", strlen("volatile-")) == 0;
     snprintf(out, REDIS_WARNING_LEN,
              "maxmemory-policy %s deletes %s when memory is full; set it to noeviction",
              info->policy, clients ? "clients" : "heartbeats");
-    return clients || beats;
+    return clients || heartbeats;
 }
 
 static bool redis_info_warn_nearly_full(const struct redis_info *info, char *out) {
