@@ -1,4 +1,4 @@
-/* What templates and routes may know of the client that received a message: its broker and its
+/* The properties of the receiving client that templates and routes may use: its broker and its
  * labels. Shared by the messages of the client. Immutable; reference counted; any thread. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_ORIGIN_H
 #define MQFLEET_MESSAGE_MESSAGE_ORIGIN_H

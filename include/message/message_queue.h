@@ -32,7 +32,7 @@ struct message_queue_entry {
     uint32_t slot;           /* of the queue, while the message is in it */
 };
 
-/* Refers to what the queue counts for a client; kept with the client; zero at first. It needs no
+/* Refers to the queue's counters for a client; stored with the client; initially zero. It needs no
  * end: the queue recognizes a share that is out of date. */
 struct message_queue_share {
     _Atomic uint64_t key;    /* of the client's count */

@@ -57,7 +57,7 @@ struct http_client *http_client_create(const struct http_client_options *options
 void http_client_destroy(struct http_client *client);
 /* Applies from the next run. More than 0. */
 void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);
-/* Runs all n requests in parallel. Returns when each has its result, within timeout_ms. */
+/* Runs all n requests in parallel. Returns within timeout_ms, when each exchange has its result. */
 void http_client_run(struct http_client *client, struct http_client_request *requests, size_t n);
 
 /* ---- asynchronous use: such a client does not call http_client_run ----------------------------

@@ -28,7 +28,7 @@
 
 struct sink;
 
-/* What the sinks of a node share. Borrowed for the lifetime of the sinks. */
+/* The environment that all sinks of a node share. Borrowed for the lifetime of the sinks. */
 struct sink_environment {
     const char *node;      /* this node's name, written with each message */
     const char *redis_url; /* of the fleet: for sinks without an address of their own */
@@ -48,13 +48,13 @@ struct sink_config {
 /* The settings of every sink. */
 extern const struct sink_field sink_common_fields[];
 
-/* Copies what it needs of the settings. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the first
- * missing or invalid field. */
+/* Copies the settings that it needs. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the first missing
+ * or invalid field. */
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) MUST_CHECK;
 void sink_destroy(struct sink *sink); /* after sink_run returned */
 
 const char *sink_name(const struct sink *sink);
-/* What logs, metrics and /readyz call it: its name, or, of the default sink, its type. */
+/* Its name in logs, metrics and /readyz. For the default sink this is its type. */
 const char *sink_label(const struct sink *sink);
 /* The name of the sink that takes what this one rejects; "": none. */
 const char *sink_dead_letter(const struct sink *sink);

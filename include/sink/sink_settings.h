@@ -32,7 +32,7 @@ struct sink_field {
     const char *description;  /* one sentence without a full stop */
 };
 
-/* Called for each fault: the field, and what is wrong and what would be right. */
+/* Called for each fault, with the field, the error and the expected value. */
 typedef void sink_fault_report(void *context, const char *field, const char *fault);
 
 /* A copy of `given` that has all fields, or NULL after a fault or without memory (reported with

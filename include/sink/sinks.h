@@ -16,7 +16,7 @@
 
 struct sinks;
 
-/* environment: copied; what it points to is borrowed, like the router. NULL: out of memory. */
+/* environment: copied; its pointers are borrowed, like the router. NULL: out of memory. */
 struct sinks *sinks_create(const struct sink_environment *environment, struct router *router);
 void sinks_destroy(struct sinks *sinks); /* after sinks_join; NULL is legal */
 

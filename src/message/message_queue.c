@@ -172,7 +172,7 @@ static enum err message_queue_admit(const struct message_queue *queue, uint32_t 
     return has_share ? ERR_BUSY : ERR_OK;
 }
 
-/* Or else what comes by the next flush might not find room. */
+/* Otherwise, messages that arrive before the next flush might find no room. */
 static bool message_queue_reached_threshold(const struct message_queue *queue) {
     return queue->count >= queue->wake_threshold || queue->bytes >= queue->bytes_max / 2;
 }

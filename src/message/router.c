@@ -1,5 +1,5 @@
-/* Owns the way from a client to its sink, and what a client received. See router.h for the threads.
- */
+/* Owns the path from a client to its sink, and the counters of received messages. See router.h for
+ * the threads. */
 #include "message/router.h"
 
 #include <assert.h>

@@ -60,7 +60,7 @@ static bool topic_is_shared(const char *filter, size_t len) {
     return len >= SHARE_PREFIX_LEN && memcmp(filter, topic_share_prefix, SHARE_PREFIX_LEN) == 0;
 }
 
-/* Checks what follows "$share/". On success, *skip is the length of "<group>/". */
+/* Checks the part after "$share/". On success, *skip is the length of "<group>/". */
 static const char *topic_share_fault(const char *rest, size_t len, size_t *skip) {
     const char *slash = memchr(rest, '/', len);
     size_t group_len = !slash ? len : (size_t)(slash - rest);

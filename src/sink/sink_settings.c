@@ -288,7 +288,7 @@ json_t *sink_settings_from_texts(const struct sink_field *const *tables, const j
 
 /* ---- secrets --------------------------------------------------------------------------------- */
 
-/* Of a URL: what is before the host, and the query. */
+/* The secret parts of a URL: the part before the host, and the query. */
 static json_t *settings_mask_url(const char *url) {
     const char *scheme = strstr(url, "://");
     const char *begin = scheme ? scheme + 3 : url;

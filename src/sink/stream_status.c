@@ -1,4 +1,4 @@
-/* What of a stream's status is worth a warning. Pure. */
+/* Decides which parts of a stream's status deserve a warning. Pure. */
 #include "sink/stream_status.h"
 
 #include <stdio.h>

@@ -93,7 +93,7 @@ struct store {
 #define STORE_CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * STORE_CALL_ITEM_ARGS_MAX)
 #define STORE_CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 
-/* What happens when too few replicas confirm a write in time. */
+/* The consequence if too few replicas confirm a write in time. */
 enum store_replication {
     STORE_REPLICATION_IGNORED, /* nothing: it is found or made again */
     STORE_REPLICATION_LOGGED,  /* it is logged */

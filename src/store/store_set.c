@@ -1,5 +1,5 @@
-/* What a node owns, read from Redis: the whole list, its changes and its digest. The typed
- * interface of these scripts. Any thread. */
+/* Reads the clients that a node owns from Redis: the whole list, its changes and its digest. The
+ * typed interface of these scripts. Any thread. */
 #include "store/store.h"
 
 #include <inttypes.h>

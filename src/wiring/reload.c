@@ -73,9 +73,8 @@ static enum err reload_redis_tls(struct app *app, const struct conf *fresh, char
                           conf->redis_tls_key_file, fault);
 }
 
-/* What SIGHUP applies, one row each: settings that take effect at once ("" for none), and the files
- * that they name, which are read again. If a file cannot be read, its old contents stay in effect.
- */
+/* The effects of SIGHUP, one row each: a setting that takes effect at once ("": none), and the file
+ * that it names, which is read again. If a file cannot be read, its old contents stay in effect. */
 static const struct {
     const char *setting;
     bool value_reloadable; /* a new value of the setting itself is applied as well */

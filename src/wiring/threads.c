@@ -36,7 +36,7 @@ static size_t threads_count_none(const struct app *app) {
     return 0;
 }
 
-/* What `run` gets. index: of the thread within its row. */
+/* The argument of `run`. index: of the thread within its row. */
 static void *threads_worker_argument(struct app *app, size_t index) {
     return workers_thread(app->workers, index);
 }

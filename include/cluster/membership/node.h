@@ -43,12 +43,12 @@ enum err node_join(struct node *node, struct store *store) MUST_CHECK;
 void node_join_failed(struct node *node, enum err err, struct store *store);
 /* From now on: no heartbeats and no lease. Agent thread only. */
 void node_set_outside(struct node *node);
-/* All running clients have been compared with Redis since this node registered again. Only now its
- * lease can be valid again. Agent thread only. */
+/* All running clients have been compared with Redis since this node registered again. Only then can
+ * its lease be valid again. Agent thread only. */
 void node_mark_reconciled(struct node *node);
-/* How long nothing is assigned after Redis has lost data. Three heartbeats, because every node must
- * learn of it, but at least one lease, because a node without a connection to Redis may still have
- * one. */
+/* How long nothing is assigned after Redis has lost data. At least three heartbeats, so that every
+ * node learns of the loss, and at least one lease, because a node without a connection to Redis may
+ * still have one. */
 int64_t node_restoring_ms(const struct conf *conf);
 
 /* Any thread, from here on. */
@@ -60,8 +60,9 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
  * plus half of reclaim_grace_ms from the time when the last answered heartbeat was sent. No node
  * fences another one earlier. */
 bool node_lease_valid(struct node *node);
-/* Whether Redis had all running clients of this node when it answered a heartbeat sent since then
- * (clock_ms). Also true if there is nothing to wait for: the node is outside or fenced. */
+/* Whether Redis had all running clients of this node when it answered a heartbeat that was sent
+ * after that time (clock_ms). Also true if the node is not a member or is fenced, because there is
+ * nothing to wait for. */
 bool node_reconciled_since(struct node *node, int64_t since_ms);
 /* Copies the generation of the Redis that has all running clients of this node; "": none has, they
  * are still being restored. */

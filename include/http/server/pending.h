@@ -34,7 +34,7 @@ typedef void pending_then(struct http_request *request, struct http_response *re
 enum {
     PENDING_QUICK = 1,           /* `then` never blocks: it runs on the thread that ends the wait */
     PENDING_ENDS_AT_STOP = 2,    /* ends as soon as the node begins to stop */
-    PENDING_UNTIL_SOURCE = 4,    /* only the source ends it; it must do so in any case */
+    PENDING_UNTIL_SOURCE = 4,    /* only the source ends it, and must always do so */
     PENDING_OUTLIVES_CALLER = 8, /* continues without the caller: it counts running work */
     PENDING_FREES_BODY = 16      /* the body does not count towards the server's limit any more */
 };

@@ -25,7 +25,7 @@
 
 struct route_table;
 
-/* pointer: RFC 6901 in the list; detail: what is wrong and what would be right. */
+/* pointer: RFC 6901 in the list; detail: the error and the expected value. */
 typedef void route_fault_report(void *context, const char *pointer, const char *detail);
 
 /* NULL: out of memory (reported with pointer ""), or at least one fault. The list is not kept. */

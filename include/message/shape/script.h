@@ -8,7 +8,7 @@
  *   end
  *
  * m: id, client_id, topic, payload, qos, retain, received_at_ms, broker, labels, user_properties.
- * What it returns may change topic, payload and user_properties; the rest stays. It runs with the
+ * Its result may change topic, payload and user_properties; everything else stays. It runs with the
  * libraries string, table, math, utf8 and json, without their unsafe functions: nothing reaches
  * files, other scripts or other messages, and time and memory are limited.
  *

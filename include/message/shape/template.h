@@ -20,7 +20,7 @@ void template_destroy(struct template *template); /* NULL is legal */
 const char *template_constant(const struct template *template);
 
 /* Appends. ERR_NOT_FOUND: `missing` (MESSAGE_FAULT_LEN) names the value that the message does not
- * have; what was appended is to be discarded. ERR_MEMORY. */
+ * have; the appended text must be discarded. ERR_MEMORY. */
 enum err template_render(const struct template *template, struct message_view *view,
                          struct buffer *out, char *missing) MUST_CHECK;
 

@@ -125,7 +125,7 @@ struct client_config {
 
 struct client_fault {
     char pointer[256]; /* RFC 6901, e.g. "/subscriptions/2/filter"; "" the whole document */
-    char detail[256];  /* what is wrong and what is expected; never the value of a secret */
+    char detail[256];  /* the error and the expected value; never the value of a secret */
 };
 
 #define CLIENT_FAULTS_MAX 32

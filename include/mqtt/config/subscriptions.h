@@ -23,8 +23,9 @@ struct subscriptions_removed {
     size_t count;
 };
 
-/* Finds the filters that must be unsubscribed from a session that is to have the subscriptions of
- * `to`: those of `from`, or the retired ones if `from` is NULL because the session is unknown. */
+/* Finds the filters that must be unsubscribed so that a session has only the subscriptions of `to`:
+ * filters of `from` or, if `from` is NULL because the session is unknown, the retired filters of
+ * `to`. */
 enum err subscriptions_removed_init(struct subscriptions_removed *out,
                                     const struct client_config *from,
                                     const struct client_config *to) MUST_CHECK;

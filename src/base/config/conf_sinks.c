@@ -1,5 +1,5 @@
-/* Owns the sinks in the settings. What a field may hold is known to the type of the sink, so that
- * values are kept as texts. Main thread, before any other. */
+/* Owns the sinks in the settings. The type of the sink defines the values of a field, so values are
+ * kept as text. Main thread, before any other. */
 #include "conf_loader.h"
 
 #include <string.h>

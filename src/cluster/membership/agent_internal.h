@@ -122,8 +122,8 @@ void handover_clear(struct agent *agent); /* after a fence, and at the end */
 /* The client is being handed over or released; it must be neither started nor stopped. */
 bool handover_is_pending(struct agent *agent, const char *id);
 
-/* salvage.c: what a fenced node ran, for a Redis that has lost it. Taken before all is dropped;
- * the steps after the next join put it back, if Redis went back at all. */
+/* salvage.c: the clients of a fenced node, for a Redis that has lost them. Taken before all is
+ * dropped; the steps after the next join put it back, if Redis went back at all. */
 void salvage_take(struct agent *agent);
 void salvage_step(struct agent *agent);
 void salvage_clear(struct agent *agent);

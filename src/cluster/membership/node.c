@@ -342,7 +342,7 @@ enum err node_join(struct node *node, struct store *store) {
     node->last_heartbeat = (struct store_heartbeat){.draining = draining, .candidate_wanted = true};
     node->lag_since_ms = 0;
     node->applied_rev = -1;
-    (void)store_noticed_rollback(store); /* clears it; a full pass follows in any case */
+    (void)store_noticed_rollback(store); /* clears it; a full pass always follows */
     node_set_membership(node, NODE_MEMBER);
     pthread_mutex_unlock(&node->lock);
     return ERR_OK;

@@ -138,7 +138,7 @@ static void handover_begin(struct agent *agent, const char *id, int64_t epoch, c
 /* ---- tasks ----------------------------------------------------------------------------------- */
 
 /* A client that does not get online stays here if no other node can try it. A client in conflict is
- * released in any case, because the whole fleet must know its cool-down. */
+ * always released, because the whole fleet must know its cool-down. */
 static bool handover_is_worth_releasing(struct agent *agent, const struct agent_task *task) {
     return !node_is_alone(agent->wiring.node) || client_error_is_conflict(task->error);
 }

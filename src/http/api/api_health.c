@@ -16,7 +16,7 @@ struct readiness {
     json_t *reason;   /* the text of the first failed check; NULL: none failed */
 };
 
-/* Adds a check: "ok", or what is wrong. */
+/* Adds a check: "ok", or the problem. */
 static void health_add_check(struct readiness *readiness, const char *name, bool ok,
                              const char *wrong) {
     json_t *result = ok ? json_string("ok") : http_json_string(wrong);

@@ -1,4 +1,4 @@
-/* Writes what sinks measured of their streams: a row of a table is one metric. What is not known is
+/* Writes what sinks measured of their streams: a row of a table is one metric. Unknown values are
  * left out. Every node that writes a stream shows the same values. */
 #include "stream_metrics.h"
 

@@ -90,8 +90,8 @@ bool token_name_is_valid(const char *name) {
     return name[0] != '\0' && strlen(name) < TOKEN_NAME_LEN && name[strspn(name, ALLOWED)] == '\0';
 }
 
-/* What is wrong with the line; NULL: nothing. The text never quotes the line, which may be a token
- * without a hash. */
+/* The fault of the line; NULL: none. The text never quotes the line, which may be a token without a
+ * hash. */
 static const char *tokens_parse_line(char *line, const struct tokens *before, struct token *out) {
     char *rest = line, *words[4] = {0};
     size_t count = 0;

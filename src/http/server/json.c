@@ -65,7 +65,7 @@ struct scan {
     bool has_lone_surrogate;
 };
 
-/* Estimates from the punctuation outside strings what the parsing costs. May count too many values,
+/* Estimates the cost of parsing from the punctuation outside strings. May count too many values,
  * never too few. */
 static struct scan http_json_scan_body(const char *data, size_t len) {
     struct scan scan = {.values = 1};

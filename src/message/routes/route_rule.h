@@ -18,7 +18,7 @@ struct route_when {
 };
 
 struct route_rule {
-    json_t *source; /* the document; what follows borrows from it */
+    json_t *source; /* the document, from which the following members borrow */
     const char *name;
     const json_t *topics; /* array of filters; NULL: every topic */
     const char *broker;   /* wildcards allowed; NULL: every broker */
@@ -44,7 +44,7 @@ struct route_faults {
 void route_fault(struct route_faults *faults, const char *place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* False: faults were reported. route_rule_fini in any case. */
+/* False: faults were reported. The caller always calls route_rule_fini. */
 bool route_rule_parse(struct route_rule *rule, const json_t *document, struct route_faults *faults);
 void route_rule_fini(struct route_rule *rule);
 /* All conditions but the topic. */

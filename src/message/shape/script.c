@@ -133,7 +133,7 @@ static size_t script_get_properties(lua_State *lua, const struct message *from,
     return count;
 }
 
-/* Takes the message at the top; what it pushes is popped. */
+/* Takes the message at the top; everything that it pushes is popped. */
 static void script_take_message(lua_State *lua, struct script_call *call) {
     struct message_property properties[PROPERTIES_MAX];
     struct message from = *call->message;

@@ -1,10 +1,10 @@
-/* What scripts may call. */
+/* The functions that scripts may call. */
 #ifndef MQFLEET_SHAPE_SCRIPT_LIBRARY_H
 #define MQFLEET_SHAPE_SCRIPT_LIBRARY_H
 
 #include <lua.h>
 
-/* Opens the libraries in a new state, hides what is not harmless, and bounds the rest. */
+/* Opens the libraries in a new state, hides unsafe functions, and bounds the others. */
 void script_library_open(lua_State *lua);
 /* Pushes a new table of globals: copies, so that no script changes another's. */
 void script_library_push_environment(lua_State *lua);

@@ -17,7 +17,7 @@ struct throttle_row {
     int64_t charged_at_ms;
 };
 
-/* What publications to several topics may have in common. */
+/* The properties that publications to several topics may have in common. */
 enum throttle_kind { THROTTLE_SIZE, THROTTLE_QOS_2, THROTTLE_RETAIN, THROTTLE_KINDS };
 
 struct publish_throttle {
@@ -114,7 +114,7 @@ void publish_throttle_charge(struct publish_throttle **throttle, const struct pu
     uint64_t topic = text_hash(shape->topic, THROTTLE_TOPIC_LEN);
     struct throttle_row *row = throttle_topic_row(*throttle, topic);
     if (shape->qos == 0 && (*throttle)->last_topic != topic) {
-        row->losses = 0; /* only what is charged each time counts */
+        row->losses = 0; /* only the shape that is charged each time counts */
     }
     throttle_count_loss(row, topic, shape->qos, now_ms);
     throttle_charge_kinds(*throttle, shape, topic, now_ms);

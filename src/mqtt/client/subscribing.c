@@ -60,7 +60,7 @@ enum err subscribing_change(struct subscribing *subscribing, const struct client
     return ERR_OK;
 }
 
-/* ---- what is known ---- */
+/* ---- state of filters ---- */
 
 size_t subscribing_count_of(const struct subscribing *subscribing, size_t count, unsigned flags) {
     size_t n = 0;

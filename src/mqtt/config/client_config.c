@@ -58,7 +58,7 @@ static void client_config_rule_broker_or_url(struct reader *reader) {
     }
 }
 
-/* Moves what was read about the broker into the configuration. */
+/* Moves the fields of the broker into the configuration. */
 static void client_config_rule_address(struct reader *reader) {
     struct client_config *config = reader->config;
     struct client_url *url = &reader->url;

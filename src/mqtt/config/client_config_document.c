@@ -1,6 +1,6 @@
-/* Operations on the JSON document of a configuration: the text to store, the copy to show, and what
- * an update keeps from the previous version. Pure; any thread. Uses the table of fields, so the
- * flag of a new row is enough to hide a new secret. */
+/* Operations on the JSON document of a configuration: the text to store, the copy to show, and the
+ * parts of the previous version that an update keeps. Pure; any thread. Uses the table of fields,
+ * so the flag of a new row is enough to hide a new secret. */
 #include "client_config_fields.h"
 
 #include <stdlib.h>

@@ -116,7 +116,7 @@ client_field_read client_field_read_labels, client_field_read_sub_topic,
 client_field_read client_field_read_retired_filters;
 
 /* {"file": path} or {"env": name} as "file:path" or "env:name" (the caller frees), else NULL. *why:
- * what is wrong with an object (static text). */
+ * the fault of an object (static text). */
 char *client_field_secret_reference(const json_t *value, const char **why);
 
 /* A string that satisfies the row's bounds, check and choices; NULL: a fault was added. Borrowed.
@@ -131,7 +131,7 @@ bool client_field_is_array(struct reader *reader, const struct client_field *fie
  * without quoting. Call client_url_fini after an error too. */
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault);
 void client_url_fini(struct client_url *url);
-/* Moves url into an endpoint and adds the defaults for what is not given. False: out of memory. */
+/* Moves url into an endpoint and adds the defaults of omitted fields. False: out of memory. */
 bool client_url_take(struct client_url *url, struct client_endpoint *out);
 uint16_t client_scheme_port(enum client_scheme scheme);
 bool client_scheme_is_tls(enum client_scheme scheme);

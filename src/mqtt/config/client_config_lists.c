@@ -1,5 +1,5 @@
 /* Readers of fields with more than one value: nested objects, arrays, maps of names. The
- * configuration owns what they allocate. Pure; any thread. */
+ * configuration owns the allocated memory. Pure; any thread. */
 #include "client_config_fields.h"
 
 #include <ctype.h>
@@ -164,7 +164,7 @@ static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
     free(pair.value);
 }
 
-/* An object of strings. The row says how many, value_field what a value may be. */
+/* An object of strings. The row limits their number, value_field their values. */
 static void config_list_read_map(struct reader *reader, json_t *object,
                                  const struct client_field_place *place,
                                  const struct client_field *value_field,

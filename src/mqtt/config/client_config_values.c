@@ -1,4 +1,4 @@
-/* Readers of fields with a single value. The configuration owns what they allocate. Pure; any
+/* Readers of fields with a single value. The configuration owns the allocated memory. Pure; any
  * thread. */
 #include "client_config_fields.h"
 

@@ -69,7 +69,7 @@ static void paho_delivery_published(struct engine_connection *connection,
     }
 }
 
-/* What was sent and not acknowledged is treated as lost with the connection. */
+/* Unacknowledged publications are treated as lost with the connection. */
 static void paho_delivery_fail_publications(struct engine_connection *connection) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {

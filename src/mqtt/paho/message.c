@@ -80,7 +80,7 @@ static void paho_hold_end(struct engine_connection *connection, enum err err) {
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* True: `hold` is answered. What else comes back is of messages that were given up: freed. */
+/* True: `hold` is answered. Other receipts belong to messages that were given up, and are freed. */
 static bool paho_hold_take_answers(struct engine *engine, const struct receipt *hold) {
     bool answered = false;
     struct receipt *receipt = receipts_take(&engine->receipts);

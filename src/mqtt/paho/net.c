@@ -1,4 +1,4 @@
-/* Owns what the Paho engine knows about Paho's sockets. Paho looks names up with a getaddrinfo that
+/* Owns the Paho engine's knowledge of Paho's sockets. Paho looks names up with a getaddrinfo that
  * blocks all its clients, never reveals which socket belongs to which client, and mistakes a
  * connect in progress for a successful one. So this file defines getaddrinfo, connect and
  * getsockopt for the whole executable. It answers the one look-up and the one connect announced

@@ -56,7 +56,7 @@ static char *paho_options_host(const struct engine_open *open) {
     return strdup(name ? name : config->host);
 }
 
-/* Paho takes what follows the last colon of a URI for the port. */
+/* Paho takes the text after the last colon of a URI for the port. */
 static void paho_options_append_path(char uri[URI_LEN], const char *path) {
     size_t at = strlen(uri);
     for (const char *c = path; *c != '\0' && at + 4 < URI_LEN; c++) {

@@ -18,7 +18,7 @@
 
 #define PAHO_TEXT_LEN 160
 
-/* What the persistence of qos2.c returns for a request, which is queued in memory anyway. Since
+/* The result of the persistence of qos2.c for a request, which is queued in memory anyway. Since
  * 1.3.14, the call that made the request returns it. Not one of Paho's own codes. */
 #define PAHO_NOT_STORED (-1000)
 
@@ -141,7 +141,7 @@ void paho_connection_end(struct engine_connection *connection);
 /* Lets Paho release a bounded number of them. */
 void paho_connection_release_closed(struct engine *engine);
 
-/* delivery.c: delivers what was posted to one connection. False: nothing. Worker thread. */
+/* delivery.c: delivers the posted events of one connection. False: nothing. Worker thread. */
 bool paho_delivery_next(struct engine *engine);
 
 /* options.c: passes the connection to Paho. */

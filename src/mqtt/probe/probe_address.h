@@ -1,4 +1,4 @@
-/* What a probe reports about each address of a name with several. Only probe.c includes this. */
+/* The report of a probe about each address of a name with several. Only probe.c includes this. */
 #ifndef MQFLEET_PROBE_PROBE_ADDRESS_H
 #define MQFLEET_PROBE_PROBE_ADDRESS_H
 

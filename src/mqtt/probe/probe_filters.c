@@ -1,4 +1,4 @@
-/* Owns what a probe knows about its filters. */
+/* Owns the state of a probe's filters. */
 #include "probe_filters.h"
 
 #include <stdio.h>

@@ -9,7 +9,7 @@
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
-#define CONNECTION_DRAIN_MS      2000 /* for sinks to accept what was received */
+#define CONNECTION_DRAIN_MS      2000 /* for sinks to accept received messages */
 #define CONNECTION_DISCONNECT_MS 1000 /* for the server to close after DISCONNECT */
 #define PING_MARGIN_MS           5000 /* PINGREQ is sent at most this long before the keepalive expires */
 #define PING_ANSWER_MS           2000 /* PINGRESP may take at least this long */

@@ -41,14 +41,14 @@ enum connection_state {
     CONNECTION_ENDED,         /* the stream is closed, the closed event is pending */
 };
 
-/* What a connection must do in the engine's next turn. */
+/* The tasks of a connection in the engine's next turn. */
 enum connection_task {
     TASK_READ = 1,         /* more can be read, although the descriptor does not show it */
     TASK_FLUSH = 2,        /* `out` has new data */
     TASK_REPORT = 4,       /* publications are settled */
     TASK_END = 8,          /* report the end to the worker, and free */
     TASK_ACKNOWLEDGE = 16, /* sinks have stored messages */
-    TASK_QUOTA = 32,       /* what was given up may have used up the send quota */
+    TASK_QUOTA = 32,       /* publications that were given up may have used up the send quota */
 };
 
 /* A publication of ours until its end is reported; for QoS 0, that it was written. */
@@ -240,8 +240,8 @@ void connection_close(struct engine_connection *connection, bool with_will);
 void connection_acknowledge(struct engine_connection *connection);
 /* CONNACK was good: from GREETING to UP. */
 void connection_up(struct engine_connection *connection);
-/* Ends the connection; the message is copied. Only the first end counts. What sinks have stored is
- * acknowledged in one write that does not wait, so that it is not sent again. */
+/* Ends the connection; the message is copied. Only the first end counts. Messages that sinks have
+ * stored are acknowledged in one non-blocking write, so that they are not sent again. */
 void connection_end(struct engine_connection *connection, const struct engine_closed *closed);
 /* The same without DISCONNECT: the stream is gone, or the server has ended it. */
 void connection_abort(struct engine_connection *connection, const struct engine_closed *closed);
@@ -271,7 +271,7 @@ void race_end(struct engine_connection *connection, int kept);
 /* The local address for a socket to a broker's address; NULL: the system chooses. */
 const struct sockaddr_storage *connection_source_address(struct engine *engine, int family);
 
-/* greeting.c: what a broker does instead of CONNACK, and which setting is the likely cause. */
+/* greeting.c: answers of a broker other than CONNACK, and the setting that is the likely cause. */
 /* The broker closed after CONNECT. */
 enum client_error greeting_closed(const struct engine_connection *connection);
 /* The current step of the connection timed out. */
@@ -291,9 +291,9 @@ void output_flush(struct engine_connection *connection);
 bool output_is_behind(const struct engine_connection *connection);
 /* Sets the epoll events that the state of the connection needs. */
 void output_watch(struct engine_connection *connection);
-/* Sends what is left of a connection that ends for another reason, with or without success. */
+/* Sends the remaining output of a connection that ends for another reason, if possible. */
 void output_flush_final(struct engine_connection *connection);
-/* Counts what the connection holds now. */
+/* Counts the memory that the connection holds now. */
 void output_count(struct engine_connection *connection);
 /* The same. False: the bound is exceeded, and the connection ended. */
 bool output_account(struct engine_connection *connection);
@@ -313,8 +313,7 @@ bool receive_retry(struct engine_connection *connection);
 void read_ahead_receive(struct engine_connection *connection);
 /* The first n bytes of `in` are complete messages that wait. */
 void read_ahead_note_waiting(struct engine_connection *connection, size_t waiting);
-/* Processes what follows those messages in `in` and is not a message; messages join the waiting
- * ones. */
+/* Processes the packets behind these messages in `in`; further messages join the waiting ones. */
 void read_ahead_sort(struct engine_connection *connection);
 /* Whether more may be kept. */
 bool read_ahead_may_read(const struct engine_connection *connection);
@@ -386,20 +385,20 @@ enum err publish_submit(struct engine_connection *connection,
 void publish_next(struct engine_connection *connection);
 /* PUBACK, PUBREC, PUBCOMP. */
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet);
-/* Removes it from its session, and from what is in flight. */
+/* Removes it from its session, and from the publications in flight. */
 void publish_unlink(struct engine_session *session, struct outbound *outbound);
 /* Reports the end to the worker, and frees. */
 void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
                         const struct publish_result *result);
 /* Reports all settled publications. */
 void publish_report(struct engine_connection *connection);
-/* Settles what the stream has accepted. */
+/* Settles the publications that the stream has accepted. */
 void publish_note_written(struct engine_connection *connection);
 void publish_fail_unwritten(struct engine_connection *connection);
 
 /* publications/outbound.c: the publications of a session across its connections, and those that a
  * broker does not accept. */
-/* A new connection: what was not judged after the previous one is no longer in doubt. */
+/* A new connection: publications not judged after the previous one are no longer in doubt. */
 void outbound_attach(struct engine_session *session);
 /* CONNACK was successful. */
 void outbound_begin(struct engine_connection *connection, bool session_present);

@@ -1,5 +1,5 @@
-/* Owns what a client and its broker keep between connections (MQTT 5.0 section 4.1). Worker thread.
- */
+/* Owns the session state of a client and its broker between connections (MQTT 5.0 section 4.1).
+ * Worker thread. */
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>

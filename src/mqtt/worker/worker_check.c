@@ -11,7 +11,7 @@ static void worker_check_ignore_answer(struct resolver_request *request) {
     (void)request;
 }
 
-/* Uses only what is known at once; a later check would be too late. */
+/* Uses only addresses that are known at once; a later check would be too late. */
 static bool worker_check_find_address(struct client *client, union socket_address *out) {
     struct worker *worker = client->worker;
     const struct client_endpoint endpoint = worker_endpoint(client);

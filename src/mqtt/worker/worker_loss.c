@@ -1,4 +1,4 @@
-/* Owns what follows when a connection failed or was lost, and when a client's timer expires. Worker
+/* Owns the reactions to a failed or lost connection, and to the expiry of a client's timer. Worker
  * thread only.
  *
  * Another client uses the identifier if a broker that speaks MQTT 5 says so (0x8E), or if

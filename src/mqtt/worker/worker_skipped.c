@@ -1,4 +1,4 @@
-/* Owns what is reported of received messages that go to no sink. The others do not pass the worker:
+/* Owns the reports about received messages that reach no sink. The others do not pass the worker:
  * they go from the engine to the route of their client. Worker thread. */
 #include <stdio.h>
 #include "base/system/clock.h"

@@ -1,6 +1,6 @@
 /* Owns the subscriptions of a client at its broker: one packet after the other after CONNACK, after
  * changes, and when refused filters are tried again. The plan (mqtt/client/subscribing.h) decides
- * what is next. Worker thread only. */
+ * the next step. Worker thread only. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

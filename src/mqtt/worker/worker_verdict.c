@@ -1,4 +1,4 @@
-/* Owns what is known about the last loss of a client, and the consequences of its verdict. Worker
+/* Owns the facts about the last loss of a client, and the consequences of its verdict. Worker
  * thread only. See mqtt/client/loss.h for the order of explanations. */
 #include <stdio.h>
 #include <stdlib.h>

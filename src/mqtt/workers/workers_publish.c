@@ -1,5 +1,5 @@
-/* Owns the way of a publication to the client's worker: what is refused at once, and why. Any
- * thread. */
+/* Owns the path of a publication to the client's worker, and decides which ones are refused at
+ * once. Any thread. */
 #include <stdio.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"

@@ -60,8 +60,8 @@ enum err redis_queue_command(struct redis *redis, int argc, const char *const *a
 enum err redis_flush(struct redis *redis) MUST_CHECK;
 /* Reads available data into the parser. */
 enum err redis_receive(struct redis *redis) MUST_CHECK;
-/* Sends what it can, waits until the deadline for data, and reads it. ERR_TIMEOUT does not change
- * the connection. */
+/* Sends as much as possible, waits for data until the deadline, and reads it. ERR_TIMEOUT does not
+ * change the connection. */
 enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) MUST_CHECK;
 /* *out: NULL when no whole reply has been read yet. */
 enum err redis_parse_reply(struct redis *redis, redisReply **out) MUST_CHECK;

@@ -168,8 +168,8 @@ enum err redis_receive(struct redis *redis) {
     return ERR_OK;
 }
 
-/* Sends what it can, waits until the deadline for data, and reads it. ERR_TIMEOUT does not change
- * the connection. */
+/* Sends as much as possible, waits for data until the deadline, and reads it. ERR_TIMEOUT does not
+ * change the connection. */
 enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) {
     enum err err = redis_flush(redis);
     if (err != ERR_OK) {

@@ -167,7 +167,7 @@ static bool api_client_prepare_update(const struct http_request *request,
     struct client_faults faults;
     json_t *stored = NULL;
     enum err err = json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
-    if (!document || err == ERR_MEMORY) { /* of an update that keeps what is stored */
+    if (!document || err == ERR_MEMORY) { /* of an update that keeps the stored value */
         json_decref(stored);
         http_problem_memory(response);
         return false;
@@ -337,7 +337,7 @@ static void api_client_answer_accepted(const char *id, const char *action,
                      json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
 }
 
-/* A resumed client stays paused until its owner knows, and then connects in any case. */
+/* A resumed client stays paused until its owner knows, and then always connects. */
 static void api_client_answer_paused(const struct http_request *request, const char *action,
                                      struct http_response *response) {
     const char *id = request->parameter;

@@ -1,4 +1,4 @@
-/* Decodes what a server sends, and checks every rule that one packet alone can break. Copies
+/* Decodes the packets of a server, and checks every rule that one packet alone can break. Copies
  * nothing; pure, any thread. Requests, negotiated limits and topic aliases are the caller's. */
 #include "packet_internal.h"
 

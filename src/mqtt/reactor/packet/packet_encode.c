@@ -1,4 +1,4 @@
-/* Encodes what a client sends: structs to bytes, appended to a buffer. Pure; any thread. The
+/* Encodes the packets of a client: structs to bytes, appended to a buffer. Pure; any thread. The
  * configuration has already been checked. */
 #include "packet_internal.h"
 

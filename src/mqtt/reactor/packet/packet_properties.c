@@ -1,5 +1,5 @@
-/* The table of the properties of MQTT 5.0 (section 2.2.2), and what follows from it: where each is
- * allowed, and how it is read, checked and written. Pure; any thread. */
+/* The table of the properties of MQTT 5.0 (section 2.2.2), and the rules derived from it: where
+ * each is allowed, and how it is read, checked and written. Pure; any thread. */
 #include "packet_internal.h"
 
 #include <assert.h>

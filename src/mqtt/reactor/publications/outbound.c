@@ -2,15 +2,16 @@
  * that a broker answers by ending the connection (suspects.c knows what was in doubt then). Worker
  * thread.
  *
- * What was in flight when a connection ended is in doubt. If the loss is blamed on publications,
- * each of those gets a loss and becomes a suspect: from then on it is sent alone, one after the
- * other. A second loss is its own, and it is given up. So an innocent publication is never given
- * up, and n publications that a broker does not accept cost n + 1 connections.
+ * Publications in flight when a connection ended are in doubt. If the loss is blamed on
+ * publications, each of those gets a loss and becomes a suspect: from then on it is sent alone, one
+ * after the other. A second loss is its own, and it is given up. So an innocent publication is
+ * never given up, and n publications that a broker does not accept cost n + 1 connections.
  *
  * After PUBREC, the PUBREL of a QoS 2 publication is in doubt, by the same rule.
  *
- * MQTT-4.4.0-1 requires everything to be sent again. What was given up is not. A packet identifier
- * of QoS 2 stays unused until the end of the session, because the server may still know it. */
+ * MQTT-4.4.0-1 requires everything to be sent again. Publications that were given up are not. A
+ * packet identifier of QoS 2 stays unused until the end of the session, because the server may
+ * still know it. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -71,7 +72,7 @@ static bool outbound_quota_is_used_up(const struct engine_connection *connection
     return session->in_flight + session->abandoned >= connection->send_maximum;
 }
 
-/* The session ends with the connection, so what waits in it is never sent. */
+/* The session ends with the connection, so its waiting publications are never sent. */
 static void outbound_give_up_waiting(struct engine *engine, struct engine_session *session) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(session->outbound, one, next) {

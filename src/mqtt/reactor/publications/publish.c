@@ -1,6 +1,6 @@
 /* Owns publications from publish() to the published event, while their connection lasts: packet
- * identifiers, the server's limits, acknowledgements (MQTT 5.0 section 4.3). What outlives the
- * connection is in outbound.c. Worker thread.
+ * identifiers, the server's limits, acknowledgements (MQTT 5.0 section 4.3). State that outlives
+ * the connection is in outbound.c. Worker thread.
  *
  *   QoS 0      unwritten --written--> settled --> published
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
@@ -101,7 +101,7 @@ static void publish_refuse(struct engine_connection *connection, struct outbound
     publish_settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
-/* Sends in the order of the first time. What was meant for an earlier connection may be
+/* Sends in the order of the first time. A publication meant for an earlier connection may be
  * unacceptable for the present server. */
 void publish_next(struct engine_connection *connection) {
     struct engine_session *session = connection->session;

@@ -131,7 +131,7 @@ void suspects_note_refused(struct engine_connection *connection, struct outbound
 
 /* ---- meaning of reason codes ---- */
 
-/* What a reason code of DISCONNECT says about the publication that caused it. */
+/* The publications to which a reason code of DISCONNECT can refer. */
 struct suspects_meaning {
     int reason_code;
     enum give_up reason;

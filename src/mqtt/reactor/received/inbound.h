@@ -18,7 +18,7 @@ enum inbound_state {
 };
 
 struct inbound {
-    struct receipt receipt;         /* first: it is what comes back */
+    struct receipt receipt;         /* first member: the sink returns this pointer */
     struct engine_session *session; /* NULL: discarded when the sink answers */
     struct inbound *prev, *next;    /* of a list of the session */
     struct inbound *bucket_next;

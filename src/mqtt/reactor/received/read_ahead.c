@@ -1,4 +1,4 @@
-/* Owns what is read from a connection while its sink has no room. Messages wait in `in`, in order.
+/* Owns the data read from a connection while its sink has no room. Messages wait in `in`, in order.
  * Packets behind them are processed at once, so that a full sink does not delay PUBACK, SUBACK,
  * PINGRESP or DISCONNECT. PUBREL is processed if it completes an exchange: a message may wait for
  * exactly that. Worker thread.

@@ -12,7 +12,7 @@ ssize_t stream_tls_receive(struct stream *stream, uint8_t *data, size_t size,
 /* The same without consuming. */
 ssize_t stream_tls_peek(struct stream *stream, uint8_t *data, size_t size,
                         struct stream_fault *fault);
-/* Bytes accepted; -1: see fault. len 0: sends what a read had to write. */
+/* Bytes accepted; -1: see fault. len 0: sends the bytes that a read had to write. */
 ssize_t stream_tls_transmit(struct stream *stream, const uint8_t *data, size_t len,
                             struct stream_fault *fault);
 /* Sends close_notify if this does not block; sends nothing before the handshake is done. */

@@ -1,5 +1,5 @@
-/* Owns the bytes of a stream over TLS: handshake, read, write, close. Worker thread. What is
- * trusted is decided in tls/. */
+/* Owns the bytes of a stream over TLS: handshake, read, write, close. Worker thread. tls/ decides
+ * which certificates are trusted. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -101,7 +101,7 @@ ssize_t stream_tls_transmit(struct stream *stream, const uint8_t *data, size_t l
     stream->wants_write = false;
     stream->write_needs_read = false;
     ERR_clear_error();
-    if (len == 0) { /* what a read had to write */
+    if (len == 0) { /* the bytes that a read had to write */
         int result = SSL_in_init(stream->tls) ? SSL_do_handshake(stream->tls) : 1;
         return result == 1 ? 0 : stream_tls_check_result(stream, result, false, fault);
     }

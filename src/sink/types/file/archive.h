@@ -9,14 +9,14 @@
 
 struct archive;
 
-/* path: borrowed. keep: files that are kept, the newest; 0: all. NULL: out of memory. What an
- * earlier process left uncompressed is compressed as well. */
+/* path: borrowed. keep: files that are kept, the newest; 0: all. NULL: out of memory. Files that an
+ * earlier process left uncompressed are compressed too. */
 struct archive *archive_create(const char *path, bool compress, size_t keep);
 void archive_destroy(struct archive *archive);
 
 /* Moves the file at path away. False: it could not; logged, and not tried again soon. */
 bool archive_take(struct archive *archive);
-/* Compresses a bounded part of what is to be compressed; deletes what is not to be kept. Failures
+/* Compresses a bounded part of the remaining data; deletes files that must not be kept. Failures
  * are logged and tried again. */
 void archive_work(struct archive *archive);
 

@@ -208,7 +208,7 @@ static size_t stream_trim_find_group(const struct stream_status *status, const c
     return i;
 }
 
-/* Two names that differ only in what is not printed are shown once. */
+/* Two names that differ only in unprintable characters are shown once. */
 static void stream_trim_read_group(const struct redis_reply *reply, size_t at,
                                    struct stream_status *status) {
     struct stream_group group = {.lag = redis_reply_int(redis_reply_at(reply, at + 1)),
@@ -222,7 +222,8 @@ static void stream_trim_read_group(const struct redis_reply *reply, size_t at,
     }
 }
 
-/* When each group of `now` last lost entries, by what was known before. Called with the lock. */
+/* Determines when each group of `now` last lost entries, from the previous status. Called with the
+ * lock. */
 static void stream_trim_note_losses(struct stream_trim *trim, const struct stream_status *now,
                                     int64_t now_ms) {
     int64_t lost_ms[STREAM_GROUPS_MAX] = {0};

@@ -53,7 +53,7 @@ enum err stream_trim_check(struct stream_trim *trim, struct redis *redis,
                            char error[STREAM_TRIM_ERROR_LEN]) MUST_CHECK;
 bool stream_trim_may_write(const struct stream_trim *trim);
 void stream_trim_consume(struct stream_trim *trim, size_t bytes);
-/* What XADD has to trim to by itself, since the script may not run; 0: nothing. */
+/* The length to which XADD must trim because the script is not permitted; 0: none. */
 int64_t stream_trim_xadd_maxlen(const struct stream_trim *trim);
 /* Trims and measures when due while no messages arrive. */
 void stream_trim_refresh(struct stream_trim *trim, struct redis *redis);

@@ -178,8 +178,8 @@ local function trim_consumed(groups, full)
   return slowest.name
 end
 
--- Memory of the entries alone: trimming frees no pending id. What MEMORY USAGE counts for pending ids
--- varies, so the median of the oldest entries decides within these limits.
+-- Memory of the entries alone: trimming frees no pending id. MEMORY USAGE counts varying amounts
+-- for pending ids, so the median of the oldest entries is used, within these limits.
 local function stream_bytes(len, pending)
   local usage = redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', NODES_SAMPLED) or 0
   local entries = pending > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', ENTRIES_SAMPLED) or {}

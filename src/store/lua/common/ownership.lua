@@ -1,4 +1,4 @@
--- What a node runs compared with Redis.
+-- Compares the clients that a node runs with Redis.
 
 -- Version 0.1 counts a client's versions from 1. If Redis has such a count and the node runs a
 -- greater version, the client was deleted and created again, unless Redis has just lost data.
@@ -8,8 +8,8 @@ local function created_again(known, version)
 end
 
 -- 'MINE'; 'STALE': its own, with a newer version in Redis; 'NEWER': another node owns it;
--- 'WAITING': it was released; 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks what the
--- node has, see restore.
+-- 'WAITING': it was released; 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks clients
+-- that the node has; see restore.
 local function ownership_status(id, node, incarnation, epoch, version)
     local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
     if owned_by(owner, node, incarnation) then

@@ -1,4 +1,4 @@
--- What Redis holds of ids, nodes, tombstones and identities. Invalid data is tolerated.
+-- The records in Redis of ids, nodes, tombstones and identities. Invalid data is tolerated.
 
 -- Reads each shared key once. A key of a wrong type then fails the script here, before any write.
 local function check()

@@ -1,4 +1,4 @@
-/* Tests of http/server: Tests of HTTP itself, over real sockets. */
+/* Tests of http/server: Tests of Tests of HTTP itself, over real sockets. */
 #include "http/server/server.h"
 
 #include "base/system/clock.h"
