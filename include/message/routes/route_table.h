@@ -7,9 +7,9 @@
  *                  "size": {"min": 1, "max": 1024}, "when": [{"pointer": "/level", "gt": 3}] },
  *       "to": ["kafka"], "also": ["audit"], "stop": true } ]
  *
- * All routes that match add their sinks, in order, up to the first that says stop. Conditions of
- * one route all hold; of the values of one condition, one does. A message that no route gives a
- * sink in `to` goes to the default. */
+ * All routes that match add their sinks, in order, up to the first that says stop. A route matches
+ * if all its conditions hold. A condition holds if one of its values matches. A message that no
+ * route gives a sink in `to` goes to the default. */
 #ifndef MQFLEET_ROUTES_ROUTE_TABLE_H
 #define MQFLEET_ROUTES_ROUTE_TABLE_H
 
