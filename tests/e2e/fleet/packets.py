@@ -216,7 +216,7 @@ class Reader:
 
 
 def split(data):
-    """(whole packet, rest), or None while it is not all there."""
+    """(complete packet, rest), or None while the packet is incomplete."""
     length = shift = 0
     for at in range(1, len(data)):
         length |= (data[at] & 127) << shift
