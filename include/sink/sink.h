@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <jansson.h>
 #include "base/err.h"
 #include "message/message_queue.h"
@@ -28,6 +29,11 @@
 
 struct sink;
 
+/* Whether a sink may connect to that address of a host, after it was resolved. False: *why is a
+ * static text. The sinks' threads. */
+typedef bool sink_address_allowed(const void *context, const char *host,
+                                  const struct sockaddr *address, const char **why);
+
 /* The environment that all sinks of a node share. Borrowed for the lifetime of the sinks. */
 struct sink_environment {
     const char *node;      /* this node's name, written with each message */
@@ -35,6 +41,8 @@ struct sink_environment {
     const char *key_prefix;
     int64_t redis_timeout_ms;
     int64_t redis_replicas_timeout_ms;
+    sink_address_allowed *address_allowed; /* NULL: all are */
+    const void *address_context;
 };
 
 struct sink_config {

@@ -1,0 +1,183 @@
+/* The sink that sends messages to an HTTP server: webhooks, InfluxDB, ClickHouse, Elasticsearch.
+ * Owns the HTTP client of one sink; the sink's thread.
+ *
+ *   http_target    url, headers, credentials: what is the same in each request
+ *   http_format    a table of formats        http_outcome   a table of status codes
+ *   http_upload   one request               http_lanes     the requests of a batch */
+#include "sink/sink_type.h"
+
+#include <stdlib.h>
+#include "http_lanes.h"
+#include "http_target.h"
+#include "net/http_client.h"
+
+#define RESPONSE_BYTES      65536 /* enough to say what is wrong */
+#define RESPONSE_ITEM_BYTES 4096  /* of an item of a bulk response */
+
+static const struct sink_field http_sink_fields[] = {
+    {.name = "url",
+     .kind = SINK_FIELD_URL,
+     .required = true,
+     .description = "address that requests are sent to, beginning with https:// or http://"},
+    {.name = "method",
+     .kind = SINK_FIELD_CHOICE,
+     .text = "POST",
+     .choices = "POST|PUT",
+     .description = "method of the requests"},
+    {.name = "format",
+     .kind = SINK_FIELD_CHOICE,
+     .text = "json",
+     .choices = "json|json_array|ndjson|influx|clickhouse|elasticsearch",
+     .description = "body of the requests: one message each (json), or many"},
+    {.name = "headers", .kind = SINK_FIELD_MAP, .description = "headers of each request"},
+    {.name = "bearer_token",
+     .kind = SINK_FIELD_SECRET,
+     .description = "token for Authorization: Bearer"},
+    {.name = "username", .kind = SINK_FIELD_TEXT, .description = "name for Authorization: Basic"},
+    {.name = "password",
+     .kind = SINK_FIELD_SECRET,
+     .description = "password for Authorization: Basic"},
+    {.name = "auth_header",
+     .kind = SINK_FIELD_TEXT,
+     .text = "Authorization",
+     .description = "header that has auth_value"},
+    {.name = "auth_value",
+     .kind = SINK_FIELD_SECRET,
+     .description = "whole value of auth_header, for example ApiKey or Token and the token"},
+    {.name = "hmac_secret",
+     .kind = SINK_FIELD_SECRET,
+     .description = "key of an HMAC-SHA256 signature of each request; empty: not signed"},
+    {.name = "hmac_header",
+     .kind = SINK_FIELD_TEXT,
+     .text = "X-Signature-256",
+     .description = "header that has the signature"},
+    {.name = "hmac_timestamp_header",
+     .kind = SINK_FIELD_TEXT,
+     .text = "X-Signature-Timestamp",
+     .description = "header that has the time of the signature, in seconds"},
+    {.name = "timeout_ms",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 10000,
+     .min = 100,
+     .max = 60000,
+     .unit = "ms",
+     .description = "time for one request, with connecting and the whole response"},
+    {.name = "connections",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 4,
+     .min = 1,
+     .max = 64,
+     .unit = "connections",
+     .description = "maximum number of parallel requests; 1 keeps the order of all messages"},
+    {.name = "messages_per_request",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 500,
+     .min = 1,
+     .max = 10000,
+     .unit = "messages",
+     .description = "maximum number of messages in one request (not json)"},
+    {.name = "body_bytes_max",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 1048576,
+     .min = 1024,
+     .max = 67108864,
+     .unit = "bytes",
+     .description = "maximum length of a body; a larger message is sent alone"},
+    {.name = "tls_ca",
+     .kind = SINK_FIELD_TEXT,
+     .description = "CA certificates for the server, path or PEM; empty: the system's"},
+    {.name = "tls_cert", .kind = SINK_FIELD_TEXT, .description = "client certificate, path or PEM"},
+    {.name = "tls_key",
+     .kind = SINK_FIELD_SECRET,
+     .description = "key of the client certificate, path or PEM"},
+    {.name = "tls_verify",
+     .kind = SINK_FIELD_BOOLEAN,
+     .number = 1,
+     .description = "whether the certificate of the server is verified"},
+    {.name = "elasticsearch_index",
+     .kind = SINK_FIELD_TEXT,
+     .description = "index or data stream (elasticsearch); empty: the one in url"},
+    {.name = "influx_measurement",
+     .kind = SINK_FIELD_TEXT,
+     .text = "mqtt",
+     .description = "measurement (influx)"},
+    {.name = "influx_tags", .kind = SINK_FIELD_MAP, .description = "tags of each point (influx)"},
+    {.name = "clickhouse_table",
+     .kind = SINK_FIELD_TEXT,
+     .description = "table (clickhouse); empty: the query in url"},
+    {0}};
+
+struct http_sink {
+    struct http_target target;
+    struct http_client *client;
+    struct http_lanes lanes;
+};
+
+static void http_sink_close(void *state) {
+    struct http_sink *sink = state;
+    http_lanes_fini(&sink->lanes);
+    http_client_destroy(sink->client);
+    http_target_fini(&sink->target);
+    free(sink);
+}
+
+static bool http_sink_address_allowed(const void *context, const struct sockaddr *address,
+                                      const char **why) {
+    const struct http_target *target = context;
+    const struct sink_environment *environment = target->environment;
+    return !environment->address_allowed ||
+           environment->address_allowed(environment->address_context, target->host, address, why);
+}
+
+static struct http_client *http_sink_create_client(const struct http_sink *sink,
+                                                   const json_t *settings) {
+    const struct http_target *target = &sink->target;
+    size_t items = target->format->settle ? target->messages_max : 0;
+    return http_client_create(&(struct http_client_options){
+        .timeout_ms = target->timeout_ms,
+        .response_bytes_max = RESPONSE_BYTES + items * RESPONSE_ITEM_BYTES,
+        .cuts_responses = true,
+        .http2 = true,
+        .unverified = !sink_settings_boolean(settings, "tls_verify"),
+        .ca = sink_settings_text(settings, "tls_ca"),
+        .cert = sink_settings_text(settings, "tls_cert"),
+        .key = sink_settings_text(settings, "tls_key"),
+        .address_allowed = http_sink_address_allowed,
+        .address_context = target});
+}
+
+static enum err http_sink_open(void **state, const struct sink_environment *environment,
+                               const json_t *settings, char *fault) {
+    struct http_sink *sink = calloc(1, sizeof *sink);
+    if (!sink) {
+        return ERR_MEMORY;
+    }
+    enum err err = http_target_init(&sink->target, environment, settings, fault);
+    if (err == ERR_OK) {
+        sink->client = http_sink_create_client(sink, settings);
+        err = sink->client &&
+                      http_lanes_init(&sink->lanes, &sink->target, sink->client,
+                                      (size_t)sink_settings_integer(settings, "connections"),
+                                      (size_t)sink_settings_integer(settings, "batch_messages"))
+                  ? ERR_OK
+                  : ERR_MEMORY;
+    }
+    if (err != ERR_OK) {
+        http_sink_close(sink);
+        return err;
+    }
+    *state = sink;
+    return ERR_OK;
+}
+
+static enum err http_sink_write(void *state, struct sink_batch *batch) {
+    struct http_sink *sink = state;
+    return http_lanes_write(&sink->lanes, batch);
+}
+
+const struct sink_type sink_type_http = {.version = MQFLEET_VERSION,
+                                         .name = "http",
+                                         .fields = http_sink_fields,
+                                         .open = http_sink_open,
+                                         .write = http_sink_write,
+                                         .close = http_sink_close};

@@ -1,0 +1,670 @@
+/* Tests of the http sink with a server that can be slow, silent, wrong, or hostile. */
+#include "sink/type_fixture.h"
+
+#include <check.h>
+#include <openssl/hmac.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "net/http_client.h"
+#include "web_server.h"
+
+#define MESSAGES_MAX 1000
+
+extern const struct sink_type sink_type_http;
+
+static char url[64];
+static struct message *messages[MESSAGES_MAX];
+
+static void setup(void) {
+    web_start();
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/in?x=1", web_port);
+    ck_assert_int_eq(http_client_global_init(), ERR_OK);
+}
+
+static void teardown(void) {
+    type_close(&sink_type_http);
+    for (size_t i = 0; i < MESSAGES_MAX; i++) {
+        message_destroy(messages[i]);
+    }
+}
+
+/* given: takes ownership; url is added. */
+static void open_with(json_t *given) {
+    json_object_set_new(given, "url", json_string(url));
+    type_open(&sink_type_http, type_complete(&sink_type_http, "o", given));
+}
+
+static struct message *message_of(const char *id, const void *payload, size_t len) {
+    struct message from = {.id = id,
+                           .client_id = "c",
+                           .topic = "a/b",
+                           .payload = payload,
+                           .payload_len = len,
+                           .received_at_ms = 1700000000123,
+                           .qos = 1};
+    return message_create(&from);
+}
+
+/* Payloads 0, 1, 2 ... of `clients` clients in turn; `poison` is the payload of message `at`. */
+static void make_messages(size_t count, size_t clients, size_t at, const char *poison) {
+    for (size_t i = 0; i < count; i++) {
+        char id[16], payload[16];
+        snprintf(id, sizeof id, "client-%zu", i % clients);
+        snprintf(payload, sizeof payload, "%zu", i);
+        const char *text = i == at ? poison : payload;
+        messages[i] = message_of(id, text, strlen(text));
+    }
+}
+
+static enum err write_messages(size_t count) {
+    size_t accepted;
+    return type_write(&sink_type_http, messages, count, &accepted);
+}
+
+static size_t count_outcomes(size_t count, enum sink_outcome outcome) {
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        found += type_outcomes[i] == outcome;
+    }
+    return found;
+}
+
+/* ---- what a server receives -------------------------------------------------------------------
+ */
+
+static bool accept_all(int fd, const struct web_request *request) {
+    (void)request;
+    return web_reply(fd, "200 OK", "thank you");
+}
+
+START_TEST(json_is_one_request_for_each_message_with_all_headers) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:{s:s, s:s}, s:i}", "bearer_token", "t0k", "headers", "X-Site",
+                        "north", "X-Empty", "", "connections", 1));
+    make_messages(3, 1, 9, "");
+    ck_assert_int_eq(write_messages(3), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(3, SINK_ACCEPTED), 3);
+    ck_assert_int_eq(web_count, 3);
+    ck_assert_int_eq(atomic_load(&web_connections), 1);
+    for (int i = 0; i < 3; i++) {
+        json_t *json = json_loads(web_requests[i].body, 0, NULL);
+        char number[8];
+        snprintf(number, sizeof number, "%d", i);
+        ck_assert_str_eq(json_string_value(json_object_get(json, "payload")), number);
+        ck_assert_str_eq(json_string_value(json_object_get(json, "message_id")),
+                         web_header(&web_requests[i], "Idempotency-Key"));
+        json_decref(json);
+    }
+    const struct web_request *first = &web_requests[0];
+    ck_assert_int_eq(strncmp(first->head, "POST /in?x=1 HTTP/1.1\r\n", 23), 0);
+    ck_assert_str_eq(web_header(first, "Content-Type"), "application/json");
+    ck_assert_str_eq(web_header(first, "Authorization"), "Bearer t0k");
+    ck_assert_str_eq(web_header(first, "X-Site"), "north");
+    ck_assert_ptr_nonnull(strstr(first->head, "X-Empty:"));
+    ck_assert_ptr_null(strcasestr(first->head, "\r\nExpect:"));
+}
+END_TEST
+
+static const struct {
+    const char *settings, *name, *value;
+} credentials[] = {
+    {"{\"username\":\"u\",\"password\":\"p:w\"}", "Authorization", "Basic dTpwOnc="},
+    {"{\"auth_value\":\"ApiKey abc\"}", "Authorization", "ApiKey abc"},
+    {"{\"auth_header\":\"X-Api-Key\",\"auth_value\":\"abc\"}", "X-Api-Key", "abc"},
+    {"{\"headers\":{\"content-type\":\"text/x\"}}", "Content-Type", "text/x"},
+    {"{\"format\":\"influx\"}", "Content-Type", "text/plain; charset=utf-8"},
+};
+
+START_TEST(credentials_and_types_are_sent) {
+    web_answers = accept_all;
+    open_with(json_loads(credentials[_i].settings, 0, NULL));
+    make_messages(1, 1, 9, "");
+    ck_assert_int_eq(write_messages(1), ERR_OK);
+    ck_assert_str_eq(web_header(&web_requests[0], credentials[_i].name), credentials[_i].value);
+}
+END_TEST
+
+static const char *const array_formats[] = {"json_array", "ndjson", "influx", "clickhouse"};
+
+START_TEST(many_messages_are_one_request) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:s}", "format", array_formats[_i], "method", "PUT"));
+    make_messages(500, 7, 999, "");
+    ck_assert_int_eq(write_messages(500), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(500, SINK_ACCEPTED), 500);
+    ck_assert_int_eq(web_count, 1);
+    ck_assert_int_eq(strncmp(web_requests[0].head, "PUT ", 4), 0);
+    if (_i == 0) {
+        json_t *json = json_loads(web_requests[0].body, 0, NULL);
+        ck_assert_uint_eq(json_array_size(json), 500);
+        json_decref(json);
+    } else {
+        size_t lines = 0;
+        for (const char *at = web_requests[0].body; *at; at++) {
+            lines += *at == '\n';
+        }
+        ck_assert_uint_eq(lines, 500);
+    }
+}
+END_TEST
+
+START_TEST(a_body_is_no_longer_than_its_limit_unless_it_is_one_message) {
+    web_answers = accept_all;
+    open_with(
+        json_pack("{s:s, s:i, s:i}", "format", "ndjson", "body_bytes_max", 4096, "connections", 1));
+    make_messages(100, 1, 999, "");
+    char *large = calloc(1, 1000000);
+    memset(large, 'x', 1000000);
+    message_destroy(messages[50]);
+    messages[50] = message_of("client-0", large, 1000000);
+    ck_assert_int_eq(write_messages(100), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(100, SINK_ACCEPTED), 100);
+    for (int i = 0; i < web_count; i++) {
+        const char *body = web_requests[i].body;
+        bool one = strchr(body, '\n') == body + web_requests[i].body_len - 1;
+        ck_assert(one || web_requests[i].body_len <= 4096);
+    }
+    free(large);
+}
+END_TEST
+
+START_TEST(any_payload_and_topic_is_valid_json) {
+    static const char *const payloads[] = {"", "\xff\xfe", "\"\n\\\t", "\xc3\xbc", "a\0b"};
+    static const size_t lens[] = {0, 2, 4, 2, 3};
+    web_answers = accept_all;
+    open_with(json_pack("{s:s}", "format", "json_array"));
+    for (size_t i = 0; i < 5; i++) {
+        struct message from = {.id = "c",
+                               .client_id = "c",
+                               .topic = "a/\"b\"\n\\\x7f\xff",
+                               .payload = (const uint8_t *)payloads[i],
+                               .payload_len = lens[i]};
+        messages[i] = message_create(&from);
+    }
+    ck_assert_int_eq(write_messages(5), ERR_OK);
+    json_t *json = json_loads(web_requests[0].body, JSON_ALLOW_NUL, NULL);
+    ck_assert_uint_eq(json_array_size(json), 5);
+    json_decref(json);
+}
+END_TEST
+
+/* ---- order ------------------------------------------------------------------------------------
+ */
+
+static bool accept_slowly(int fd, const struct web_request *request) {
+    clock_sleep_ms(request->body_len % 3); /* so that connections overtake each other */
+    return web_reply(fd, "204 No Content", "");
+}
+
+static int number_of(const struct web_request *request) {
+    json_t *json = json_loads(request->body, 0, NULL);
+    int number = atoi(json_string_value(json_object_get(json, "payload")));
+    json_decref(json);
+    return number;
+}
+
+START_TEST(the_messages_of_a_client_stay_in_order_over_parallel_connections) {
+    int last[7] = {-1, -1, -1, -1, -1, -1, -1};
+    web_answers = accept_slowly;
+    open_with(json_pack("{s:i}", "connections", 4));
+    make_messages(280, 7, 999, "");
+    ck_assert_int_eq(write_messages(280), ERR_OK);
+    ck_assert_int_eq(web_count, 280);
+    ck_assert_int_le(atomic_load(&web_connections), 4);
+    ck_assert_int_ge(atomic_load(&web_connections), 2);
+    for (int i = 0; i < 280; i++) {
+        int number = number_of(&web_requests[i]);
+        ck_assert_int_gt(number, last[number % 7]);
+        last[number % 7] = number;
+    }
+}
+END_TEST
+
+START_TEST(with_one_connection_all_messages_stay_in_order) {
+    web_answers = accept_slowly;
+    open_with(json_pack("{s:i}", "connections", 1));
+    make_messages(100, 7, 999, "");
+    ck_assert_int_eq(write_messages(100), ERR_OK);
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(number_of(&web_requests[i]), i);
+    }
+}
+END_TEST
+
+/* ---- rejected messages ------------------------------------------------------------------------
+ */
+
+static _Atomic(const char *) poison_status;
+
+static bool refuse_poison(int fd, const struct web_request *request) {
+    bool poisoned = strstr(request->body, "poison");
+    return web_reply(fd, poisoned ? poison_status : "200 OK", poisoned ? "row 3\nis bad" : "");
+}
+
+static const struct {
+    const char *format, *status;
+} poisons[] = {{"json", "400 Bad Request"},
+               {"ndjson", "400 Bad Request"},
+               {"json_array", "422 Unprocessable Content"},
+               {"influx", "413 Content Too Large"}};
+
+START_TEST(one_poisoned_message_among_many_is_rejected_alone) {
+    web_answers = refuse_poison;
+    poison_status = poisons[_i].status;
+    open_with(json_pack("{s:s}", "format", poisons[_i].format));
+    make_messages(500, 7, 123, "poison");
+    ck_assert_int_eq(write_messages(500), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(500, SINK_ACCEPTED), 499);
+    ck_assert_int_eq(type_outcomes[123], SINK_REJECTED);
+    ck_assert_ptr_nonnull(strstr(type_reasons[123], "row 3 is bad"));
+    ck_assert_int_eq(strncmp(type_reasons[123] + 7, poisons[_i].status, 3), 0);
+    ck_assert_int_le(web_count, strcmp(poisons[_i].format, "json") == 0 ? 500 : 20);
+}
+END_TEST
+
+static bool refuse_all(int fd, const struct web_request *request) {
+    (void)request;
+    return web_reply(fd, "400 Bad Request", "no");
+}
+
+START_TEST(a_target_that_refuses_everything_gets_a_bounded_number_of_requests) {
+    web_answers = refuse_all;
+    open_with(json_pack("{s:s}", "format", "ndjson"));
+    make_messages(500, 7, 999, "");
+    (void)write_messages(500);
+    ck_assert_int_lt(web_count, 1000);
+    ck_assert_uint_eq(count_outcomes(500, SINK_ACCEPTED), 0);
+}
+END_TEST
+
+static bool limit_size(int fd, const struct web_request *request) {
+    return web_reply(fd, request->body_len > 2000 ? "413 Content Too Large" : "200 OK", "");
+}
+
+START_TEST(a_server_with_a_smaller_limit_gets_smaller_requests) {
+    web_answers = limit_size;
+    open_with(json_pack("{s:s}", "format", "ndjson"));
+    make_messages(100, 3, 999, "");
+    char large[3000];
+    memset(large, 'x', sizeof large);
+    message_destroy(messages[42]);
+    messages[42] = message_of("client-0", large, sizeof large);
+    ck_assert_int_eq(write_messages(100), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(100, SINK_ACCEPTED), 99);
+    ck_assert_int_eq(type_outcomes[42], SINK_REJECTED);
+}
+END_TEST
+
+/* ---- tried again ------------------------------------------------------------------------------
+ */
+
+static const char *const retried[] = {"302 Found\r\nLocation: http://127.0.0.1:1/",
+                                      "401 Unauthorized",
+                                      "403 Forbidden",
+                                      "404 Not Found",
+                                      "405 Method Not Allowed",
+                                      "408 Request Timeout",
+                                      "409 Conflict",
+                                      "415 Unsupported Media Type",
+                                      "425 Too Early",
+                                      "429 Too Many Requests",
+                                      "502 Bad Gateway",
+                                      "503 Service Unavailable",
+                                      "507 Insufficient Storage"};
+
+static _Atomic(const char *) always_status;
+
+static bool answer_always(int fd, const struct web_request *request) {
+    (void)request;
+    return web_reply(fd, always_status, "sorry");
+}
+
+START_TEST(other_errors_are_tried_again_after_one_request_for_each_connection) {
+    web_answers = answer_always;
+    always_status = retried[_i];
+    open_with(json_pack("{s:i}", "connections", 4));
+    make_messages(100, 7, 999, "");
+    ck_assert_int_ne(write_messages(100), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(100, SINK_RETRY), 100);
+    ck_assert_int_eq(strncmp(type_error, "status ", 7), 0);
+    ck_assert_int_eq(strncmp(type_error + 7, retried[_i], 3), 0);
+    ck_assert_ptr_nonnull(strstr(type_error, "sorry"));
+    ck_assert_int_le(web_count, 4);
+}
+END_TEST
+
+START_TEST(a_message_that_breaks_the_server_delays_no_other) {
+    web_answers = refuse_poison;
+    poison_status = "500 Internal Server Error";
+    open_with(json_pack("{s:s, s:i}", "format", _i == 0 ? "ndjson" : "json", "connections", 2));
+    make_messages(500, 7, 123, "poison");
+    ck_assert_int_ne(write_messages(500), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(500, SINK_ACCEPTED), 499);
+    ck_assert_int_eq(type_outcomes[123], SINK_RETRY);
+}
+END_TEST
+
+START_TEST(with_one_connection_nothing_overtakes_a_message_that_breaks_the_server) {
+    web_answers = refuse_poison;
+    poison_status = "500 Internal Server Error";
+    open_with(json_pack("{s:s, s:i}", "format", _i == 0 ? "ndjson" : "json", "connections", 1));
+    make_messages(100, 7, 40, "poison");
+    ck_assert_int_ne(write_messages(100), ERR_OK);
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(type_outcomes[i], i < 40 ? SINK_ACCEPTED : SINK_RETRY);
+    }
+}
+END_TEST
+
+START_TEST(a_server_that_is_broken_gets_few_requests) {
+    web_answers = answer_always;
+    always_status = "500 Internal Server Error";
+    open_with(json_pack("{s:s, s:i}", "format", _i == 0 ? "ndjson" : "json", "connections", 2));
+    make_messages(500, 7, 999, "");
+    ck_assert_int_ne(write_messages(500), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(500, SINK_RETRY), 500);
+    ck_assert_int_le(web_count, 40);
+}
+END_TEST
+
+START_TEST(a_server_that_asks_to_wait_is_left_alone_without_blocking) {
+    web_answers = answer_always;
+    always_status = "429 Too Many Requests\r\nRetry-After: 3600";
+    open_with(json_pack("{s:i}", "connections", 1));
+    make_messages(10, 1, 99, "");
+    ck_assert_int_ne(write_messages(10), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(type_error, "asks to wait 3600 s"));
+    int64_t begin_ms = clock_ms();
+    ck_assert_int_ne(write_messages(10), ERR_OK);
+    ck_assert_int_lt(clock_ms() - begin_ms, 1000);
+    ck_assert_int_eq(web_count, 1);
+    ck_assert_ptr_nonnull(strstr(type_error, "the target asked to wait, 60 s are left"));
+}
+END_TEST
+
+START_TEST(a_short_wait_ends) {
+    web_answers = answer_always;
+    always_status = "503 Service Unavailable\r\nRetry-After: 1";
+    open_with(json_object());
+    make_messages(1, 1, 99, "");
+    ck_assert_int_ne(write_messages(1), ERR_OK);
+    always_status = "200 OK";
+    int64_t deadline_ms = clock_ms() + 10000;
+    while (write_messages(1) != ERR_OK && clock_ms() < deadline_ms) {
+        clock_sleep_ms(50);
+    }
+    ck_assert_int_eq(type_outcomes[0], SINK_ACCEPTED);
+    ck_assert_int_eq(web_count, 2);
+}
+END_TEST
+
+static bool accept_after_10_ms(int fd, const struct web_request *request) {
+    (void)request;
+    clock_sleep_ms(10);
+    return web_reply(fd, "204 No Content", "");
+}
+
+START_TEST(a_slow_target_gets_part_of_a_batch_and_that_is_no_error) {
+    web_answers = accept_after_10_ms;
+    open_with(json_pack("{s:i, s:i}", "connections", 1, "batch_messages", 1000));
+    make_messages(1000, 1, 9999, "");
+    int64_t begin_ms = clock_ms();
+    ck_assert_int_eq(write_messages(1000), ERR_OK);
+    ck_assert_int_lt(clock_ms() - begin_ms, 5000);
+    ck_assert_uint_gt(count_outcomes(1000, SINK_ACCEPTED), 10);
+    ck_assert_uint_gt(count_outcomes(1000, SINK_RETRY), 10);
+    ck_assert_str_eq(type_error, "");
+}
+END_TEST
+
+/* ---- hostile servers --------------------------------------------------------------------------
+ */
+
+static bool stall(int fd, const struct web_request *request) {
+    char byte;
+    (void)request;
+    (void)!recv(fd, &byte, 1, 0); /* until the sink gives up */
+    return false;
+}
+
+static bool stall_after_head(int fd, const struct web_request *request) {
+    const char *head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal";
+    (void)web_send(fd, head, strlen(head));
+    return stall(fd, request);
+}
+
+static bool close_within_body(int fd, const struct web_request *request) {
+    const char *head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal";
+    (void)request;
+    (void)web_send(fd, head, strlen(head));
+    return false;
+}
+
+static bool close_at_once(int fd, const struct web_request *request) {
+    (void)fd;
+    (void)request;
+    return false;
+}
+
+static bool endless_headers(int fd, const struct web_request *request) {
+    const char *head = "HTTP/1.1 200 OK\r\n";
+    (void)request;
+    for (bool sent = web_send(fd, head, strlen(head)); sent;) {
+        sent = web_send(fd, "X-More: of them\r\n", 17);
+    }
+    return false;
+}
+
+static bool endless_continue(int fd, const struct web_request *request) {
+    (void)request;
+    while (web_send(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25)) {
+    }
+    return false;
+}
+
+static bool no_http(int fd, const struct web_request *request) {
+    (void)request;
+    (void)web_send(fd, "SSH-2.0-OpenSSH\r\n", 17);
+    return false;
+}
+
+static web_answer *const hostile[] = {stall,         stall_after_head, close_within_body,
+                                      close_at_once, endless_headers,  endless_continue,
+                                      no_http};
+
+START_TEST(a_hostile_server_costs_bounded_time_and_no_message) {
+    web_answers = hostile[_i];
+    open_with(json_pack("{s:i, s:s}", "timeout_ms", 500, "format", _i % 2 ? "ndjson" : "json"));
+    make_messages(20, 7, 999, "");
+    int64_t begin_ms = clock_ms();
+    ck_assert_int_ne(write_messages(20), ERR_OK);
+    ck_assert_int_lt(clock_ms() - begin_ms, 10000);
+    ck_assert_uint_eq(count_outcomes(20, SINK_RETRY), 20);
+    web_answers = accept_all;
+    ck_assert_int_eq(write_messages(20), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(20, SINK_ACCEPTED), 20);
+}
+END_TEST
+
+static const char *endless_status;
+
+static bool endless_body(int fd, const struct web_request *request) {
+    char head[128], block[4096];
+    (void)request;
+    memset(block, 'x', sizeof block);
+    snprintf(head, sizeof head, "HTTP/1.1 %s\r\n\r\n", endless_status);
+    for (bool sent = web_send(fd, head, strlen(head)); sent;) {
+        sent = web_send(fd, block, sizeof block);
+    }
+    return false;
+}
+
+START_TEST(a_body_without_an_end_does_not_hide_the_status) {
+    web_answers = endless_body;
+    endless_status = _i == 0 ? "200 OK" : "400 Bad Request";
+    open_with(json_object());
+    make_messages(1, 1, 99, "");
+    ck_assert_int_eq(write_messages(1), ERR_OK);
+    ck_assert_int_eq(type_outcomes[0], _i == 0 ? SINK_ACCEPTED : SINK_REJECTED);
+}
+END_TEST
+
+START_TEST(a_port_where_nobody_listens_is_said_to_be_one) {
+    web_stop();
+    open_with(json_object());
+    make_messages(1, 1, 99, "");
+    ck_assert_int_ne(write_messages(1), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(type_error, "127.0.0.1"));
+}
+END_TEST
+
+static bool denies_all(const void *context, const char *host, const struct sockaddr *address,
+                       const char **why) {
+    ck_assert_str_eq(host, "127.0.0.1");
+    ck_assert_int_eq(address->sa_family, AF_INET);
+    *why = context;
+    return false;
+}
+
+START_TEST(an_address_that_is_not_allowed_is_not_connected_to) {
+    web_answers = accept_all;
+    type_environment.address_allowed = denies_all;
+    type_environment.address_context = "it is in the list";
+    open_with(json_object());
+    make_messages(1, 1, 99, "");
+    ck_assert_int_ne(write_messages(1), ERR_OK);
+    ck_assert_str_eq(type_error, "it is in the list");
+    ck_assert_int_eq(atomic_load(&web_connections), 0);
+}
+END_TEST
+
+START_TEST(a_response_of_another_program_is_not_taken_for_one_of_elasticsearch) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s}", "format", "elasticsearch"));
+    make_messages(3, 1, 99, "");
+    ck_assert_int_ne(write_messages(3), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(3, SINK_RETRY), 3);
+    ck_assert_ptr_nonnull(strstr(type_error, "_bulk"));
+}
+END_TEST
+
+/* ---- signature --------------------------------------------------------------------------------
+ */
+
+START_TEST(a_server_can_verify_the_signature) {
+    char signed_text[4096], expected[80] = "sha256=";
+    unsigned char digest[32];
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:s}", "hmac_secret", "s3cret", "hmac_header", "X-Hub"));
+    make_messages(1, 1, 99, "");
+    ck_assert_int_eq(write_messages(1), ERR_OK);
+    const struct web_request *request = &web_requests[0];
+    long long at = atoll(web_header(request, "X-Signature-Timestamp"));
+    ck_assert_int_lt(llabs(at - clock_wall_ms() / 1000), 60);
+    snprintf(signed_text, sizeof signed_text, "%lld.%s", at, request->body);
+    HMAC(EVP_sha256(), "s3cret", 6, (unsigned char *)signed_text, strlen(signed_text), digest,
+         NULL);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        snprintf(expected + 7 + 2 * i, 3, "%02x", digest[i]);
+    }
+    ck_assert_str_eq(web_header(request, "X-Hub"), expected);
+}
+END_TEST
+
+/* ---- settings ---------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *settings, *field;
+} faults[] = {
+    {"{\"url\":\"ftp://h/\"}", "url"},
+    {"{\"url\":\"h/in\"}", "url"},
+    {"{\"url\":\"https:///in\"}", "url"},
+    {"{\"url\":\"https://h/a b\"}", "url"},
+    {"{\"url\":\"https://h\\\\@g/\"}", "url"},
+    {"{\"url\":\"https://h/#f\"}", "url"},
+    {"{\"url\":\"https://u@/in\"}", "url"},
+    {"{\"headers\":{\"a b\":\"c\"}}", "headers"},
+    {"{\"headers\":{\"a\":\"c\\r\\nX: y\"}}", "headers"},
+    {"{\"headers\":{\"Content-Length\":\"7\"}}", "headers"},
+    {"{\"headers\":{\"authorization\":\"x\"}}", "headers"},
+    {"{\"bearer_token\":\"a\\n\"}", "auth_header"},
+    {"{\"bearer_token\":\"a\",\"username\":\"u\"}", "auth_value"},
+    {"{\"username\":\"u:v\"}", "username"},
+    {"{\"hmac_header\":\"a b\"}", "hmac_header"},
+    {"{\"clickhouse_table\":\"a; DROP\"}", "clickhouse_table"},
+    {"{\"influx_measurement\":\"\"}", "influx_measurement"},
+};
+
+START_TEST(a_wrong_setting_is_named) {
+    void *state = NULL;
+    char fault[SINK_FAULT_LEN] = "";
+    json_t *given = json_loads(faults[_i].settings, 0, NULL);
+    if (!json_object_get(given, "url")) {
+        json_object_set_new(given, "url", json_string("https://h/"));
+    }
+    json_t *settings = type_complete(&sink_type_http, "o", given);
+    ck_assert_msg(settings != NULL, "%s", type_fault);
+    ck_assert_int_eq(sink_type_http.open(&state, &type_environment, settings, fault), ERR_ARGUMENT);
+    ck_assert_int_eq(strncmp(fault, faults[_i].field, strlen(faults[_i].field)), 0);
+    json_decref(settings);
+}
+END_TEST
+
+START_TEST(the_table_of_clickhouse_becomes_a_query) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:s}", "format", "clickhouse", "clickhouse_table", "iot.mqtt"));
+    make_messages(1, 1, 99, "");
+    ck_assert_int_eq(write_messages(1), ERR_OK);
+    const char *target = "POST /in?x=1&query=INSERT%20INTO%20iot.mqtt%20FORMAT%20JSONEachRow HTTP";
+    ck_assert_int_eq(strncmp(web_requests[0].head, target, strlen(target)), 0);
+}
+END_TEST
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+int main(void) {
+    Suite *suite = suite_create("http");
+    TCase *tcase = tcase_create("http");
+    TCase *alone = tcase_create("settings");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, json_is_one_request_for_each_message_with_all_headers);
+    tcase_add_loop_test(tcase, credentials_and_types_are_sent, 0, COUNT(credentials));
+    tcase_add_loop_test(tcase, many_messages_are_one_request, 0, COUNT(array_formats));
+    tcase_add_test(tcase, a_body_is_no_longer_than_its_limit_unless_it_is_one_message);
+    tcase_add_test(tcase, any_payload_and_topic_is_valid_json);
+    tcase_add_test(tcase, the_messages_of_a_client_stay_in_order_over_parallel_connections);
+    tcase_add_test(tcase, with_one_connection_all_messages_stay_in_order);
+    tcase_add_loop_test(tcase, one_poisoned_message_among_many_is_rejected_alone, 0,
+                        COUNT(poisons));
+    tcase_add_test(tcase, a_target_that_refuses_everything_gets_a_bounded_number_of_requests);
+    tcase_add_test(tcase, a_server_with_a_smaller_limit_gets_smaller_requests);
+    tcase_add_loop_test(tcase, other_errors_are_tried_again_after_one_request_for_each_connection,
+                        0, COUNT(retried));
+    tcase_add_loop_test(tcase, a_message_that_breaks_the_server_delays_no_other, 0, 2);
+    tcase_add_loop_test(
+        tcase, with_one_connection_nothing_overtakes_a_message_that_breaks_the_server, 0, 2);
+    tcase_add_loop_test(tcase, a_server_that_is_broken_gets_few_requests, 0, 2);
+    tcase_add_test(tcase, a_server_that_asks_to_wait_is_left_alone_without_blocking);
+    tcase_add_test(tcase, a_short_wait_ends);
+    tcase_add_test(tcase, a_slow_target_gets_part_of_a_batch_and_that_is_no_error);
+    tcase_add_loop_test(tcase, a_hostile_server_costs_bounded_time_and_no_message, 0,
+                        COUNT(hostile));
+    tcase_add_loop_test(tcase, a_body_without_an_end_does_not_hide_the_status, 0, 2);
+    tcase_add_test(tcase, a_port_where_nobody_listens_is_said_to_be_one);
+    tcase_add_test(tcase, an_address_that_is_not_allowed_is_not_connected_to);
+    tcase_add_test(tcase, a_response_of_another_program_is_not_taken_for_one_of_elasticsearch);
+    tcase_add_test(tcase, a_server_can_verify_the_signature);
+    tcase_add_test(tcase, the_table_of_clickhouse_becomes_a_query);
+    tcase_add_loop_test(alone, a_wrong_setting_is_named, 0, COUNT(faults));
+    suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, alone);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
