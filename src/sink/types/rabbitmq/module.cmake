@@ -1,0 +1,5 @@
+pkg_check_modules(RABBITMQ QUIET IMPORTED_TARGET librabbitmq>=0.11)
+set(module_found ${RABBITMQ_FOUND})
+set(module_libraries PkgConfig::RABBITMQ)
+set(module_packages librabbitmq-dev)
+set(module_run_packages librabbitmq4)
