@@ -25,11 +25,8 @@
 
 #define QUEUE_RESERVED    8 /* the last eighth of the room is for QoS 1 and 2 */
 #define QUEUE_SHARE       4 /* a client may have that many times the room that is left */
-#define QUEUE_SLOT_BITS   24
 #define QUEUE_NO_SLOT     UINT32_MAX
 #define QUEUE_SMALL_BYTES 1
-
-_Static_assert(MESSAGE_QUEUE_MESSAGES_MAX == 1 << QUEUE_SLOT_BITS, "a key holds any slot");
 
 struct message_queue_slot { /* what one client has in the queue */
     uint64_t key;           /* 0: free */
@@ -100,7 +97,7 @@ static uint32_t message_queue_find_slot(const struct message_queue *queue,
         return QUEUE_NO_SLOT;
     }
     uint64_t key = atomic_load_explicit(&share->key, memory_order_relaxed);
-    uint32_t slot = key & (MESSAGE_QUEUE_MESSAGES_MAX - 1);
+    uint32_t slot = key % MESSAGE_QUEUE_MESSAGES_MAX;
     return slot < queue->slots_used && key != 0 && queue->slots[slot].key == key ? slot
                                                                                  : QUEUE_NO_SLOT;
 }
@@ -115,7 +112,7 @@ static uint32_t message_queue_new_slot(struct message_queue *queue,
         queue->free_slot = queue->slots[slot].next_free;
     }
     uint64_t serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed) + 1;
-    uint64_t key = serial << QUEUE_SLOT_BITS | slot;
+    uint64_t key = serial * MESSAGE_QUEUE_MESSAGES_MAX + slot;
     queue->slots[slot] = (struct message_queue_slot){.key = key};
     atomic_store_explicit(&share->key, key, memory_order_relaxed);
     return slot;
