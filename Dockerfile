@@ -8,13 +8,16 @@ WORKDIR /src
 COPY tools/install-deps tools/install-deps
 RUN tools/install-deps --build
 COPY . .
+RUN tools/install-deps --build --sinks
 RUN cmake --preset release -DMQFLEET_TESTS=OFF && cmake --build --preset release -j "$(nproc)"
 
 FROM debian:12-slim
-COPY tools/install-deps /tmp/install-deps
-RUN /tmp/install-deps --run && rm -rf /tmp/install-deps /var/lib/apt/lists/* \
+COPY tools/install-deps /tmp/mqfleet/tools/install-deps
+COPY src/sink/types /tmp/mqfleet/src/sink/types
+RUN /tmp/mqfleet/tools/install-deps --run --sinks && rm -rf /tmp/mqfleet /var/lib/apt/lists/* \
     && useradd --system --home-dir /var/lib/mqfleet --create-home mqfleet
 COPY --from=build /src/build/release/mqfleetd /src/build/release/mqfleet /usr/local/bin/
+COPY --from=build /src/build/release/sinks /usr/local/lib/mqfleet/sinks
 USER mqfleet
 ENV STATE_DIRECTORY=/var/lib/mqfleet MQFLEET_NODE_INFO_PORT=8080
 VOLUME /var/lib/mqfleet

@@ -3,9 +3,11 @@
 # folder is all that a new type needs.
 #
 # module.cmake sets
-#   module_found      whether its libraries are there
-#   module_libraries  what to link
-#   module_packages   the Debian packages that provide them, for messages
+#   module_found         whether its libraries are there
+#   module_libraries     what to link
+#   module_packages      the Debian packages to build it with, on this line (also for tools/install-deps)
+#   module_run_packages  the same to run it with
+# MQFLEET_SINK_<TYPE> is ON, OFF or AUTO (default): built if its libraries are there.
 
 set(SINK_TYPES_FOLDER ${CMAKE_SOURCE_DIR}/src/sink/types)
 file(GLOB sink_type_folders CONFIGURE_DEPENDS RELATIVE ${SINK_TYPES_FOLDER} ${SINK_TYPES_FOLDER}/*)
@@ -19,16 +21,20 @@ foreach(type ${sink_type_folders})
   endif()
 endforeach()
 
-# Two tables: the built-in types, and the names of the modules.
+# Two tables: the built-in types, and the modules, also those that are not built.
 set(declarations "")
 set(addresses "")
-set(names "")
+set(modules "")
 foreach(type ${SINK_BUILT_IN})
   string(APPEND declarations "extern const struct sink_type sink_type_${type};\n")
   string(APPEND addresses "    &sink_type_${type},\n")
 endforeach()
 foreach(type ${SINK_MODULES})
-  string(APPEND names "    \"${type}\",\n")
+  include(${SINK_TYPES_FOLDER}/${type}/module.cmake)
+  set(SINK_${type}_FOUND ${module_found})
+  set(SINK_${type}_LIBRARIES ${module_libraries})
+  set(SINK_${type}_PACKAGES "${module_packages}")
+  string(APPEND modules "    {\"${type}\", \"${module_packages}\", \"${module_run_packages}\"},\n")
 endforeach()
 set(SINK_TABLES_C ${CMAKE_BINARY_DIR}/sink_tables.c)
 file(CONFIGURE OUTPUT ${SINK_TABLES_C} @ONLY CONTENT
@@ -40,34 +46,32 @@ file(CONFIGURE OUTPUT ${SINK_TABLES_C} @ONLY CONTENT
 const struct sink_type *const sink_types_built_in[] = {
 @addresses@    NULL};
 
-const char *const sink_types_modules[] = {
-@names@    NULL};
+const struct sink_module sink_types_modules[] = {
+@modules@    {0}};
 ")
 
-# AUTO: built if its libraries are there.
 function(sink_module type)
   string(TOUPPER ${type} upper)
   set(MQFLEET_SINK_${upper} AUTO CACHE STRING "Build the module of the sink type ${type}: ON, OFF or AUTO")
-  if(MQFLEET_SINK_${upper} STREQUAL "OFF")
+  if(NOT MQFLEET_SINK_${upper})
     return()
   endif()
-  include(${SINK_TYPES_FOLDER}/${type}/module.cmake)
-  if(NOT module_found)
-    set(message "sink type ${type}: not built, it needs ${module_packages}")
-    if(MQFLEET_SINK_${upper} STREQUAL "ON")
-      message(FATAL_ERROR "${message}")
+  if(NOT SINK_${type}_FOUND)
+    set(severity STATUS)
+    if(NOT MQFLEET_SINK_${upper} STREQUAL "AUTO")
+      set(severity FATAL_ERROR)
     endif()
-    message(STATUS "${message}")
+    message(${severity} "sink type ${type}: not built, it needs ${SINK_${type}_PACKAGES}")
     return()
   endif()
   file(GLOB sources CONFIGURE_DEPENDS ${SINK_TYPES_FOLDER}/${type}/*.c)
   add_library(sink_${type}_objects OBJECT ${sources})
   set_target_properties(sink_${type}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_include_directories(sink_${type}_objects PUBLIC ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
-  target_link_libraries(sink_${type}_objects PUBLIC PkgConfig::JANSSON ${module_libraries})
+  target_link_libraries(sink_${type}_objects PUBLIC PkgConfig::JANSSON ${SINK_${type}_LIBRARIES})
   target_compile_options(sink_${type}_objects PRIVATE ${MQFLEET_WARNINGS})
   add_library(sink_${type} MODULE $<TARGET_OBJECTS:sink_${type}_objects>)
-  target_link_libraries(sink_${type} PRIVATE ${module_libraries})
+  target_link_libraries(sink_${type} PRIVATE ${SINK_${type}_LIBRARIES})
   set_target_properties(sink_${type} PROPERTIES PREFIX "" OUTPUT_NAME ${type}
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/sinks)
   install(TARGETS sink_${type} LIBRARY DESTINATION lib/mqfleet/sinks)

@@ -6,11 +6,18 @@
 
 #include "sink/sink_type.h"
 
-/* Both end with NULL; made from the folders of src/sink/types. */
-extern const struct sink_type *const sink_types_built_in[];
-extern const char *const sink_types_modules[];
+struct sink_module {
+    const char *name;
+    const char *packages;     /* of Debian, to build it with */
+    const char *run_packages; /* of Debian, to run it with */
+};
 
-/* NULL: fault (SINK_FAULT_LEN) says why, and which package has the type. A loaded module stays. Any
+/* Both are made from the folders of src/sink/types, and end with NULL and with a row without a
+ * name. A module that is not in the table is found too. */
+extern const struct sink_type *const sink_types_built_in[];
+extern const struct sink_module sink_types_modules[];
+
+/* NULL: fault (SINK_FAULT_LEN) says why, and which package is missing. A loaded module stays. Any
  * thread. */
 const struct sink_type *sink_types_find(const char *name, char *fault);
 

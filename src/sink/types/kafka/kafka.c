@@ -1,0 +1,310 @@
+/* The sink that produces records to a topic of Kafka, by librdkafka. A batch is produced in groups.
+ * A group is over when each of its messages has its delivery report; reports that are due when the
+ * time of a write is over are awaited by the next one, so that a live producer writes each message
+ * once.
+ *
+ * A broker refuses a whole record batch for one record. Then the group is halved until the message
+ * that is to blame is alone, and grows again. */
+#include "sink/sink_type.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "kafka_flight.h"
+#include "kafka_producer.h"
+#include "kafka_record.h"
+#include "kafka_settings.h"
+
+#define KAFKA_WRITE_MS_MAX 2000
+#define KAFKA_SLICE_MS     100 /* a wait that is not interrupted is looked at so often */
+#define KAFKA_GROUP_MAX    10000
+
+enum kafka_group_result {
+    KAFKA_GROUP_DONE,
+    KAFKA_GROUP_REFUSED, /* for some message, which is not known */
+    KAFKA_GROUP_FAILED
+};
+
+struct kafka_sink {
+    const json_t *settings;
+    const char *node;
+    struct kafka_shape *shape;
+    struct kafka_producer *producer; /* NULL: is to be created */
+    struct kafka_flight flight;
+    size_t group_max;
+
+    /* during a write */
+    struct sink_batch *batch; /* NULL: there is none */
+    bool alone;               /* one message is under way */
+    enum kafka_group_result result;
+};
+
+/* ---- delivery reports ------------------------------------------------------------------------ */
+
+/* The data table: errors by which Kafka refuses a message for what it is. Whatever else happens,
+ * the message is produced again; so after RD_KAFKA_RESP_ERR_INVALID_MSG, which is damage on the
+ * way. */
+static bool kafka_is_refusal(rd_kafka_resp_err_t error) {
+    switch (error) {
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE: /* larger than a segment of the log */
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:     /* too far from the broker's time */
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void kafka_note_failure(struct kafka_sink *kafka, const rd_kafka_message_t *report) {
+    const char *topic = report->rkt ? rd_kafka_topic_name(report->rkt) : "";
+    kafka->result = KAFKA_GROUP_FAILED;
+    sink_batch_fail(kafka->batch, ERR_IO, "topic %.60s: %s", topic, rd_kafka_err2str(report->err));
+}
+
+static void kafka_note_report(void *context, const rd_kafka_message_t *report) {
+    struct kafka_sink *kafka = context;
+    size_t index = kafka_flight_remove(&kafka->flight, report->_private);
+    if (index == KAFKA_NO_INDEX) {
+        return;
+    }
+    if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        sink_batch_accept(kafka->batch, index);
+        kafka_producer_clear_error(kafka->producer);
+    } else if (!kafka_is_refusal(report->err)) {
+        kafka_note_failure(kafka, report);
+    } else if (kafka->alone) {
+        sink_batch_reject(kafka->batch, index, "%s", rd_kafka_err2str(report->err));
+    } else if (kafka->result == KAFKA_GROUP_DONE) {
+        kafka->result = KAFKA_GROUP_REFUSED;
+    }
+    if (kafka->flight.due == 0) {
+        kafka_producer_interrupt(kafka->producer);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static enum err kafka_create_producer(struct kafka_sink *kafka, char *fault) {
+    struct kafka_producer_config config = {
+        .settings = kafka->settings,
+        .node = kafka->node,
+        .report = kafka_note_report,
+        .context = kafka,
+    };
+    return kafka_producer_create(&kafka->producer, &config, fault);
+}
+
+/* What is under way has an unknown end, and is produced again by the next producer. */
+static void kafka_replace_producer(struct kafka_sink *kafka) {
+    log_event(LOG_WARN, "kafka_producer_replaced",
+              KS("topic", sink_settings_text(kafka->settings, "topic")),
+              KI("unknown", kafka->flight.due), KS("error", kafka_producer_error(kafka->producer)));
+    kafka_producer_close(kafka->producer);
+    kafka->producer = NULL;
+    kafka_flight_fini(&kafka->flight);
+}
+
+static void kafka_close(void *state) {
+    struct kafka_sink *kafka = state;
+    kafka_flight_abandon(&kafka->flight);
+    kafka_producer_close(kafka->producer);
+    kafka_flight_fini(&kafka->flight);
+    kafka_shape_destroy(kafka->shape);
+    free(kafka);
+}
+
+static enum err kafka_open(void **state, const struct sink_environment *environment,
+                           const json_t *settings, char *fault) {
+    struct kafka_sink *kafka = calloc(1, sizeof *kafka);
+    if (!kafka) {
+        return ERR_MEMORY;
+    }
+    kafka->settings = settings;
+    kafka->node = environment->node;
+    kafka->group_max = KAFKA_GROUP_MAX;
+    kafka_flight_init(&kafka->flight);
+    enum err err = kafka_shape_create(&kafka->shape, settings, environment->node, fault);
+    if (err == ERR_OK) {
+        err = kafka_create_producer(kafka, fault);
+        err = err == ERR_UNAVAILABLE ? ERR_OK : err; /* a write tries again */
+    }
+    if (err != ERR_OK) {
+        kafka_close(kafka);
+        return err;
+    }
+    *state = kafka;
+    return ERR_OK;
+}
+
+/* ---- a group --------------------------------------------------------------------------------- */
+
+static rd_kafka_resp_err_t kafka_produce(struct kafka_sink *kafka, struct kafka_record *record,
+                                         struct kafka_delivery *delivery) {
+    /* A copy: the sink may give up a message while librdkafka has it. */
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        kafka_producer_handle(kafka->producer), RD_KAFKA_V_TOPIC(record->topic),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(record->key, record->key_len),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)record->value, record->value_len),
+        RD_KAFKA_V_TIMESTAMP(record->timestamp_ms), RD_KAFKA_V_HEADERS(record->headers),
+        RD_KAFKA_V_OPAQUE(delivery), RD_KAFKA_V_END);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR && record->headers) {
+        rd_kafka_headers_destroy(record->headers);
+    }
+    return error;
+}
+
+/* ERR_FULL: librdkafka has no room until others are delivered. */
+static enum err kafka_send_record(struct kafka_sink *kafka, size_t index,
+                                  struct kafka_record *record) {
+    struct kafka_delivery *delivery = kafka_flight_add(&kafka->flight, kafka->batch, index);
+    if (!delivery) {
+        rd_kafka_headers_destroy(record->headers);
+        return ERR_MEMORY;
+    }
+    rd_kafka_resp_err_t error = kafka_produce(kafka, record, delivery);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return ERR_OK;
+    }
+    kafka_flight_remove(&kafka->flight, delivery);
+    if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        return ERR_FULL;
+    }
+    if (kafka_is_refusal(error)) {
+        sink_batch_reject(kafka->batch, index, "%s (message.max.bytes)", rd_kafka_err2str(error));
+        return ERR_OK;
+    }
+    return sink_batch_fail(kafka->batch, ERR_IO, "topic %.60s: %s", record->topic,
+                           rd_kafka_err2str(error));
+}
+
+static enum err kafka_send_message(struct kafka_sink *kafka, size_t index) {
+    char reason[SINK_REASON_LEN];
+    struct kafka_record record;
+    enum err err = kafka_record_make(kafka->shape, kafka->batch->messages[index], &record, reason);
+    if (err == ERR_NOT_FOUND) {
+        sink_batch_reject(kafka->batch, index, "%s", reason);
+        return ERR_OK;
+    }
+    return err == ERR_OK ? kafka_send_record(kafka, index, &record) : err;
+}
+
+/* *end: up to which index they were sent. */
+static enum err kafka_send_group(struct kafka_sink *kafka, size_t begin, size_t *end) {
+    enum err err = ERR_OK;
+    size_t at = begin;
+    while (at < *end && err == ERR_OK) {
+        bool settled = kafka->batch->outcomes[at] != SINK_RETRY;
+        err = settled || kafka_flight_has(&kafka->flight, at) ? ERR_OK
+                                                              : kafka_send_message(kafka, at);
+        at += err == ERR_OK;
+    }
+    *end = at;
+    if (err == ERR_FULL && at > begin) {
+        return ERR_OK; /* the rest comes with the next group */
+    }
+    return err == ERR_OK ? ERR_OK : sink_batch_fail(kafka->batch, err, "%s", err_name(err));
+}
+
+static enum err kafka_await_reports(struct kafka_sink *kafka, int64_t deadline_ms) {
+    int64_t left_ms = deadline_ms - clock_ms();
+    while (kafka->flight.due > 0 && left_ms > 0 && !kafka_producer_is_dead(kafka->producer)) {
+        kafka_producer_wait(kafka->producer, left_ms < KAFKA_SLICE_MS ? left_ms : KAFKA_SLICE_MS);
+        left_ms = deadline_ms - clock_ms();
+    }
+    if (kafka_producer_is_dead(kafka->producer)) {
+        return sink_batch_fail(kafka->batch, ERR_UNAVAILABLE, "%s",
+                               kafka_producer_error(kafka->producer));
+    }
+    if (kafka->flight.due > 0) {
+        const char *error = kafka_producer_error(kafka->producer);
+        return sink_batch_fail(kafka->batch, ERR_TIMEOUT, "%s",
+                               *error ? error : "no acknowledgement from the brokers yet");
+    }
+    return kafka->result == KAFKA_GROUP_FAILED ? ERR_IO : ERR_OK;
+}
+
+static enum err kafka_write_group(struct kafka_sink *kafka, size_t begin, size_t *end,
+                                  int64_t deadline_ms) {
+    kafka->result = KAFKA_GROUP_DONE;
+    enum err err = kafka_send_group(kafka, begin, end);
+    kafka->alone = kafka->flight.due + kafka->flight.abandoned == 1;
+    enum err awaited = kafka_await_reports(kafka, deadline_ms);
+    return err == ERR_OK ? awaited : err;
+}
+
+/* ---- a batch --------------------------------------------------------------------------------- */
+
+static size_t kafka_group_end(const struct kafka_sink *kafka, size_t begin) {
+    size_t left = kafka->batch->count - begin;
+    return begin + (left < kafka->group_max ? left : kafka->group_max);
+}
+
+/* Every turn settles a group or halves it, and the deadline ends them all. */
+static enum err kafka_write_groups(struct kafka_sink *kafka, int64_t deadline_ms) {
+    size_t begin = 0;
+    enum err err = ERR_OK;
+    while (begin < kafka->batch->count && err == ERR_OK) {
+        size_t end = kafka_group_end(kafka, begin);
+        err = kafka_write_group(kafka, begin, &end, deadline_ms);
+        if (kafka->result == KAFKA_GROUP_REFUSED) {
+            kafka->group_max = (end - begin + 1) / 2;
+        } else {
+            begin = end;
+            kafka->group_max += kafka->group_max / 16 + 1;
+        }
+        if (kafka->group_max > KAFKA_GROUP_MAX) {
+            kafka->group_max = KAFKA_GROUP_MAX;
+        }
+    }
+    return err;
+}
+
+static enum err kafka_ensure_producer(struct kafka_sink *kafka) {
+    char fault[SINK_FAULT_LEN] = "";
+    if (kafka->producer) {
+        return ERR_OK;
+    }
+    enum err err = kafka_create_producer(kafka, fault);
+    return err == ERR_OK ? ERR_OK : sink_batch_fail(kafka->batch, err, "%s", fault);
+}
+
+static enum err kafka_write(void *state, struct sink_batch *batch) {
+    struct kafka_sink *kafka = state;
+    kafka->batch = batch;
+    enum err err = kafka_ensure_producer(kafka);
+    if (err == ERR_OK) {
+        err = kafka_flight_adopt(&kafka->flight, batch);
+    }
+    if (err == ERR_OK) {
+        err = kafka_write_groups(kafka, clock_ms() + KAFKA_WRITE_MS_MAX);
+    }
+    if (kafka->producer && kafka_producer_is_dead(kafka->producer)) {
+        kafka_replace_producer(kafka);
+    }
+    kafka->batch = NULL;
+    return err == ERR_OK ? ERR_OK : sink_batch_fail(batch, err, "%s", err_name(err));
+}
+
+/* The queue is empty: whatever is under way was given up. */
+static void kafka_maintain(void *state) {
+    struct kafka_sink *kafka = state;
+    kafka_flight_abandon(&kafka->flight);
+    if (!kafka->producer) {
+        return;
+    }
+    kafka_producer_wait(kafka->producer, 0);
+    if (kafka_producer_is_dead(kafka->producer)) {
+        kafka_replace_producer(kafka);
+    }
+}
+
+const struct sink_type sink_type_kafka = {.version = MQFLEET_VERSION,
+                                          .name = "kafka",
+                                          .fields = kafka_fields,
+                                          .open = kafka_open,
+                                          .write = kafka_write,
+                                          .close = kafka_close,
+                                          .maintain = kafka_maintain};

@@ -1,0 +1,5 @@
+pkg_check_modules(RDKAFKA QUIET IMPORTED_TARGET rdkafka>=2.0)
+set(module_found ${RDKAFKA_FOUND})
+set(module_libraries PkgConfig::RDKAFKA)
+set(module_packages librdkafka-dev)
+set(module_run_packages librdkafka1)
