@@ -96,7 +96,6 @@ static enum err main_stop_in_order(struct app *app) {
         workers_stop_all(app->workers, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     int64_t left_ms = deadline_ms - clock_ms();
     sinks_stop(app->sinks, left_ms > 1000 ? left_ms / 2 : 500);
-    sinks_join(app->sinks);
     left_ms = deadline_ms - clock_ms();
     enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
     node_stop(app->node);

@@ -3,6 +3,7 @@
  *   worker, once per change of a client:  route_set(&client->route, router, the client's sink)
  *   engine, once per message:             route_submit(route, message, receipt) --> queue --> sink
  *   worker, once per turn:                router_flush(router)
+ *   worker, if router_generation changed: route_set again
  *
  * The router knows the queues of the node. A route is the handle of one client, part of the
  * client's record. The engine borrows it from open() until its closed event. One thread at a time
@@ -42,9 +43,18 @@ struct router_observer {
 
 struct router *router_create(void);         /* NULL: out of memory */
 void router_destroy(struct router *router); /* after the last route_submit; NULL is legal */
-/* Call both before the first route_set. name and queue: borrowed for the lifetime of the router.
- * The first sink is the default. */
-void router_add_sink(struct router *router, const char *name, struct message_queue *queue);
+/* Sinks may come and go at any time, by one thread at a time. A name that exists gets the other
+ * queue. The first sink is the default. queue: borrowed for the router's life, also once it is
+ * removed, because routes and threads that submit may still refer to it. False: there are
+ * ROUTER_SINKS_MAX. */
+bool router_add_sink(struct router *router, const char *name, struct message_queue *queue);
+void router_remove_sink(struct router *router, const char *name);
+/* Changes with the sinks: then routes are outdated until they are set again. A queue that is closed
+ * meanwhile holds its messages. */
+uint16_t router_generation(const struct router *router);
+/* The node stops: from now on a closed queue says so. */
+void router_stop(struct router *router);
+/* Before the first route_set. */
 void router_observe(struct router *router, const struct router_observer *observer);
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
 void router_flush(const struct router *router);
@@ -56,7 +66,7 @@ struct route_dropped {
 /* Zero at first. */
 struct route {
     struct router *router;
-    _Atomic(struct message_queue *) queue;
+    _Atomic(struct message_queue *) queue; /* NULL: the node does not have the sink */
     /* Written by the thread that submits. */
     struct message_queue_share share;
     _Atomic int64_t messages, bytes;
@@ -65,9 +75,9 @@ struct route {
     _Atomic int64_t last_received_at_ms;
 };
 
-/* Sends further messages to that sink. NULL, or a name that the node does not have: the default
- * sink. Keeps the counts. router: the same every time. NULL: there are no sinks, and nothing may be
- * submitted. */
+/* Sends further messages to that sink; NULL: to the default. While the node does not have a sink of
+ * that name, messages are held: QoS 1 and 2 get ERR_FULL, QoS 0 is dropped and counted. Keeps the
+ * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted. */
 void route_set(struct route *route, struct router *router, const char *sink);
 void route_fini(struct route *route); /* after the last route_submit */
 

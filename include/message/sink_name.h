@@ -8,5 +8,7 @@
 #define SINK_NAME_FORMAT "1 to 64 lowercase letters, digits, - and _, the first a letter or digit"
 
 bool sink_name_is_valid(const char *name);
+/* Whether sink.* describes a sink of this name, on every node. */
+bool sink_name_is_reserved(const char *name);
 
 #endif

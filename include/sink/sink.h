@@ -50,7 +50,8 @@ struct sink_config {
     const char *label; /* NULL: the name. See sink_label */
     const char *type;
     const struct sink_environment *environment;
-    const json_t *settings; /* of the type, and those of every sink; NULL: defaults */
+    const json_t *settings;      /* of the type, and those of every sink; NULL: defaults */
+    struct message_queue *queue; /* to use instead of one of its own; borrowed. NULL: none */
 };
 
 /* The settings of every sink. */
@@ -64,15 +65,20 @@ void sink_destroy(struct sink *sink); /* after sink_run returned */
 const char *sink_name(const struct sink *sink);
 /* Its name in logs, metrics and /readyz. For the default sink this is its type. */
 const char *sink_label(const struct sink *sink);
-/* The name of the sink that takes what this one rejects; "": none. */
-const char *sink_dead_letter(const struct sink *sink);
-/* From now on what the sink rejects goes to dead_letter, which must outlive its thread. Until then
- * it rejects nothing. A sink that takes dead letters rejects nothing itself, so that there are no
- * circles. Before the threads of both run. */
+const char *sink_type_name(const struct sink *sink); /* static */
+/* From now on what the sink rejects goes to dead_letter, whose queue must outlive its thread. NULL,
+ * as at first: it rejects nothing. A sink that takes dead letters rejects nothing itself, so that
+ * there are no circles. One thread at a time. */
 void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter);
 bool sink_is_dead_letter(const struct sink *sink);
 /* Of the sink; borrowed. */
 struct message_queue *sink_queue(struct sink *sink);
+
+/* Other settings, from the next write on: the sink's thread closes what it has and opens what the
+ * settings describe. Queued messages stay, in their order, and are written to the new place. If
+ * that cannot be opened, the old settings stay in effect, and sink_status says why. Errors as of
+ * sink_create. Any thread. */
+enum err sink_change(struct sink *sink, const json_t *settings, char *fault) MUST_CHECK;
 
 /* The sink's thread; returns once stopped. argument: the sink. */
 void *sink_run(void *argument);
@@ -92,14 +98,25 @@ struct sink_status {
     char error[SINK_ERROR_LEN]; /* of the last failed write, "" if none */
     int64_t accepted;           /* messages, since the start */
     int64_t dropped;
-    int64_t canceled; /* canceled at the stop */
-    int64_t rejected; /* given up: the target refuses their content */
-    int64_t expired;  /* given up: not accepted within retry_ms */
-    int64_t retried;  /* failed attempts, of all messages */
-    bool paused;      /* failing because its store has no room that it may use */
+    int64_t canceled;                  /* canceled at the stop */
+    int64_t rejected;                  /* given up: the target refuses their content */
+    int64_t expired;                   /* given up: not accepted within retry_ms */
+    int64_t retried;                   /* failed attempts, of all messages */
+    size_t in_flight;                  /* messages of the write that is in progress */
+    bool changing;                     /* sink_change was called and has no effect yet */
+    char change_fault[SINK_FAULT_LEN]; /* why the last one has none; "": it has */
+    bool paused;                       /* failing because its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */
     int64_t store_entries;                /* entries for consumers; -1: unknown */
-    struct stream_status stream;          /* of redis_stream; not measured for other backends */
+    struct stream_status stream;          /* of redis_stream; else not measured */
+
+    /* By sinks_next. */
+    bool of_fleet;    /* else of the settings of this node */
+    bool unavailable; /* this node cannot use it: `error` says why; nothing else is known */
+    bool shadows;     /* the fleet has one of this name, which has no effect here */
+    bool leaving;     /* removed; it writes what is queued */
+    int64_t version;  /* of the document, of a sink of the fleet */
+    char fault[SINK_FAULT_LEN]; /* why the newest document has no effect here; "": it has */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

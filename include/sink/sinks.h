@@ -1,5 +1,5 @@
-/* The sinks of a node, by name: creation, threads, status, stop. Safe on any thread while sinks
- * come and go, unless stated otherwise. */
+/* The sinks of a node, by name: those of its settings, which stay, and those of the fleet, which
+ * come, change and go while the node runs. Safe on any thread, unless stated otherwise. */
 #ifndef MQFLEET_SINK_SINKS_H
 #define MQFLEET_SINK_SINKS_H
 
@@ -11,17 +11,18 @@
 #include "message/router.h"
 #include "sink/sink.h"
 
-#define SINKS_MAX    64 /* on one node */
-#define SINK_DEFAULT "default"
+#define SINKS_MAX       64   /* on one node */
+#define SINKS_NAMES_MAX 1024 /* during the life of a process */
+#define SINK_DEFAULT    "default"
 
 struct sinks;
 
 /* environment: copied; its pointers are borrowed, like the router. NULL: out of memory. */
 struct sinks *sinks_create(const struct sink_environment *environment, struct router *router);
-void sinks_destroy(struct sinks *sinks); /* after sinks_join; NULL is legal */
+void sinks_destroy(struct sinks *sinks); /* after sinks_stop; NULL is legal */
 
-/* Adds a sink, and makes the router send messages to it. The first is the default. Errors as of
- * sink_create; ERR_FULL: there are SINKS_MAX. Before sinks_start. */
+/* Adds a sink of the settings. The first is the default. Errors as of sink_create; ERR_FULL: there
+ * are SINKS_MAX. Before sinks_start. */
 enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *fault) MUST_CHECK;
 
 /* Connects each sink with that of its dead letters. ERR_ARGUMENT: there is no such sink. After
@@ -30,13 +31,30 @@ enum err sinks_connect_dead_letters(struct sinks *sinks, char *fault) MUST_CHECK
 
 /* Starts the thread of each sink. On an error `fault` (SINK_FAULT_LEN) is one line. */
 enum err sinks_start(struct sinks *sinks, char *fault) MUST_CHECK;
-/* sink_stop of each; those that take dead letters after the others have ended. */
+/* The node stops: sink_stop of each, and waits until all threads have ended. */
 void sinks_stop(struct sinks *sinks, int64_t timeout_ms);
-/* Waits until all threads have ended. */
-void sinks_join(struct sinks *sinks);
 
-/* Whether a client may name it: the name of a sink, or the label of the default. sinks NULL: no. */
+/* A sink of the fleet. Everything is borrowed. */
+struct sinks_document {
+    const char *name, *type;
+    int64_t version;
+    const json_t *settings; /* of the type; NULL: not usable on this node, see fault */
+    const char *fault;
+};
+/* The node has these sinks of the fleet from now on, and no others: new ones start, changed ones
+ * change (sink_change), removed ones write what is queued and end. What cannot be done yet is tried
+ * again by sinks_maintain. A sink of the settings with the same name stays in effect. */
+void sinks_apply(struct sinks *sinks, const struct sinks_document *documents, size_t count);
+/* Call about once a second. */
+void sinks_maintain(struct sinks *sinks);
+
+/* Whether this node can run a client that names it: the name of a sink, or the label of the
+ * default. sinks NULL: no. */
 bool sinks_has(struct sinks *sinks, const char *name);
+/* Also if it is one of the fleet that this node cannot use. */
+bool sinks_knows(struct sinks *sinks, const char *name);
+/* Whether the settings of this node describe it. */
+bool sinks_owns(struct sinks *sinks, const char *name);
 /* The status of the next sink; the default comes first. cursor: 0 at first. False: there are no
  * more. sinks NULL: there are none. */
 bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out);

@@ -36,16 +36,16 @@ struct message_queue_slot { /* what one client has in the queue */
 };
 
 struct message_queue {
-    size_t messages_max, bytes_max;
-    size_t wake_threshold; /* messages that are begun with before the flush */
-
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* something was put, or the queue was closed */
+    size_t messages_max, bytes_max;
+    size_t wake_threshold; /* messages that are begun with before the flush */
     struct message_queue_entry *ring;
+    size_t capacity; /* of ring and slots; at least messages_max */
     size_t head, count;
     size_t held;  /* messages outside of the ring that count towards its bounds */
     size_t bytes; /* of both */
-    struct message_queue_slot *slots; /* messages_max: each one has a message */
+    struct message_queue_slot *slots; /* `capacity` of them: each one has a message */
     uint32_t slots_used;              /* the slots behind were never used */
     uint32_t free_slot;               /* the first of the free ones before; QUEUE_NO_SLOT: none */
     bool idle;                        /* the sink's thread waits for `work` */
@@ -62,19 +62,50 @@ struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max
     if (!queue) {
         return NULL;
     }
-    queue->messages_max = messages_max;
-    queue->bytes_max = bytes_max;
-    queue->wake_threshold = batch_max < messages_max / 2 ? batch_max : messages_max / 2;
     pthread_mutex_init(&queue->lock, NULL);
     condition_init(&queue->work);
     queue->free_slot = QUEUE_NO_SLOT;
-    queue->ring = calloc(messages_max, sizeof *queue->ring);
-    queue->slots = calloc(messages_max, sizeof *queue->slots);
-    if (!queue->ring || !queue->slots) {
+    if (message_queue_resize(queue, messages_max, bytes_max, batch_max) != ERR_OK) {
         message_queue_destroy(queue);
         return NULL;
     }
     return queue;
+}
+
+/* Called with the lock. The entries move to the beginning of the new ring. */
+static enum err message_queue_grow(struct message_queue *queue, size_t capacity) {
+    struct message_queue_entry *ring = calloc(capacity, sizeof *ring);
+    struct message_queue_slot *slots = reallocarray(queue->slots, capacity, sizeof *slots);
+    queue->slots = slots ? slots : queue->slots;
+    if (!ring || !slots) {
+        free(ring);
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < queue->count; i++) {
+        ring[i] = queue->ring[(queue->head + i) % queue->capacity];
+    }
+    free(queue->ring);
+    queue->ring = ring;
+    queue->head = 0;
+    queue->capacity = capacity;
+    return ERR_OK;
+}
+
+enum err message_queue_resize(struct message_queue *queue, size_t messages_max, size_t bytes_max,
+                              size_t batch_max) {
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&queue->lock);
+    if (messages_max > queue->capacity) {
+        err = message_queue_grow(queue, messages_max);
+    }
+    if (err == ERR_OK) {
+        queue->messages_max = messages_max;
+        queue->bytes_max = bytes_max;
+        queue->wake_threshold = batch_max < messages_max / 2 ? batch_max : messages_max / 2;
+        queue->closed = false;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return err;
 }
 
 void message_queue_destroy(struct message_queue *queue) {
@@ -176,7 +207,7 @@ static bool message_queue_reached_threshold(const struct message_queue *queue) {
 
 static void message_queue_append(struct message_queue *queue,
                                  const struct message_queue_entry *entry) {
-    queue->ring[(queue->head + queue->count) % queue->messages_max] = *entry;
+    queue->ring[(queue->head + queue->count) % queue->capacity] = *entry;
     queue->count++;
     queue->bytes += entry->message->size;
     if (entry->slot != QUEUE_NO_SLOT) {
@@ -259,7 +290,7 @@ static bool message_queue_is_first_of(const struct message_delivery *deliveries,
 
 /* Called with the lock. The newest message leaves again. */
 static void message_queue_take_back(struct message_queue *queue) {
-    size_t at = (queue->head + queue->count - 1) % queue->messages_max;
+    size_t at = (queue->head + queue->count - 1) % queue->capacity;
     const struct message_queue_entry *entry = &queue->ring[at];
     message_queue_leave_slot(queue, entry->slot, entry->message->size);
     queue->bytes -= entry->message->size;
@@ -353,7 +384,7 @@ size_t message_queue_peek(struct message_queue *queue, struct message **batch, s
     pthread_mutex_lock(&queue->lock);
     message_queue_wait(queue, timeout_ms);
     while (n < queue->count && n < messages_max && bytes < bytes_max) {
-        batch[n] = queue->ring[(queue->head + n) % queue->messages_max].message;
+        batch[n] = queue->ring[(queue->head + n) % queue->capacity].message;
         bytes += batch[n++]->size;
     }
     pthread_mutex_unlock(&queue->lock);
@@ -367,8 +398,8 @@ static size_t message_queue_compact(struct message_queue *queue, const bool *lea
     for (size_t i = n; i > 0; i--) {
         if (!leaves[i - 1]) {
             to--;
-            queue->ring[(queue->head + to) % queue->messages_max] =
-                queue->ring[(queue->head + i - 1) % queue->messages_max];
+            queue->ring[(queue->head + to) % queue->capacity] =
+                queue->ring[(queue->head + i - 1) % queue->capacity];
         }
     }
     return to;
@@ -381,12 +412,12 @@ static size_t message_queue_remove(struct message_queue *queue, const bool *leav
     assert(n <= queue->count);
     for (size_t i = 0; i < n; i++) {
         if (leaves[i]) {
-            out[count++] = queue->ring[(queue->head + i) % queue->messages_max];
+            out[count++] = queue->ring[(queue->head + i) % queue->capacity];
         }
     }
     size_t left = message_queue_compact(queue, leaves, n);
     assert(left == count);
-    queue->head = (queue->head + left) % queue->messages_max;
+    queue->head = (queue->head + left) % queue->capacity;
     queue->count -= left;
     return count;
 }

@@ -2,33 +2,104 @@
  * the threads. */
 #include "message/router.h"
 
-#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/telemetry/metrics.h"
+#include "message/sink_name.h"
 
 struct router_sink {
-    const char *name;
-    struct message_queue *queue;
+    char name[SINK_NAME_MAX + 1];          /* "": free; guarded by lock */
+    _Atomic(struct message_queue *) queue; /* written under the lock */
 };
 
 struct router {
-    struct router_sink sinks[ROUTER_SINKS_MAX];
-    size_t sink_count;
     struct router_observer observer;
+    pthread_mutex_t lock;
+    struct router_sink sinks[ROUTER_SINKS_MAX];
+    _Atomic size_t sink_count; /* places used so far; written under the lock */
+    _Atomic uint16_t generation;
+    atomic_bool stopped;
 };
 
 struct router *router_create(void) {
-    return calloc(1, sizeof(struct router));
+    struct router *router = calloc(1, sizeof *router);
+    if (router) {
+        pthread_mutex_init(&router->lock, NULL);
+    }
+    return router;
 }
 
 void router_destroy(struct router *router) {
-    free(router);
+    if (router) {
+        pthread_mutex_destroy(&router->lock);
+        free(router);
+    }
 }
 
-void router_add_sink(struct router *router, const char *name, struct message_queue *queue) {
-    assert(router->sink_count < ROUTER_SINKS_MAX);
-    router->sinks[router->sink_count++] = (struct router_sink){name, queue};
+/* ---- sinks ---- */
+
+/* Called with the lock. NULL: there is none; of the name "", no free place. */
+static struct router_sink *router_find_sink(struct router *router, const char *name) {
+    for (size_t i = 0; i < router->sink_count; i++) {
+        if (strcmp(router->sinks[i].name, name) == 0) {
+            return &router->sinks[i];
+        }
+    }
+    return NULL;
+}
+
+/* Called with the lock. NULL: no place is left. */
+static struct router_sink *router_new_sink(struct router *router, const char *name) {
+    struct router_sink *sink = router_find_sink(router, "");
+    if (!sink && router->sink_count < ROUTER_SINKS_MAX) {
+        sink = &router->sinks[router->sink_count++];
+    }
+    if (sink) {
+        snprintf(sink->name, sizeof sink->name, "%s", name);
+    }
+    return sink;
+}
+
+bool router_add_sink(struct router *router, const char *name, struct message_queue *queue) {
+    pthread_mutex_lock(&router->lock);
+    struct router_sink *sink = router_find_sink(router, name);
+    sink = sink ? sink : router_new_sink(router, name);
+    if (sink) {
+        sink->queue = queue;
+        router->generation++;
+    }
+    pthread_mutex_unlock(&router->lock);
+    return sink != NULL;
+}
+
+/* NULL: there is no such sink. name NULL: of the default. */
+static struct message_queue *router_find_queue(struct router *router, const char *name) {
+    pthread_mutex_lock(&router->lock);
+    const struct router_sink *sink = name ? router_find_sink(router, name) : &router->sinks[0];
+    struct message_queue *queue = sink ? sink->queue : NULL;
+    pthread_mutex_unlock(&router->lock);
+    return queue;
+}
+
+void router_remove_sink(struct router *router, const char *name) {
+    pthread_mutex_lock(&router->lock);
+    struct router_sink *sink = router_find_sink(router, name);
+    if (sink) {
+        sink->name[0] = '\0';
+        sink->queue = NULL;
+        router->generation++;
+    }
+    pthread_mutex_unlock(&router->lock);
+}
+
+uint16_t router_generation(const struct router *router) {
+    return atomic_load_explicit(&router->generation, memory_order_acquire);
+}
+
+void router_stop(struct router *router) {
+    router->stopped = true;
 }
 
 void router_observe(struct router *router, const struct router_observer *observer) {
@@ -37,17 +108,11 @@ void router_observe(struct router *router, const struct router_observer *observe
 
 void router_flush(const struct router *router) {
     for (size_t i = 0; i < router->sink_count; i++) {
-        message_queue_flush(router->sinks[i].queue);
-    }
-}
-
-static struct message_queue *route_find_queue(const struct router *router, const char *sink) {
-    for (size_t i = 0; sink && i < router->sink_count; i++) {
-        if (strcmp(router->sinks[i].name, sink) == 0) {
-            return router->sinks[i].queue;
+        struct message_queue *queue = router->sinks[i].queue;
+        if (queue) {
+            message_queue_flush(queue);
         }
     }
-    return router->sinks[0].queue;
 }
 
 /* ---- a client's route ---- */
@@ -56,7 +121,7 @@ void route_set(struct route *route, struct router *router, const char *sink) {
     if (route->router != router) { /* the first time: later, another thread may read it */
         route->router = router;
     }
-    struct message_queue *queue = router ? route_find_queue(router, sink) : NULL;
+    struct message_queue *queue = router ? router_find_queue(router, sink) : NULL;
     if (atomic_load_explicit(&route->queue, memory_order_relaxed) != queue) {
         route->queue = queue;
         atomic_store_explicit(&route->share.wanted, 0, memory_order_relaxed);
@@ -128,8 +193,14 @@ const char *message_drop_name(enum message_drop reason) {
 static enum err route_put(struct route *route, struct message *message, struct receipt *receipt) {
     struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
     const struct router_observer *observer = &route->router->observer;
+    if (!queue) {
+        return ERR_FULL;
+    }
     void *prepared = observer->prepare ? observer->prepare(observer->context, message) : NULL;
     enum err err = message_queue_put(queue, &route->share, message, receipt);
+    if (err == ERR_WRONG_STATE && !route->router->stopped) {
+        err = ERR_FULL; /* the sink was removed: held until the route is set again */
+    }
     if (prepared) {
         bool passed = err == ERR_OK || err == ERR_REFUSED || err == ERR_BUSY;
         observer->show(observer->context, prepared, passed);
@@ -154,9 +225,12 @@ enum err route_submit(struct route *route, struct message *message, struct recei
 
 bool route_has_room(const struct route *route) {
     struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
-    return message_queue_has_room(queue, &route->share);
+    return queue && message_queue_has_room(queue, &route->share);
 }
 
 void route_flush(const struct route *route) {
-    message_queue_flush(atomic_load_explicit(&route->queue, memory_order_acquire));
+    struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
+    if (queue) {
+        message_queue_flush(queue);
+    }
 }

@@ -104,10 +104,9 @@ static void dead_letters_set_first(struct dead_letters *letters, struct dead_let
 }
 
 /* The message, and with it the letter, may be gone as soon as it is in the other queue. */
-static bool dead_letters_move_first(struct dead_letters *letters) {
+static bool dead_letters_move_first(struct dead_letters *letters, struct message_queue *target) {
     struct dead_letter letter = *letters->first;
-    enum err err =
-        message_queue_put(letters->target, NULL, letter.entry.message, letter.entry.receipt);
+    enum err err = message_queue_put(target, NULL, letter.entry.message, letter.entry.receipt);
     if (err == ERR_FULL || err == ERR_WRONG_STATE) {
         return false;
     }
@@ -118,12 +117,14 @@ static bool dead_letters_move_first(struct dead_letters *letters) {
 }
 
 void dead_letters_move(struct dead_letters *letters) {
+    struct message_queue *target = letters->target;
     bool moved = false;
-    while (letters->first && dead_letters_move_first(letters)) { /* bounded by the queue */
+    while (target && letters->first &&
+           dead_letters_move_first(letters, target)) { /* bounded by the queue */
         moved = true;
     }
     if (moved) {
-        message_queue_flush(letters->target);
+        message_queue_flush(target);
     }
 }
 

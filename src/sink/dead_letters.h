@@ -15,9 +15,10 @@
 struct dead_letter; /* a message that waits */
 
 struct dead_letters {
-    const char *sink, *label;     /* of the sink that gives them up */
-    struct message_queue *queue;  /* of that sink */
-    struct message_queue *target; /* of the dead letter sink; NULL: there is none */
+    const char *sink, *label;    /* of the sink that gives them up */
+    struct message_queue *queue; /* of that sink */
+    /* Of the dead letter sink; NULL: there is none. Any thread may write it. */
+    _Atomic(struct message_queue *) target;
     struct dead_letter *first, **end;
     struct dead_letter *marked, **marked_end; /* still in the queue of the sink */
     int64_t next_log_ms, unlogged;

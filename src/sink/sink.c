@@ -22,18 +22,21 @@
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
-#define DEAD_LETTERS_WAIT_MS  20 /* between two attempts to move them */
+#define CHANGE_PERIOD_MS      1000 /* an idle sink notices a change that soon */
+#define DEAD_LETTERS_WAIT_MS  20   /* between two attempts to move them */
 
 struct sink {
     char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
     const struct sink_type *type;
+    const struct sink_environment *environment;
     json_t *settings;
-    void *state;
     struct message_queue *queue;
-    size_t batch_max;
-    int64_t retry_ms; /* 0: without limit */
-    bool is_dead_letter;
+    bool owns_queue;
+    size_t batch_max, batch_room; /* of the arrays below */
+    int64_t retry_ms;             /* 0: without limit */
+    atomic_bool is_dead_letter;
     _Atomic int64_t accepted, canceled, rejected, expired, retried;
+    _Atomic size_t in_flight; /* messages of the write that is in progress */
 
     /* the sink's thread only */
     struct message **messages;
@@ -48,7 +51,11 @@ struct sink {
     struct dead_letters dead_letters;
 
     pthread_mutex_t lock;    /* guards everything below */
-    pthread_cond_t stopping; /* the sink stops, or its thread has ended */
+    pthread_cond_t stopping; /* the sink stops, changes, or its thread has ended */
+    void *state;             /* of the type, if open; the sink's thread writes both */
+    bool open;
+    json_t *next_settings; /* of sink_change; NULL: none */
+    char change_fault[SINK_FAULT_LEN];
     bool stopped, ended;
     int64_t stop_deadline_ms;
     bool failing;
@@ -61,8 +68,11 @@ struct sink {
 static void sink_free(struct sink *sink) {
     pthread_cond_destroy(&sink->stopping);
     pthread_mutex_destroy(&sink->lock);
-    message_queue_destroy(sink->queue);
+    if (sink->owns_queue) {
+        message_queue_destroy(sink->queue);
+    }
     json_decref(sink->settings);
+    json_decref(sink->next_settings);
     free(sink->messages);
     free(sink->batch.outcomes);
     free(sink->batch.reasons);
@@ -72,21 +82,48 @@ static void sink_free(struct sink *sink) {
     free(sink);
 }
 
-/* False: out of memory. */
-static bool sink_allocate(struct sink *sink) {
-    sink->batch_max = (size_t)sink_settings_integer(sink->settings, "batch_messages");
+static bool sink_grow_array(void *array, size_t count, size_t size) {
+    void **at = array;
+    void *grown = reallocarray(*at, count, size);
+    *at = grown ? grown : *at;
+    return grown != NULL;
+}
+
+static enum err sink_grow_batch(struct sink *sink, size_t count) {
+    if (count <= sink->batch_room) {
+        return ERR_OK;
+    }
+    bool grown = sink_grow_array(&sink->messages, count, sizeof *sink->messages) &&
+                 sink_grow_array(&sink->batch.outcomes, count, sizeof *sink->batch.outcomes) &&
+                 sink_grow_array(&sink->batch.reasons, count, sizeof *sink->batch.reasons) &&
+                 sink_grow_array(&sink->leaves, count, sizeof *sink->leaves) &&
+                 sink_grow_array(&sink->settled, count, sizeof *sink->settled) &&
+                 sink_grow_array(&sink->answered, count, sizeof *sink->answered);
+    sink->batch_room = grown ? count : sink->batch_room;
+    return grown ? ERR_OK : ERR_MEMORY;
+}
+
+static enum err sink_resize_queue(struct sink *sink, size_t batch_max) {
+    size_t messages_max = (size_t)sink_settings_integer(sink->settings, "queue_messages");
+    size_t bytes_max = (size_t)sink_settings_integer(sink->settings, "queue_bytes");
+    if (!sink->queue) {
+        sink->queue = message_queue_create(messages_max, bytes_max, batch_max);
+        sink->owns_queue = true;
+        return sink->queue ? ERR_OK : ERR_MEMORY;
+    }
+    return message_queue_resize(sink->queue, messages_max, bytes_max, batch_max);
+}
+
+/* Bounds of queue and batch, by the settings. */
+static enum err sink_resize(struct sink *sink) {
+    size_t batch_max = (size_t)sink_settings_integer(sink->settings, "batch_messages");
+    enum err err = sink_grow_batch(sink, batch_max);
+    if (err == ERR_OK) {
+        err = sink_resize_queue(sink, batch_max);
+    }
+    sink->batch_max = err == ERR_OK ? batch_max : sink->batch_max;
     sink->retry_ms = sink_settings_integer(sink->settings, "retry_ms");
-    sink->queue = message_queue_create(
-        (size_t)sink_settings_integer(sink->settings, "queue_messages"),
-        (size_t)sink_settings_integer(sink->settings, "queue_bytes"), sink->batch_max);
-    sink->messages = calloc(sink->batch_max, sizeof *sink->messages);
-    sink->batch.outcomes = calloc(sink->batch_max, sizeof *sink->batch.outcomes);
-    sink->batch.reasons = calloc(sink->batch_max, sizeof *sink->batch.reasons);
-    sink->leaves = calloc(sink->batch_max, sizeof *sink->leaves);
-    sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
-    sink->answered = calloc(sink->batch_max, sizeof *sink->answered);
-    return sink->queue && sink->messages && sink->batch.outcomes && sink->batch.reasons &&
-           sink->leaves && sink->settled && sink->answered;
+    return err;
 }
 
 static void sink_keep_first_fault(void *context, const char *field, const char *text) {
@@ -96,13 +133,12 @@ static void sink_keep_first_fault(void *context, const char *field, const char *
     }
 }
 
-/* ERR_ARGUMENT, too, without memory: fault says it. */
-static enum err sink_take_settings(struct sink *sink, const struct sink_config *config,
-                                   char *fault) {
-    const struct sink_field *const tables[] = {sink_common_fields, sink->type->fields, NULL};
+/* NULL: invalid, or out of memory; fault says it. */
+static json_t *sink_complete_settings(const struct sink_type *type, const json_t *settings,
+                                      char *fault) {
+    const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
     *fault = '\0';
-    sink->settings = sink_settings_complete(tables, config->settings, sink_keep_first_fault, fault);
-    return sink->settings ? ERR_OK : ERR_ARGUMENT;
+    return sink_settings_complete(tables, settings, sink_keep_first_fault, fault);
 }
 
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) {
@@ -119,13 +155,14 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     snprintf(sink->name, sizeof sink->name, "%s", config->name);
     snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
-    enum err err = sink_take_settings(sink, config, fault);
+    sink->environment = config->environment;
+    sink->queue = config->queue;
+    sink->settings = sink_complete_settings(type, config->settings, fault);
+    enum err err = sink->settings ? sink_resize(sink) : ERR_ARGUMENT;
     if (err == ERR_OK) {
-        err = sink_allocate(sink) ? ERR_OK : ERR_MEMORY;
         dead_letters_init(&sink->dead_letters, sink->name, sink->label, sink->queue);
-    }
-    if (err == ERR_OK) {
         err = type->open(&sink->state, config->environment, sink->settings, fault);
+        sink->open = err == ERR_OK;
     }
     if (err != ERR_OK) {
         sink_free(sink);
@@ -147,16 +184,19 @@ struct message_queue *sink_queue(struct sink *sink) {
     return sink->queue;
 }
 
-const char *sink_dead_letter(const struct sink *sink) {
-    return sink_settings_text(sink->settings, "dead_letter");
+const char *sink_type_name(const struct sink *sink) {
+    return sink->type->name;
 }
 
 void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter) {
-    if (!sink->is_dead_letter) {
+    if (sink->is_dead_letter) {
+        return;
+    }
+    if (dead_letter && !dead_letter->is_dead_letter) {
         dead_letter->is_dead_letter = true;
         dead_letter->dead_letters.target = NULL;
-        sink->dead_letters.target = dead_letter->queue;
     }
+    sink->dead_letters.target = dead_letter ? dead_letter->queue : NULL;
 }
 
 bool sink_is_dead_letter(const struct sink *sink) {
@@ -167,7 +207,9 @@ void sink_destroy(struct sink *sink) {
     if (!sink) {
         return;
     }
-    sink->type->close(sink->state);
+    if (sink->open) {
+        sink->type->close(sink->state);
+    }
     sink_free(sink);
 }
 
@@ -180,6 +222,19 @@ void sink_stop(struct sink *sink, int64_t timeout_ms) {
     pthread_cond_broadcast(&sink->stopping);
     pthread_mutex_unlock(&sink->lock);
     message_queue_close(sink->queue);
+}
+
+enum err sink_change(struct sink *sink, const json_t *settings, char *fault) {
+    json_t *next = sink_complete_settings(sink->type, settings, fault);
+    if (!next) {
+        return ERR_ARGUMENT;
+    }
+    pthread_mutex_lock(&sink->lock);
+    json_decref(sink->next_settings);
+    sink->next_settings = next;
+    pthread_cond_broadcast(&sink->stopping);
+    pthread_mutex_unlock(&sink->lock);
+    return ERR_OK;
 }
 
 void sink_await_end(struct sink *sink) {
@@ -208,23 +263,26 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .rejected = sink->rejected,
                              .expired = sink->expired,
                              .retried = sink->retried,
+                             .in_flight = sink->in_flight,
+                             .changing = sink->next_settings != NULL,
                              .store_bytes = -1,
                              .store_bytes_max = -1,
                              .store_entries = -1};
     memcpy(out->name, sink->name, sizeof out->name);
     memcpy(out->label, sink->label, sizeof out->label);
     memcpy(out->error, sink->error, sizeof out->error);
-    pthread_mutex_unlock(&sink->lock);
-    if (sink->type->status) {
+    memcpy(out->change_fault, sink->change_fault, sizeof out->change_fault);
+    if (sink->type->status && sink->open) {
         sink->type->status(sink->state, out);
     }
+    pthread_mutex_unlock(&sink->lock);
 }
 
 /* --- the sink's thread --- */
 
 /* Until the next maintenance of the type; negative: it needs none. */
 static int64_t sink_maintenance_wait_ms(const struct sink *sink) {
-    if (!sink->type->maintain) {
+    if (!sink->type->maintain || !sink->open) {
         return -1;
     }
     int64_t left_ms = sink->next_maintenance_ms - clock_ms();
@@ -232,7 +290,7 @@ static int64_t sink_maintenance_wait_ms(const struct sink *sink) {
 }
 
 static void sink_maintain_if_due(struct sink *sink) {
-    if (sink_maintenance_wait_ms(sink) == 0) {
+    if (sink->open && sink_maintenance_wait_ms(sink) == 0) {
         sink->type->maintain(sink->state);
         sink->next_maintenance_ms = clock_ms() + MAINTENANCE_PERIOD_MS;
     }
@@ -247,8 +305,9 @@ static bool sink_stop_deadline_passed(struct sink *sink) {
 
 static int64_t sink_idle_wait_ms(const struct sink *sink) {
     int64_t wait_ms = sink_maintenance_wait_ms(sink);
-    bool sooner = wait_ms < 0 || wait_ms > DEAD_LETTERS_WAIT_MS;
-    return dead_letters_wait(&sink->dead_letters) && sooner ? DEAD_LETTERS_WAIT_MS : wait_ms;
+    int64_t most_ms =
+        dead_letters_wait(&sink->dead_letters) ? DEAD_LETTERS_WAIT_MS : CHANGE_PERIOD_MS;
+    return wait_ms < 0 || wait_ms > most_ms ? most_ms : wait_ms;
 }
 
 /* Stopped, and the queue is empty. Dead letters may wait until the deadline of the stop. */
@@ -263,10 +322,95 @@ static bool sink_is_over(struct sink *sink) {
     return false;
 }
 
+/* ---- a change of the settings ---- */
+
+static void sink_set_open(struct sink *sink, void *state) {
+    pthread_mutex_lock(&sink->lock);
+    sink->state = state;
+    sink->open = true;
+    pthread_mutex_unlock(&sink->lock);
+}
+
+static void sink_close(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    bool was_open = sink->open;
+    sink->open = false;
+    pthread_mutex_unlock(&sink->lock);
+    if (was_open) {
+        sink->type->close(sink->state);
+    }
+}
+
+/* Two instances may exist for a moment. Some types cannot have that, such as a file that is locked:
+ * then the old one is closed first. */
+static enum err sink_open_next(struct sink *sink, const json_t *next, char *fault) {
+    void *state = NULL;
+    enum err err = sink->type->open(&state, sink->environment, next, fault);
+    sink_close(sink);
+    if (err != ERR_OK) {
+        err = sink->type->open(&state, sink->environment, next, fault);
+    }
+    if (err == ERR_OK) {
+        sink_set_open(sink, state);
+    }
+    return err;
+}
+
+/* Without success the sink stays closed, and sink_write_batch tries again. */
+static void sink_open_again(struct sink *sink) {
+    void *state = NULL;
+    char fault[SINK_FAULT_LEN] = "";
+    if (sink->type->open(&state, sink->environment, sink->settings, fault) == ERR_OK) {
+        sink_set_open(sink, state);
+    }
+}
+
+/* A failure is logged once, however many attempts are made. */
+static void sink_note_change(struct sink *sink, const char *fault) {
+    bool again = *fault && strcmp(sink->change_fault, fault) == 0;
+    pthread_mutex_lock(&sink->lock);
+    snprintf(sink->change_fault, sizeof sink->change_fault, "%s", fault);
+    pthread_mutex_unlock(&sink->lock);
+    if (again) {
+        return;
+    }
+    log_event(*fault ? LOG_WARN : LOG_INFO, *fault ? "sink_not_changed" : "sink_changed",
+              KS("sink", sink->label), KS("detail", fault));
+}
+
+/* The settings of the last sink_change; NULL: none. The caller's. */
+static json_t *sink_next_settings(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    json_t *next = sink->stopped ? NULL : sink->next_settings;
+    sink->next_settings = next ? NULL : sink->next_settings;
+    pthread_mutex_unlock(&sink->lock);
+    return next;
+}
+
+static void sink_take_change(struct sink *sink) {
+    char fault[SINK_FAULT_LEN] = "out of memory";
+    json_t *next = sink_next_settings(sink);
+    if (!next) {
+        return;
+    }
+    if (sink_open_next(sink, next, fault) != ERR_OK) {
+        json_decref(next);
+        sink_open_again(sink);
+        sink_note_change(sink, fault);
+        return;
+    }
+    json_decref(sink->settings);
+    sink->settings = next;
+    sink->backoff_ms = 0;
+    bool resized = sink_resize(sink) == ERR_OK;
+    sink_note_change(sink, resized ? "" : "out of memory: the queue keeps its bounds");
+}
+
 /* Waits for messages. Returns how many of them, from the head, must be written now. 0: the sink is
  * over. */
 static size_t sink_next_batch(struct sink *sink) {
     for (;;) { /* as long as the sink runs */
+        sink_take_change(sink);
         dead_letters_move(&sink->dead_letters);
         size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max, BATCH_BYTES_MAX,
                                       sink_idle_wait_ms(sink));
@@ -345,12 +489,15 @@ static void sink_note_success(struct sink *sink) {
 
 /* Locked. */
 static int64_t sink_wait_left_ms(const struct sink *sink, int64_t until_ms) {
+    if (sink->next_settings && !sink->stopped) {
+        return 0;
+    }
     bool cut = sink->stopped && sink->stop_deadline_ms < until_ms;
     return (cut ? sink->stop_deadline_ms : until_ms) - clock_ms();
 }
 
 /* Waits before the next attempt, twice as long as before the last one. When the sink stops, the
- * wait ends no later than the deadline of the stop. */
+ * wait ends no later than the deadline of the stop; when it changes, at once. */
 static void sink_back_off(struct sink *sink) {
     sink->backoff_ms = sink->backoff_ms ? sink->backoff_ms * 2 : BACKOFF_MS_MIN;
     if (sink->backoff_ms > BACKOFF_MS_MAX) {
@@ -433,9 +580,16 @@ static void sink_write_batch(struct sink *sink, size_t n) {
     sink->batch.count = n;
     *sink->batch.error = '\0';
     memset(sink->batch.outcomes, 0, n * sizeof *sink->batch.outcomes); /* SINK_RETRY */
-    enum err err = sink->type->write(sink->state, &sink->batch);
+    if (!sink->open) { /* neither the old nor the new settings could be opened */
+        sink_open_again(sink);
+    }
+    sink->in_flight = n;
+    enum err err = sink->open ? sink->type->write(sink->state, &sink->batch)
+                              : sink_batch_fail(&sink->batch, ERR_UNAVAILABLE, "it is closed: %s",
+                                                sink->change_fault);
     size_t expired = sink_judge(sink);
     size_t accepted = sink_settle_accepted(sink);
+    sink->in_flight = 0;
     size_t retried = sink->batch.count - accepted;
     sink->retried += (int64_t)retried;
     if (retried + expired == 0) {

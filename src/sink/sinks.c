@@ -1,25 +1,56 @@
-/* Owns the sinks of a node and their threads. */
+/* Owns the sinks of a node and their threads.
+ *
+ * A slot is a name. It stays for the life of the process, with its queue, because routes of clients
+ * and threads that submit refer to the queue. The sink of the slot comes and goes. */
 #include "sink/sinks.h"
 
+#include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
+#include "base/telemetry/log.h"
 
-#define STOP_MS_MIN 500 /* for dead letters, however long the others took */
+#define SINKS_REMOVE_MS 30000 /* to write what a removed sink has queued */
+#define SINKS_RETRY_MS  5000  /* between two attempts to create or change one */
+#define STOP_MS_MIN     500   /* for dead letters, however long the others took */
+
+/* What the fleet wants of a slot. */
+struct sinks_wish {
+    bool wanted;
+    char type[SINK_NAME_LEN];
+    int64_t version;
+    json_t *settings; /* NULL: not usable here */
+    char fault[SINK_FAULT_LEN];
+};
 
 struct sinks_slot {
-    struct sink *sink;
+    char name[SINK_NAME_LEN];
+    bool of_fleet;
+    char dead_letter[SINK_NAME_LEN]; /* the name of the sink that takes what it rejects; "": none */
+    struct sink *sink;               /* NULL: none; guarded by sinks->lock */
+    struct message_queue *queue;     /* of a sink of the fleet */
     pthread_t thread;
     bool runs;
+    atomic_bool ended; /* the thread */
+
+    /* Guarded by sinks->lock, written with apply_lock. */
+    struct sinks_wish wish;
+    int64_t version; /* of the document that the sink was created from, or changed to */
+    bool leaving;
+    char fault[SINK_FAULT_LEN]; /* why the wish is not fulfilled; "": it is */
+    int64_t fault_since_ms, retry_at_ms;
 };
 
 struct sinks {
     struct sink_environment environment;
     struct router *router;
-    pthread_mutex_t lock; /* guards all below */
-    struct sinks_slot slots[SINKS_MAX];
+    pthread_mutex_t apply_lock; /* one change at a time; taken before `lock` */
+    bool started, stopped;
+    pthread_mutex_t lock; /* guards the slots */
+    struct sinks_slot *slots[SINKS_NAMES_MAX];
     size_t count;
 };
 
@@ -28,6 +59,7 @@ struct sinks *sinks_create(const struct sink_environment *environment, struct ro
     if (sinks) {
         sinks->environment = *environment;
         sinks->router = router;
+        pthread_mutex_init(&sinks->apply_lock, NULL);
         pthread_mutex_init(&sinks->lock, NULL);
     }
     return sinks;
@@ -38,96 +70,129 @@ void sinks_destroy(struct sinks *sinks) {
         return;
     }
     for (size_t i = 0; i < sinks->count; i++) {
-        sink_destroy(sinks->slots[i].sink);
+        sink_destroy(sinks->slots[i]->sink);
+        message_queue_destroy(sinks->slots[i]->queue);
+        json_decref(sinks->slots[i]->wish.settings);
+        free(sinks->slots[i]);
     }
+    pthread_mutex_destroy(&sinks->apply_lock);
     pthread_mutex_destroy(&sinks->lock);
     free(sinks);
 }
 
-/* No client may name it. */
-static bool sinks_is_hidden(const struct sink *sink) {
-    return strcmp(sink_name(sink), SINK_DEAD_LETTER) == 0;
+/* ---- slots ----------------------------------------------------------------------------------- */
+
+static bool sinks_is_named(const struct sinks_slot *slot, const char *name) {
+    return strcmp(slot->name, name) == 0 ||
+           (slot->sink && strcmp(sink_label(slot->sink), name) == 0);
 }
 
-/* The label of the default is a second name: that of its type, which clients have always used. */
-static void sinks_route(struct sinks *sinks, struct sink *sink) {
-    if (sinks_is_hidden(sink)) {
-        return;
-    }
-    router_add_sink(sinks->router, sink_name(sink), sink_queue(sink));
-    if (strcmp(sink_label(sink), sink_name(sink)) != 0) {
-        router_add_sink(sinks->router, sink_label(sink), sink_queue(sink));
-    }
-}
-
-enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *fault) {
-    struct sink_config complete = *config;
-    struct sink *sink = NULL;
-    complete.environment = &sinks->environment;
-    if (sinks->count == SINKS_MAX) {
-        snprintf(fault, SINK_FAULT_LEN, "a node has at most %d sinks", SINKS_MAX);
-        return ERR_FULL;
-    }
-    enum err err = sink_create(&sink, &complete, fault);
-    if (err != ERR_OK) {
-        return err;
-    }
-    pthread_mutex_lock(&sinks->lock);
-    sinks->slots[sinks->count++].sink = sink;
-    pthread_mutex_unlock(&sinks->lock);
-    sinks_route(sinks, sink);
-    return ERR_OK;
-}
-
-/* NULL: there is none. */
-static struct sink *sinks_find(const struct sinks *sinks, const char *name) {
+/* Called with the lock, or by the one who changes slots. */
+static struct sinks_slot *sinks_find(struct sinks *sinks, const char *name) {
     for (size_t i = 0; i < sinks->count; i++) {
-        struct sink *sink = sinks->slots[i].sink;
-        if (strcmp(sink_name(sink), name) == 0 || strcmp(sink_label(sink), name) == 0) {
-            return sink;
+        if (sinks_is_named(sinks->slots[i], name)) {
+            return sinks->slots[i];
         }
     }
     return NULL;
 }
 
-enum err sinks_connect_dead_letters(struct sinks *sinks, char *fault) {
-    for (size_t i = 0; i < sinks->count; i++) {
-        struct sink *sink = sinks->slots[i].sink;
-        const char *name = sink_dead_letter(sink);
-        struct sink *dead_letter = sinks_find(sinks, name);
-        if (*name != '\0' && !dead_letter) {
-            snprintf(fault, SINK_FAULT_LEN, "sink %s: dead_letter: the node has no sink %.64s",
-                     sink_name(sink), name);
-            return ERR_ARGUMENT;
-        }
-        if (dead_letter && dead_letter != sink) {
-            sink_set_dead_letter(sink, dead_letter);
-        }
+/* NULL: out of memory, or there are too many names. */
+static struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name) {
+    struct sinks_slot *slot = sinks->count < SINKS_NAMES_MAX ? calloc(1, sizeof *slot) : NULL;
+    if (slot) {
+        snprintf(slot->name, sizeof slot->name, "%s", name);
+        pthread_mutex_lock(&sinks->lock);
+        sinks->slots[sinks->count++] = slot;
+        pthread_mutex_unlock(&sinks->lock);
     }
-    return ERR_OK;
+    return slot;
+}
+
+static size_t sinks_running_count(const struct sinks *sinks) {
+    size_t n = 0;
+    for (size_t i = 0; i < sinks->count; i++) {
+        n += sinks->slots[i]->sink != NULL;
+    }
+    return n;
+}
+
+static void sinks_set_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink *sink) {
+    pthread_mutex_lock(&sinks->lock);
+    slot->sink = sink;
+    pthread_mutex_unlock(&sinks->lock);
+}
+
+/* No client may name it. */
+static bool sinks_is_hidden(const char *name) {
+    return strcmp(name, SINK_DEAD_LETTER) == 0;
+}
+
+/* The label of the default is a second name: that of its type, which clients have always used. */
+static void sinks_route(struct sinks *sinks, struct sink *sink) {
+    if (sinks_is_hidden(sink_name(sink))) {
+        return;
+    }
+    bool added = router_add_sink(sinks->router, sink_name(sink), sink_queue(sink)) &&
+                 router_add_sink(sinks->router, sink_label(sink), sink_queue(sink));
+    assert(added); /* there is room for SINKS_MAX and the labels */
+    (void)added;
 }
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-enum err sinks_start(struct sinks *sinks, char *fault) {
-    for (size_t i = 0; i < sinks->count; i++) {
-        struct sinks_slot *slot = &sinks->slots[i];
-        int error = pthread_create(&slot->thread, NULL, sink_run, slot->sink);
-        if (error != 0) {
-            snprintf(fault, SINK_FAULT_LEN, "cannot start the thread of the sink %s: %s",
-                     sink_name(slot->sink), strerror(error));
-            return ERR_UNAVAILABLE;
-        }
-        pthread_setname_np(slot->thread, "sink");
-        slot->runs = true;
+static void *sinks_run(void *argument) {
+    struct sinks_slot *slot = argument;
+    sink_run(slot->sink);
+    slot->ended = true;
+    return NULL;
+}
+
+static enum err sinks_start_slot(struct sinks_slot *slot, char *fault) {
+    slot->ended = false;
+    int error = pthread_create(&slot->thread, NULL, sinks_run, slot);
+    if (error != 0) {
+        snprintf(fault, SINK_FAULT_LEN, "cannot start the thread of the sink %s: %s", slot->name,
+                 strerror(error));
+        return ERR_UNAVAILABLE;
     }
+    pthread_setname_np(slot->thread, "sink");
+    slot->runs = true;
     return ERR_OK;
+}
+
+static void sinks_join_slot(struct sinks_slot *slot) {
+    if (slot->runs) {
+        pthread_join(slot->thread, NULL);
+        slot->runs = false;
+    }
+}
+
+enum err sinks_start(struct sinks *sinks, char *fault) {
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&sinks->apply_lock);
+    for (size_t i = 0; i < sinks->count && err == ERR_OK; i++) {
+        err = sinks->slots[i]->sink ? sinks_start_slot(sinks->slots[i], fault) : ERR_OK;
+    }
+    sinks->started = err == ERR_OK;
+    pthread_mutex_unlock(&sinks->apply_lock);
+    return err;
 }
 
 static void sinks_stop_some(struct sinks *sinks, bool dead_letters, int64_t timeout_ms) {
     for (size_t i = 0; i < sinks->count; i++) {
-        if (sink_is_dead_letter(sinks->slots[i].sink) == dead_letters) {
-            sink_stop(sinks->slots[i].sink, timeout_ms);
+        struct sink *sink = sinks->slots[i]->sink;
+        if (sink && sink_is_dead_letter(sink) == dead_letters) {
+            sink_stop(sink, timeout_ms);
+        }
+    }
+}
+
+static void sinks_await_senders(struct sinks *sinks) {
+    for (size_t i = 0; i < sinks->count; i++) {
+        struct sinks_slot *slot = sinks->slots[i];
+        if (slot->runs && !sink_is_dead_letter(slot->sink)) {
+            sink_await_end(slot->sink);
         }
     }
 }
@@ -135,46 +200,363 @@ static void sinks_stop_some(struct sinks *sinks, bool dead_letters, int64_t time
 /* Those that take dead letters are stopped after the others, which send them until they end. */
 void sinks_stop(struct sinks *sinks, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
+    router_stop(sinks->router);
+    pthread_mutex_lock(&sinks->apply_lock);
+    sinks->stopped = true;
     sinks_stop_some(sinks, false, timeout_ms);
-    for (size_t i = 0; i < sinks->count; i++) {
-        if (sinks->slots[i].runs && !sink_is_dead_letter(sinks->slots[i].sink)) {
-            sink_await_end(sinks->slots[i].sink);
-        }
-    }
+    sinks_await_senders(sinks);
     int64_t left_ms = deadline_ms - clock_ms();
     sinks_stop_some(sinks, true, left_ms > STOP_MS_MIN ? left_ms : STOP_MS_MIN);
+    for (size_t i = 0; i < sinks->count; i++) {
+        sinks_join_slot(sinks->slots[i]);
+    }
+    pthread_mutex_unlock(&sinks->apply_lock);
 }
 
-void sinks_join(struct sinks *sinks) {
+/* ---- dead letters ---------------------------------------------------------------------------- */
+
+static void sinks_name_dead_letter(struct sinks_slot *slot, const json_t *settings) {
+    const char *name = json_string_value(json_object_get(settings, "dead_letter"));
+    snprintf(slot->dead_letter, sizeof slot->dead_letter, "%s", name ? name : SINK_DEAD_LETTER);
+}
+
+/* False: the node has no such sink; fault says it, and nothing is rejected. */
+static bool sinks_connect(struct sinks *sinks, struct sinks_slot *slot, char *fault) {
+    const char *name = slot->dead_letter;
+    struct sinks_slot *to = *name ? sinks_find(sinks, name) : NULL;
+    bool found = to && to->sink && !to->leaving;
+    if (to == slot) {
+        return true;
+    }
+    sink_set_dead_letter(slot->sink, found ? to->sink : NULL);
+    if (*name && !found) {
+        snprintf(fault, SINK_FAULT_LEN, "dead_letter: the node has no sink %.64s", name);
+    }
+    return !*name || found;
+}
+
+enum err sinks_connect_dead_letters(struct sinks *sinks, char *fault) {
+    char missing[SINK_FAULT_LEN];
     for (size_t i = 0; i < sinks->count; i++) {
-        if (sinks->slots[i].runs) {
-            pthread_join(sinks->slots[i].thread, NULL);
-            sinks->slots[i].runs = false;
+        if (!sinks_connect(sinks, sinks->slots[i], missing)) {
+            snprintf(fault, SINK_FAULT_LEN, "sink %s: %.180s", sinks->slots[i]->name, missing);
+            return ERR_ARGUMENT;
         }
     }
+    return ERR_OK;
+}
+
+/* ---- sinks of the settings ------------------------------------------------------------------- */
+
+enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *fault) {
+    struct sink_config complete = *config;
+    struct sink *sink = NULL;
+    complete.environment = &sinks->environment;
+    if (sinks_running_count(sinks) == SINKS_MAX) {
+        snprintf(fault, SINK_FAULT_LEN, "a node has at most %d sinks", SINKS_MAX);
+        return ERR_FULL;
+    }
+    enum err err = sink_create(&sink, &complete, fault);
+    struct sinks_slot *slot = err == ERR_OK ? sinks_new_slot(sinks, config->name) : NULL;
+    if (!slot) {
+        sink_destroy(sink);
+        return err == ERR_OK ? ERR_MEMORY : err;
+    }
+    sinks_name_dead_letter(slot, config->settings);
+    sinks_set_sink(sinks, slot, sink);
+    sinks_route(sinks, sink);
+    return ERR_OK;
+}
+
+/* ---- sinks of the fleet: each step works on one slot, with apply_lock ------------------------ */
+
+static void sinks_note_fault(struct sinks *sinks, struct sinks_slot *slot, const char *fault) {
+    bool same = strcmp(slot->fault, fault) == 0;
+    pthread_mutex_lock(&sinks->lock);
+    slot->fault_since_ms = *slot->fault ? slot->fault_since_ms : clock_ms();
+    slot->retry_at_ms = clock_ms() + SINKS_RETRY_MS;
+    snprintf(slot->fault, sizeof slot->fault, "%s", fault);
+    pthread_mutex_unlock(&sinks->lock);
+    if (*fault && !same) {
+        log_event(LOG_WARN, "sink_not_applied", KS("sink", slot->name), KS("detail", fault));
+    }
+}
+
+static void sinks_note_applied(struct sinks *sinks, struct sinks_slot *slot) {
+    pthread_mutex_lock(&sinks->lock);
+    slot->version = slot->wish.version;
+    slot->fault[0] = '\0';
+    pthread_mutex_unlock(&sinks->lock);
+}
+
+static bool sinks_is_due(const struct sinks_slot *slot) {
+    return !*slot->fault || clock_ms() >= slot->retry_at_ms;
+}
+
+static enum err sinks_create_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink **out,
+                                  char *fault) {
+    slot->queue = slot->queue ? slot->queue : message_queue_create(1, 1, 1);
+    if (!slot->queue) {
+        return ERR_MEMORY;
+    }
+    if (sinks_running_count(sinks) == SINKS_MAX) {
+        snprintf(fault, SINK_FAULT_LEN, "a node has at most %d sinks", SINKS_MAX);
+        return ERR_FULL;
+    }
+    return sink_create(out,
+                       &(struct sink_config){.name = slot->name,
+                                             .type = slot->wish.type,
+                                             .environment = &sinks->environment,
+                                             .settings = slot->wish.settings,
+                                             .queue = slot->queue},
+                       fault);
+}
+
+static void sinks_begin(struct sinks *sinks, struct sinks_slot *slot) {
+    char fault[SINK_FAULT_LEN] = "out of memory";
+    struct sink *sink = NULL;
+    enum err err = sinks_create_sink(sinks, slot, &sink, fault);
+    if (err == ERR_OK) {
+        sinks_set_sink(sinks, slot, sink);
+        err = sinks_start_slot(slot, fault);
+    }
+    if (err != ERR_OK) {
+        sinks_set_sink(sinks, slot, NULL);
+        sink_destroy(sink);
+        sinks_note_fault(sinks, slot, fault);
+        return;
+    }
+    sinks_note_applied(sinks, slot);
+    sinks_name_dead_letter(slot, slot->wish.settings);
+    sinks_route(sinks, sink);
+    log_event(LOG_INFO, "sink_added", KS("sink", slot->name), KS("type", slot->wish.type));
+}
+
+/* It goes on until its queue is empty, or for SINKS_REMOVE_MS. */
+static void sinks_leave(struct sinks *sinks, struct sinks_slot *slot) {
+    router_remove_sink(sinks->router, slot->name);
+    pthread_mutex_lock(&sinks->lock);
+    slot->leaving = true;
+    pthread_mutex_unlock(&sinks->lock);
+    sink_stop(slot->sink, SINKS_REMOVE_MS);
+}
+
+static void sinks_end_if_left(struct sinks *sinks, struct sinks_slot *slot) {
+    if (!slot->leaving || !slot->ended) {
+        return;
+    }
+    struct sink *sink = slot->sink;
+    sinks_join_slot(slot);
+    pthread_mutex_lock(&sinks->lock);
+    slot->sink = NULL;
+    slot->leaving = false;
+    pthread_mutex_unlock(&sinks->lock);
+    sink_destroy(sink);
+    log_event(LOG_INFO, "sink_removed", KS("sink", slot->name));
+}
+
+static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
+    char fault[SINK_FAULT_LEN] = "out of memory";
+    if (!sinks_is_due(slot)) {
+        return;
+    }
+    if (sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK) {
+        sinks_note_fault(sinks, slot, fault);
+        return;
+    }
+    sinks_name_dead_letter(slot, slot->wish.settings);
+    pthread_mutex_lock(&sinks->lock);
+    slot->version = slot->wish.version;
+    slot->retry_at_ms = clock_ms() + SINKS_RETRY_MS;
+    pthread_mutex_unlock(&sinks->lock);
+}
+
+/* The sink's thread tries a change: what became of it. A failure is tried again. */
+static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
+    struct sink_status status;
+    sink_status(slot->sink, &status);
+    char missing[SINK_FAULT_LEN] = "";
+    if (status.changing) {
+        return;
+    }
+    if (!sinks_connect(sinks, slot, missing) && !*status.change_fault) {
+        sinks_note_fault(sinks, slot, missing);
+        return;
+    }
+    if (!*status.change_fault || !*slot->fault) {
+        sinks_note_fault(sinks, slot, status.change_fault);
+    } else {
+        sinks_change(sinks, slot);
+    }
+}
+
+static void sinks_fulfil(struct sinks *sinks, struct sinks_slot *slot) {
+    const struct sinks_wish *wish = &slot->wish;
+    sinks_end_if_left(sinks, slot);
+    if (slot->leaving) {
+        return;
+    }
+    if (!wish->wanted) {
+        sinks_note_fault(sinks, slot, "");
+        if (slot->sink) {
+            sinks_leave(sinks, slot);
+        }
+    } else if (!wish->settings) { /* an earlier version of it goes on */
+        sinks_note_fault(sinks, slot, wish->fault);
+    } else if (!slot->sink) {
+        if (sinks_is_due(slot)) {
+            sinks_begin(sinks, slot);
+        }
+    } else if (strcmp(sink_type_name(slot->sink), wish->type) != 0) { /* deleted and created */
+        sinks_leave(sinks, slot);
+    } else if (slot->version != wish->version) {
+        sinks_change(sinks, slot);
+    } else {
+        sinks_check_change(sinks, slot);
+    }
+}
+
+static void sinks_fulfil_all(struct sinks *sinks) {
+    for (size_t i = 0; i < sinks->count && sinks->started && !sinks->stopped; i++) {
+        if (sinks->slots[i]->of_fleet) {
+            sinks_fulfil(sinks, sinks->slots[i]);
+        }
+    }
+}
+
+static void sinks_wish(struct sinks *sinks, struct sinks_slot *slot,
+                       const struct sinks_document *document) {
+    struct sinks_wish *wish = &slot->wish;
+    pthread_mutex_lock(&sinks->lock);
+    slot->of_fleet = slot->of_fleet || !slot->sink;
+    bool changed = wish->version != document->version;
+    wish->wanted = true;
+    wish->version = document->version;
+    snprintf(wish->type, sizeof wish->type, "%s", document->type);
+    snprintf(wish->fault, sizeof wish->fault, "%s", document->fault ? document->fault : "");
+    json_decref(wish->settings);
+    wish->settings = json_deep_copy(document->settings);
+    slot->retry_at_ms = changed ? 0 : slot->retry_at_ms;
+    pthread_mutex_unlock(&sinks->lock);
+}
+
+static void sinks_forget_wishes(struct sinks *sinks, const struct sinks_document *documents,
+                                size_t count) {
+    pthread_mutex_lock(&sinks->lock);
+    for (size_t i = 0; i < sinks->count; i++) {
+        bool listed = false;
+        for (size_t at = 0; at < count && !listed; at++) {
+            listed = sinks_is_named(sinks->slots[i], documents[at].name);
+        }
+        sinks->slots[i]->wish.wanted = listed;
+    }
+    pthread_mutex_unlock(&sinks->lock);
+}
+
+void sinks_apply(struct sinks *sinks, const struct sinks_document *documents, size_t count) {
+    pthread_mutex_lock(&sinks->apply_lock);
+    sinks_forget_wishes(sinks, documents, count);
+    for (size_t i = 0; i < count; i++) {
+        struct sinks_slot *slot = sinks_find(sinks, documents[i].name);
+        if (!slot) {
+            slot = sinks_new_slot(sinks, documents[i].name);
+        }
+        if (slot) {
+            sinks_wish(sinks, slot, &documents[i]);
+        } else {
+            log_event(LOG_ERROR, "sink_not_applied", KS("sink", documents[i].name),
+                      KS("detail", "too many names of sinks: restart the node"));
+        }
+    }
+    sinks_fulfil_all(sinks);
+    pthread_mutex_unlock(&sinks->apply_lock);
+}
+
+void sinks_maintain(struct sinks *sinks) {
+    pthread_mutex_lock(&sinks->apply_lock);
+    sinks_fulfil_all(sinks);
+    pthread_mutex_unlock(&sinks->apply_lock);
 }
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-bool sinks_has(struct sinks *sinks, const char *name) {
+static bool sinks_slot_runs(const struct sinks_slot *slot) {
+    return slot->sink && !slot->leaving && !sinks_is_hidden(slot->name);
+}
+
+static bool sinks_slot_is_known(const struct sinks_slot *slot) {
+    return sinks_slot_runs(slot) || slot->wish.wanted;
+}
+
+static bool sinks_slot_is_own(const struct sinks_slot *slot) {
+    return !slot->of_fleet;
+}
+
+static bool sinks_any(struct sinks *sinks, const char *name,
+                      bool (*holds)(const struct sinks_slot *slot)) {
+    bool found = false;
     if (!sinks) {
         return false;
     }
     pthread_mutex_lock(&sinks->lock);
-    const struct sink *sink = sinks_find(sinks, name);
-    bool found = sink && !sinks_is_hidden(sink);
+    for (size_t i = 0; i < sinks->count && !found; i++) {
+        found = sinks_is_named(sinks->slots[i], name) && holds(sinks->slots[i]);
+    }
     pthread_mutex_unlock(&sinks->lock);
     return found;
 }
 
+bool sinks_has(struct sinks *sinks, const char *name) {
+    return sinks_any(sinks, name, sinks_slot_runs);
+}
+
+bool sinks_knows(struct sinks *sinks, const char *name) {
+    return sinks_any(sinks, name, sinks_slot_is_known);
+}
+
+bool sinks_owns(struct sinks *sinks, const char *name) {
+    return sinks_any(sinks, name, sinks_slot_is_own);
+}
+
+/* Of a sink of the fleet that this node cannot use. */
+static void sinks_describe_missing(const struct sinks_slot *slot, struct sink_status *out) {
+    *out = (struct sink_status){.type = "",
+                                .unavailable = true,
+                                .failing = true,
+                                .failing_ms = clock_ms() - slot->fault_since_ms,
+                                .store_bytes = -1,
+                                .store_bytes_max = -1,
+                                .store_entries = -1};
+    snprintf(out->name, sizeof out->name, "%s", slot->name);
+    snprintf(out->label, sizeof out->label, "%s", slot->name);
+    snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1, slot->fault);
+}
+
+static void sinks_describe(const struct sinks_slot *slot, struct sink_status *out) {
+    if (slot->sink) {
+        sink_status(slot->sink, out);
+    } else {
+        sinks_describe_missing(slot, out);
+    }
+    out->of_fleet = slot->of_fleet;
+    out->shadows = !slot->of_fleet && slot->wish.wanted;
+    out->leaving = slot->leaving;
+    out->version = slot->version;
+    snprintf(out->fault, sizeof out->fault, "%s", slot->fault);
+}
+
 bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out) {
+    bool found = false;
     if (!sinks) {
         return false;
     }
     pthread_mutex_lock(&sinks->lock);
-    bool found = *cursor < sinks->count;
-    if (found) {
-        sink_status(sinks->slots[(*cursor)++].sink, out);
+    while (*cursor < sinks->count && !found) {
+        const struct sinks_slot *slot = sinks->slots[(*cursor)++];
+        found = slot->sink || (slot->wish.wanted && *slot->fault);
+        if (found) {
+            sinks_describe(slot, out);
+        }
     }
     pthread_mutex_unlock(&sinks->lock);
     return found;

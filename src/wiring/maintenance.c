@@ -44,6 +44,10 @@ static void maintenance_supervise_redis(struct app *app) {
     }
 }
 
+static void maintenance_tend_sinks(struct app *app) {
+    sinks_maintain(app->sinks);
+}
+
 /* Only while all watched threads make progress, including this one. Otherwise the service manager
  * restarts the process. */
 static void maintenance_send_watchdog(struct app *app) {
@@ -78,11 +82,9 @@ void app_maintain(struct app *app, int64_t turn_ms) {
     static struct {
         int64_t period_ms, done_at_ms;
         void (*run)(struct app *app);
-    } rows[] = {{0, 0, maintenance_send_watchdog},
-                {1000, 0, maintenance_supervise_redis},
-                {1000, 0, maintenance_report_out_of_memory},
-                {5000, 0, maintenance_send_status},
-                {10000, 0, maintenance_trim_heap}};
+    } rows[] = {{0, 0, maintenance_send_watchdog},           {1000, 0, maintenance_supervise_redis},
+                {1000, 0, maintenance_report_out_of_memory}, {1000, 0, maintenance_tend_sinks},
+                {5000, 0, maintenance_send_status},          {10000, 0, maintenance_trim_heap}};
     int64_t now_ms = clock_ms();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (now_ms - rows[i].done_at_ms >= rows[i].period_ms) {

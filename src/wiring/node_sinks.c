@@ -32,15 +32,6 @@ static void node_sinks_fault(void *context, const char *field, const char *fault
     faults->count++;
 }
 
-static bool node_sinks_is_reserved(const char *name) {
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
-        if (strcmp(node_sinks_types[i], name) == 0) {
-            return true;
-        }
-    }
-    return strcmp(name, SINK_DEFAULT) == 0;
-}
-
 /* NULL: the sink has no type that this node knows; fault (SINK_FAULT_LEN) says why. */
 static const struct sink_type *node_sinks_type(const json_t *texts, char *fault) {
     return sink_types_find(json_string_value(json_object_get(texts, "type")), fault);
@@ -59,7 +50,7 @@ static void node_sinks_check_one(struct node_sinks_faults *faults, const json_t 
     if (!sink_name_is_valid(faults->name)) {
         node_sinks_fault(faults, "", "must have a name of " SINK_NAME_FORMAT);
     }
-    if (node_sinks_is_reserved(faults->name)) {
+    if (sink_name_is_reserved(faults->name)) {
         node_sinks_fault(faults, "", "must have another name: this one belongs to sink.*");
     }
     const struct sink_type *type = node_sinks_type(texts, fault);

@@ -75,6 +75,9 @@ static char *wiring_node_facts(void *context, int64_t lag_ms) {
     struct sink_status status;
     size_t cursor = 0;
     while (sinks_next(app->sinks, &cursor, &status)) {
+        if (status.unavailable || status.leaving) {
+            continue; /* no client of it can run here */
+        }
         wiring_add_sink_fact(&facts, status.label, status.failing_ms);
         if (strcmp(status.label, status.name) != 0) {
             wiring_add_sink_fact(&facts, status.name, status.failing_ms);

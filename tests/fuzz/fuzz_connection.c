@@ -647,7 +647,7 @@ static void build_world(const uint8_t *data, size_t size) {
                                .buffer_bytes = BUFFER_BYTES,
                                .source_addresses = ""};
     world.router = router_create();
-    router_add_sink(world.router, "fuzz", NULL);
+    router_add_sink(world.router, "fuzz", (struct message_queue *)&world); /* never used */
     queue_double = (struct queue_double){.put = on_message, .has_room = on_has_room};
     world.engine = ops->create(&world.conf, &events);
     assert(world.engine);

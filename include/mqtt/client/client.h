@@ -119,8 +119,9 @@ struct client {
     struct subscribing subscribing;      /* of the subscriptions of config */
     struct client_change_entry *changes; /* a ring once it has CLIENT_CHANGES_MAX entries */
     uint8_t change_count, change_capacity, change_first;
-    bool session_present; /* of the last CONNACK */
-    bool degraded;        /* the broker refuses one of the subscriptions */
+    bool session_present;      /* of the last CONNACK */
+    bool degraded;             /* the broker refuses one of the subscriptions */
+    uint16_t route_generation; /* of the router, when `route` was set; worker thread only */
 
     /* Any thread. */
     struct route route; /* of received messages, from the configuration */
@@ -177,6 +178,8 @@ struct client {
 struct client *client_create(struct worker *worker, struct router *router,
                              struct shared_config *config);
 void client_destroy(struct client *client);
+/* Sets the route again if sinks came or went. True: it was set. Worker thread. */
+bool client_update_route(struct client *client);
 /* Equal for all records of one id; not 0. Valid once the client is in the table of its worker. */
 uint64_t client_number(const struct client *client);
 

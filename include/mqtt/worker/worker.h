@@ -106,6 +106,7 @@ struct worker {
     struct worker_publication *publications;   /* callers are waiting; by deadline */
     struct worker_publication *unacknowledged; /* callers have been answered; by deadline */
     uint64_t refusals; /* publications that were given up because the broker does not accept them */
+    uint16_t routes_generation; /* of the router, when the routes of all clients were set */
     bool lease_was_valid;
     int64_t skip_logged_at_ms;
     size_t connection_count;

@@ -77,6 +77,21 @@ const struct shared_config *shared_config_base(const struct shared_config *share
 
 static _Atomic uint64_t client_record_count;
 
+/* The generation first: sinks may come and go meanwhile. */
+static void client_set_route(struct client *client, struct router *router) {
+    client->route_generation = router ? router_generation(router) : 0;
+    route_set(&client->route, router, client->config->config->sink);
+}
+
+bool client_update_route(struct client *client) {
+    struct router *router = client->route.router;
+    bool outdated = router && client->route_generation != router_generation(router);
+    if (outdated) {
+        client_set_route(client, router);
+    }
+    return outdated;
+}
+
 struct client *client_create(struct worker *worker, struct router *router,
                              struct shared_config *config) {
     struct client *client = calloc(1, sizeof *client);
@@ -89,7 +104,7 @@ struct client *client_create(struct worker *worker, struct router *router,
     client->since_ms = clock_wall_ms();
     client->offline_since_ms = clock_ms();
     client->config = shared_config_hold(config);
-    route_set(&client->route, router, config->config->sink);
+    client_set_route(client, router);
     client->id = text_dup(config->config->id);
     if (!client->id || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
@@ -283,7 +298,7 @@ enum err client_replace_config(struct client *client, struct shared_config *conf
     }
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
-    route_set(&client->route, client->route.router, client->config->config->sink);
+    client_set_route(client, client->route.router);
     return ERR_OK;
 }
 

@@ -213,6 +213,26 @@ static bool worker_wait_and_poll(struct worker *worker, int64_t timeout_ms) {
     return woken;
 }
 
+/* Sinks came or went: the routes of some clients in each turn, until all are set again. */
+static void worker_update_routes(struct worker *worker) {
+    const struct router *router = worker->owner->router;
+    uint16_t generation = router ? router_generation(router) : 0;
+    if (worker->routes_generation == generation) {
+        return;
+    }
+    int left = WORKER_PER_TURN_MAX;
+    pthread_mutex_lock(&worker->lock);
+    for (struct client *client = worker->clients; client && left > 0; client = client->hh.next) {
+        left -= client_update_route(client);
+    }
+    pthread_mutex_unlock(&worker->lock);
+    if (left > 0) {
+        worker->routes_generation = generation;
+    } else {
+        worker_wake(worker);
+    }
+}
+
 /* The clock is read before and after the wait: there are as many turns as messages. */
 static void worker_turn(struct worker *worker) {
     if (worker_wait_and_poll(worker, worker_wait_ms(worker, clock_us()))) {
@@ -221,6 +241,7 @@ static void worker_turn(struct worker *worker) {
         worker_take_resolved(worker);
     }
     int64_t now_us = clock_us();
+    worker_update_routes(worker);
     worker_run_timers(worker, now_us / 1000);
     worker_expire_publications(worker, now_us / 1000);
     worker_check_lease(worker);

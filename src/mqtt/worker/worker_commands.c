@@ -9,6 +9,7 @@
 #define DROPS_PER_TURN_MAX 1000
 
 void worker_start_client(struct client *client) {
+    client_update_route(client);
     client->offline_since_ms = clock_ms();
     client->failures = 0;
     client->untried = true;

@@ -10,15 +10,20 @@ static struct route route;
 
 static void setup(void) {
     router = router_create();
-    sinks = sinks_create(&(struct sink_environment){.node = "n", .redis_url = ""}, router);
+    sinks = sinks_create(&(struct sink_environment){.node = "n",
+                                                    .redis_url = "",
+                                                    .key_prefix = "",
+                                                    .redis_timeout_ms = 300,
+                                                    .redis_replicas_timeout_ms = 300},
+                         router);
     route = (struct route){0};
     ck_assert(router && sinks && receipts_init(&answers));
 }
 
 static void teardown(void) {
     sinks_stop(sinks, WAIT_MS);
-    sinks_join(sinks);
     collect_answers();
+    route_fini(&route);
     sinks_destroy(sinks);
     router_destroy(router);
     receipts_fini(&answers);
@@ -112,6 +117,270 @@ START_TEST(a_wrong_sink_is_not_added) {
 }
 END_TEST
 
+/* ---- sinks of the fleet ---------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/mqfleet-test-sinks-XXXXXX";
+
+static void setup_fleet(void) {
+    setup();
+    strcpy(folder, "/tmp/mqfleet-test-sinks-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    add("default", "null");
+    add("dead_letter", NULL);
+    start();
+}
+
+static const char *path_of(const char *name) {
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void teardown_fleet(void) {
+    static const char *const names[] = {"a", "b"};
+    teardown();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        unlink(path_of(names[i]));
+    }
+    rmdir(folder);
+}
+
+/* The fleet has one sink, `kept`. settings: consumed; NULL: it has none. */
+static void apply(const char *type, int64_t version, json_t *settings) {
+    struct sinks_document document = {
+        .name = "kept", .type = type, .version = version, .settings = settings};
+    sinks_apply(sinks, &document, settings ? 1 : 0);
+    json_decref(settings);
+}
+
+static void apply_file(const char *name, int64_t version) {
+    apply("file", version, json_pack("{s:s}", "path", path_of(name)));
+}
+
+/* As the main thread does. */
+static bool is_applied(int64_t version) {
+    sinks_maintain(sinks);
+    struct sink_status status = status_of("kept");
+    return status.version == version && !status.changing && !*status.fault && !status.leaving;
+}
+
+static bool exists(const char *name) {
+    struct sink_status status;
+    size_t cursor = 0;
+    sinks_maintain(sinks);
+    while (sinks_next(sinks, &cursor, &status)) {
+        if (strcmp(status.name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Appends the numbers of the file's messages. */
+static size_t read_numbers(const char *name, int *numbers, size_t n) {
+    char line[4096];
+    FILE *file = fopen(path_of(name), "r");
+    while (file && fgets(line, sizeof line, file)) {
+        json_t *message = json_loads(line, 0, NULL);
+        numbers[n++] = atoi(json_string_value(json_object_get(message, "payload")));
+        json_decref(message);
+    }
+    if (file) {
+        fclose(file);
+    }
+    return n;
+}
+
+static void route_waiting(struct route *to, int number) {
+    struct message *message = numbered_message(number, 1);
+    struct receipt *receipt = calloc(1, sizeof *receipt);
+    receipt->owner = &answers;
+    while (route_submit(to, message, receipt) == ERR_FULL) {
+        router_flush(router);
+        route_set(to, router, "kept");
+        usleep(50);
+    }
+    router_flush(router);
+}
+
+#define NUMBERS 20000
+
+static void *send_numbers(void *argument) {
+    for (int i = 0; i < NUMBERS; i++) {
+        route_waiting(argument, i);
+    }
+    return NULL;
+}
+
+START_TEST(a_change_loses_nothing_and_keeps_the_order) {
+    static int numbers[NUMBERS * 2];
+    pthread_t thread;
+    apply_file("a", 1);
+    route_set(&route, router, "kept");
+    pthread_create(&thread, NULL, send_numbers, &route);
+    AWAIT(status_of("kept").accepted > NUMBERS / 10);
+    apply_file("b", 2);
+    AWAIT(is_applied(2));
+    pthread_join(thread, NULL);
+    AWAIT(status_of("kept").accepted == NUMBERS && accepted_count == NUMBERS);
+    size_t first = read_numbers("a", numbers, 0), all = read_numbers("b", numbers, first);
+    ck_assert_uint_gt(first, 0);
+    ck_assert_uint_lt(first, NUMBERS);
+    ck_assert_uint_eq(all, NUMBERS);
+    for (int i = 0; i < NUMBERS; i++) {
+        ck_assert_int_eq(numbers[i], i);
+    }
+}
+END_TEST
+
+START_TEST(a_change_ends_the_wait_of_a_broken_target) {
+    int numbers[16];
+    apply_file("", 1); /* a folder */
+    route_set(&route, router, "kept");
+    for (int i = 0; i < 10; i++) {
+        route_waiting(&route, i);
+    }
+    AWAIT(status_of("kept").failing);
+    apply_file("a", 2);
+    AWAIT(accepted_count == 10 && !status_of("kept").failing);
+    ck_assert_uint_eq(read_numbers("a", numbers, 0), 10);
+    ck_assert(numbers[0] == 0 && numbers[9] == 9);
+}
+END_TEST
+
+START_TEST(settings_that_cannot_be_opened_leave_the_old_ones_in_effect) {
+    int64_t retried = 0;
+    apply("redis_stream", 1, json_pack("{s:s, s:s}", "key", "k", "url", "redis://127.0.0.1:1"));
+    ck_assert(is_applied(1));
+    apply("redis_stream", 2, json_pack("{s:s, s:s}", "key", "k", "url", "ftp://x"));
+    AWAIT((sinks_maintain(sinks), *status_of("kept").fault));
+    ck_assert(strstr(status_of("kept").fault, "url") && sinks_has(sinks, "kept"));
+    send_to("kept", 1);
+    AWAIT((retried = status_of("kept").retried) > 0); /* the old one is still there */
+    apply("redis_stream", 3, json_pack("{s:s, s:i}", "key", "k", "queue_messages", -1));
+    AWAIT((sinks_maintain(sinks), strstr(status_of("kept").fault, "queue_messages")));
+    apply("redis_stream", 4,
+          json_pack("{s:s, s:s, s:i}", "key", "k", "url", "redis://127.0.0.1:1", "queue_messages",
+                    77));
+    AWAIT(is_applied(4));
+    ck_assert_uint_eq(status_of("kept").messages_max, 77);
+    ck_assert_uint_eq(status_of("kept").queued_messages, 1); /* what was queued stays */
+    sinks_stop(sinks, 100);
+}
+END_TEST
+
+START_TEST(a_removed_sink_writes_what_it_has_and_its_name_may_come_back) {
+    int numbers[300];
+    apply_file("a", 1);
+    route_set(&route, router, "kept");
+    for (int i = 0; i < 100; i++) {
+        route_waiting(&route, i);
+    }
+    sinks_apply(sinks, NULL, 0);
+    ck_assert(!sinks_has(sinks, "kept") && !sinks_knows(sinks, "kept"));
+    AWAIT(!exists("kept"));
+    AWAIT(accepted_count == 100);
+    struct message *held = numbered_message(100, 1);
+    ck_assert_int_eq(route_submit(&route, held, NULL), ERR_FULL);
+    message_destroy(held);
+    apply_file("b", 3);
+    ck_assert(sinks_has(sinks, "kept"));
+    for (int i = 100; i < 200; i++) {
+        route_waiting(&route, i);
+    }
+    AWAIT(accepted_count == 200);
+    ck_assert_uint_eq(read_numbers("b", numbers, read_numbers("a", numbers, 0)), 200);
+    ck_assert_int_eq(numbers[199], 199);
+}
+END_TEST
+
+START_TEST(a_sink_of_another_type_takes_the_place_of_the_old_one) {
+    apply("null", 1, json_object());
+    AWAIT(is_applied(1));
+    apply_file("a", 2);
+    AWAIT(is_applied(2));
+    ck_assert_str_eq(status_of("kept").type, "file");
+}
+END_TEST
+
+START_TEST(what_a_node_cannot_have_is_known_and_not_had) {
+    apply("pigeon", 1, json_object());
+    ck_assert(!sinks_has(sinks, "kept") && sinks_knows(sinks, "kept"));
+    struct sink_status status = status_of("kept");
+    ck_assert(status.unavailable && status.failing && strstr(status.error, "pigeon"));
+    struct sinks_document sealed = {
+        .name = "kept", .type = "null", .version = 2, .fault = "no key"};
+    sinks_apply(sinks, &sealed, 1);
+    ck_assert_str_eq(status_of("kept").error, "no key");
+    apply("null", 3, json_object());
+    AWAIT(is_applied(3) && sinks_has(sinks, "kept"));
+    sealed.version = 4;
+    sinks_apply(sinks, &sealed, 1); /* the version that it has goes on */
+    ck_assert(sinks_has(sinks, "kept") && status_of("kept").version == 3);
+    ck_assert_str_eq(status_of("kept").fault, "no key");
+}
+END_TEST
+
+START_TEST(a_sink_of_the_settings_stays_in_effect) {
+    struct sinks_document documents[] = {
+        {.name = "default", .type = "file", .version = 1, .settings = json_object()},
+        {.name = "null", .type = "file", .version = 1, .settings = json_object()}};
+    sinks_apply(sinks, documents, 2);
+    ck_assert(status_of("default").shadows && !status_of("default").of_fleet);
+    ck_assert_str_eq(status_of("default").type, "null");
+    ck_assert(sinks_owns(sinks, "null") && !sinks_owns(sinks, "kept") && !exists("null"));
+    json_decref((json_t *)documents[0].settings);
+    json_decref((json_t *)documents[1].settings);
+}
+END_TEST
+
+static atomic_bool reading;
+
+static void *read_status(void *argument) {
+    struct sink_status status;
+    (void)argument;
+    while (reading) {
+        size_t cursor = 0;
+        while (sinks_next(sinks, &cursor, &status)) {
+            ck_assert(*status.name);
+        }
+        sinks_has(sinks, "kept");
+    }
+    return NULL;
+}
+
+/* ThreadSanitizer judges. */
+START_TEST(status_is_read_and_messages_come_while_sinks_come_and_go) {
+    static struct route routes[2];
+    pthread_t threads[2], reader;
+    reading = true;
+    pthread_create(&reader, NULL, read_status, NULL);
+    apply("null", 1, json_object());
+    for (size_t i = 0; i < 2; i++) {
+        route_set(&routes[i], router, "kept");
+        pthread_create(&threads[i], NULL, send_numbers, &routes[i]);
+    }
+    for (int64_t version = 2; version < 30 || accepted_count < NUMBERS; version++) {
+        if (version % 4 == 0) {
+            sinks_apply(sinks, NULL, 0);
+        } else {
+            apply("null", version, json_pack("{s:i}", "queue_messages", 1000 + (int)version % 9));
+        }
+        sinks_maintain(sinks);
+        collect_answers();
+        usleep(2000);
+    }
+    apply("null", INT64_MAX, json_object());
+    AWAIT((sinks_maintain(sinks), accepted_count + canceled_count == 2 * NUMBERS));
+    reading = false;
+    pthread_join(reader, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        route_fini(&routes[i]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("sinks");
     TCase *tcase = tcase_create("sinks");
@@ -122,6 +391,18 @@ int main(void) {
     tcase_add_test(tcase, the_default_has_its_type_as_a_second_name);
     tcase_add_test(tcase, a_wrong_sink_is_not_added);
     suite_add_tcase(suite, tcase);
+    TCase *fleet = tcase_create("fleet");
+    tcase_set_timeout(fleet, 120);
+    tcase_add_checked_fixture(fleet, setup_fleet, teardown_fleet);
+    tcase_add_test(fleet, a_change_loses_nothing_and_keeps_the_order);
+    tcase_add_test(fleet, a_change_ends_the_wait_of_a_broken_target);
+    tcase_add_test(fleet, settings_that_cannot_be_opened_leave_the_old_ones_in_effect);
+    tcase_add_test(fleet, a_removed_sink_writes_what_it_has_and_its_name_may_come_back);
+    tcase_add_test(fleet, a_sink_of_another_type_takes_the_place_of_the_old_one);
+    tcase_add_test(fleet, what_a_node_cannot_have_is_known_and_not_had);
+    tcase_add_test(fleet, a_sink_of_the_settings_stays_in_effect);
+    tcase_add_test(fleet, status_is_read_and_messages_come_while_sinks_come_and_go);
+    suite_add_tcase(suite, fleet);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

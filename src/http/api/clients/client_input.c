@@ -82,7 +82,7 @@ static void client_input_check_node_settings(const struct http_api *api, const j
         const char *pointer = json_object_get(document, "url") ? "/url" : "/broker";
         http_fault_add(faults, pointer, "must be omitted: %s", why);
     }
-    if (config->sink && !sinks_has(api->context.sinks, config->sink)) {
+    if (config->sink && !sinks_knows(api->context.sinks, config->sink)) {
         http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sinks",
                        config->sink);
     }
