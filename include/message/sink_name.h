@@ -7,6 +7,9 @@
 #define SINK_NAME_MAX    64
 #define SINK_NAME_FORMAT "1 to 64 lowercase letters, digits, - and _, the first a letter or digit"
 
+/* Stands for a sink where routes rejected a message: a script failed. No sink has this name. */
+#define SINK_NAME_ROUTES "(routes)"
+
 bool sink_name_is_valid(const char *name);
 /* Whether sink.* describes a sink of this name, on every node. */
 bool sink_name_is_reserved(const char *name);

@@ -5,6 +5,7 @@
  *       "match": { "topic": ["+/alarm/#"], "labels": {"site": ["oslo", "bergen"]},
  *                  "broker": "*.example.com:8883", "qos": [1, 2], "retain": false,
  *                  "size": {"min": 1, "max": 1024}, "when": [{"pointer": "/level", "gt": 3}] },
+ *       "lua": "return function(m) ... end",
  *       "to": ["kafka"], "also": ["audit"], "stop": true } ]
  *
  * All routes that match add their sinks, in order, up to the first that says stop. A route matches
@@ -20,8 +21,10 @@
 #include "base/err.h"
 #include "message/shape/message_view.h"
 
-#define ROUTES_MAX      10000
-#define ROUTE_SINKS_MAX 64 /* different ones, in one table */
+#define ROUTES_MAX          10000
+#define ROUTE_SINKS_MAX     64 /* different ones, in one table */
+#define ROUTES_SCRIPTED_MAX 16 /* that count for one message; others are as if they did not match  \
+                                */
 
 struct route_table;
 
@@ -42,9 +45,19 @@ const char *route_table_name(const struct route_table *table, size_t index);
 /* Whether any route asks for labels or a broker. */
 bool route_table_needs_origin(const struct route_table *table);
 
+/* A route whose script makes the messages that its sinks get. */
+struct route_scripted {
+    const struct script *script;
+    size_t route;
+    uint64_t to, also;
+};
+
 struct route_decision {
-    uint64_t to;   /* sinks that all must accept the message; 0: the default does */
+    uint64_t to;   /* sinks that all must accept the message itself */
     uint64_t also; /* best effort; none of them in `to` */
+    struct route_scripted scripted[ROUTES_SCRIPTED_MAX];
+    size_t scripted_count;
+    bool to_default; /* no route gave a sink in `to` */
 };
 
 /* The cost grows with the routes that match. taken: called for each route that counts, in order;

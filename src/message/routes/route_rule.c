@@ -355,8 +355,24 @@ static void route_rule_take_stop(struct route_rule *rule, struct route_faults *f
     rule->stop = json_is_true(stop);
 }
 
+static void route_rule_take_script(struct route_rule *rule, struct route_faults *faults) {
+    char detail[SCRIPT_FAULT_LEN];
+    const json_t *lua = json_object_get(rule->source, "lua");
+    if (!lua) {
+        return;
+    }
+    if (!route_rule_is_text(lua)) {
+        route_fault(faults, "lua", "must be a text: return function(m) ... end");
+        return;
+    }
+    enum err err = script_create(&rule->script, json_string_value(lua), detail);
+    if (err != ERR_OK) {
+        route_fault(faults, "lua", "%s", err == ERR_MEMORY ? "out of memory" : detail);
+    }
+}
+
 static void route_rule_check_fields(const json_t *document, struct route_faults *faults) {
-    static const char *const known[] = {"name", "match", "to", "also", "stop", "comment"};
+    static const char *const known[] = {"name", "match", "to", "also", "lua", "stop", "comment"};
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)document, name, value) {
@@ -365,8 +381,8 @@ static void route_rule_check_fields(const json_t *document, struct route_faults 
             found = found || strcmp(known[i], name) == 0;
         }
         if (!found) {
-            route_fault(faults, "", "has no %.60s; there are name, match, to, also, stop, comment",
-                        name);
+            route_fault(faults, "",
+                        "has no %.60s; there are name, match, to, also, lua, stop, comment", name);
         }
     }
     const json_t *to = json_object_get(document, "to");
@@ -394,6 +410,7 @@ bool route_rule_parse(struct route_rule *rule, const json_t *document,
     route_rule_take_match(rule, faults);
     route_rule_check_sinks(rule, "to", faults);
     route_rule_check_sinks(rule, "also", faults);
+    route_rule_take_script(rule, faults);
     route_rule_take_stop(rule, faults);
     bool valid = !faults->any;
     faults->any = any_before || !valid;
@@ -403,6 +420,7 @@ bool route_rule_parse(struct route_rule *rule, const json_t *document,
 void route_rule_fini(struct route_rule *rule) {
     free(rule->labels);
     free(rule->whens);
+    script_destroy(rule->script);
     json_decref(rule->source);
 }
 

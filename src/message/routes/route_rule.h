@@ -3,6 +3,7 @@
 #define MQFLEET_ROUTES_ROUTE_RULE_H
 
 #include "message/routes/route_table.h"
+#include "message/shape/script.h"
 
 struct route_label {
     const char *name;
@@ -31,6 +32,7 @@ struct route_rule {
     int64_t size_min, size_max; /* bytes of the payload */
     uint64_t to, also;          /* filled in by the table */
     bool stop;
+    struct script *script; /* makes the messages that its sinks get; NULL: the message itself */
 };
 
 struct route_faults {

@@ -179,8 +179,17 @@ static bool route_table_take(const struct route_table *table, size_t index,
     if (!route_rule_matches(rule, search->view)) {
         return false;
     }
-    search->decision.to |= rule->to;
-    search->decision.also |= rule->also;
+    struct route_decision *decision = &search->decision;
+    if (!rule->script) {
+        decision->to |= rule->to;
+        decision->also |= rule->also;
+    } else if (decision->scripted_count < ROUTES_SCRIPTED_MAX) {
+        decision->scripted[decision->scripted_count++] =
+            (struct route_scripted){rule->script, index, rule->to, rule->also};
+    } else {
+        return false;
+    }
+    decision->to_default = decision->to_default && rule->to == 0;
     if (search->taken) {
         search->taken(search->context, index);
     }
@@ -189,7 +198,8 @@ static bool route_table_take(const struct route_table *table, size_t index,
 
 struct route_decision route_table_match(const struct route_table *table, struct message_view *view,
                                         void (*taken)(void *context, size_t route), void *context) {
-    struct route_search search = {.view = view, .taken = taken, .context = context};
+    struct route_search search = {
+        .view = view, .decision.to_default = true, .taken = taken, .context = context};
     struct route_candidates candidates;
     candidates.first = WORDS_MAX;
     candidates.end = 0;

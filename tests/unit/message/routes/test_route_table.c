@@ -196,6 +196,8 @@ static const struct {
     {"[{\"to\":[\"X y\"]}]", "/0/to: must be an array"},
     {"[{\"to\":[\"x\"],\"also\":[\"x\"]}]", "/0/also: must not name a sink that is in to"},
     {"[{\"to\":[\"x\"],\"sink\":1}]", "/0: has no sink; there are name, match, to"},
+    {"[{\"to\":[\"x\"],\"lua\":1}]", "/0/lua: must be a text"},
+    {"[{\"to\":[\"x\"],\"lua\":\"return 1\"}]", "/0/lua: must return a function"},
     {"[{\"to\":[\"x\"],\"stop\":1}]", "/0/stop: must be true or false"},
     {"[{\"to\":[\"x\"],\"name\":\"\"}]", "/0/name: must be 1 to 64 of"},
     {"[{\"to\":[\"x\"],\"match\":[]}]", "/0/match: must be an object of conditions"},
