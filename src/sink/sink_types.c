@@ -72,7 +72,7 @@ static void types_explain_unknown(const char *name, char *fault) {
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* The first of these places that has the file, or the last one (false). */
+/* The first of these places that has the file; false: none. */
 static bool types_locate(const char *name, char *path, size_t size) {
     static const char *const places[] = {"sinks", "../lib/mqfleet/sinks"};
     char program[PATH_MAX];
@@ -91,16 +91,16 @@ static bool types_locate(const char *name, char *path, size_t size) {
     return false;
 }
 
-static void types_explain_missing(const char *name, const char *path, char *fault) {
+static void types_explain_missing(const char *name, char *fault) {
     const struct sink_module *module = types_find_module(name);
     if (!module) {
         types_explain_unknown(name, fault);
         return;
     }
     snprintf(fault, SINK_FAULT_LEN,
-             "type %s needs the module %.100s, which is not installed; a build with the package "
-             "%.50s has it",
-             name, path, module->packages);
+             "type %s needs the module sinks/%s.so, which is not installed; a build with the "
+             "package %.60s has it",
+             name, name, module->packages);
 }
 
 static void types_explain_unloaded(const char *name, char *fault) {
@@ -129,7 +129,7 @@ static const struct sink_type *types_load(const char *name, char *fault) {
     char path[PATH_MAX + 64] = "";
     char symbol[NAME_LEN_MAX + 16];
     if (!types_locate(name, path, sizeof path)) {
-        types_explain_missing(name, path, fault);
+        types_explain_missing(name, fault);
         return NULL;
     }
     if (types_loaded_count == MODULES_MAX) {

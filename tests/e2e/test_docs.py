@@ -151,7 +151,7 @@ def test_every_path_that_is_named_exists():
     files = [str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*")]
     missing = []
     for page in PAGES:
-        text = page.read_text()
+        text = re.sub(r"#include <.*>", "", page.read_text())  # of the system
         whole = re.findall(rf"`((?:{'|'.join(folders)})/[\w./*-]*)", text)
         missing += [(page.name, path) for path in whole
                     if "NAME" not in path and not list(ROOT.glob(path.rstrip("./")))]
