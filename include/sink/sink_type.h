@@ -29,7 +29,11 @@ struct sink_batch {
     enum sink_outcome *outcomes;
     char (*reasons)[SINK_REASON_LEN]; /* of the rejected ones */
     char error[SINK_ERROR_LEN];       /* why others are to be written again, one line */
+    const _Atomic int64_t *end_ms;    /* deadline of the stop, clock_ms; NULL: none */
 };
+
+/* The sink stops, and its time is up: what is not accepted yet will be canceled. */
+bool sink_batch_is_over(const struct sink_batch *batch);
 
 void sink_batch_accept(struct sink_batch *batch, size_t index);
 /* From `begin` up to, but not including, `end`. */
@@ -50,8 +54,10 @@ struct sink_type {
      * temporarily. */
     enum err (*open)(void **state, const struct sink_environment *environment,
                      const json_t *settings, char *fault);
-    /* Writes the messages and sets their outcomes. ERR_OK: none is SINK_RETRY. Otherwise
-     * batch->error is the reason. Bounded in time. Sink thread only. */
+    /* Writes the messages and sets their outcomes. Otherwise than with ERR_OK, batch->error is the
+     * reason. With ERR_OK, messages that are still SINK_RETRY were not attempted: a write ends
+     * after about a second, also if the target is slow, and the next one goes on. It ends soon when
+     * sink_batch_is_over. Sink thread only. */
     enum err (*write)(void *state, struct sink_batch *batch);
     void (*close)(void *state);
     /* Called about once a second while the queue is empty. Sink thread. NULL: no maintenance. */

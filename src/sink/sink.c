@@ -35,6 +35,7 @@ struct sink {
     size_t batch_max, batch_room; /* of the arrays below */
     int64_t retry_ms;             /* 0: without limit */
     atomic_bool is_dead_letter;
+    _Atomic int64_t stop_deadline_ms; /* INT64_MAX: not stopped */
     _Atomic int64_t accepted, canceled, rejected, expired, retried;
     _Atomic size_t in_flight; /* messages of the write that is in progress */
 
@@ -56,8 +57,7 @@ struct sink {
     bool open;
     json_t *next_settings; /* of sink_change; NULL: none */
     char change_fault[SINK_FAULT_LEN];
-    bool stopped, ended;
-    int64_t stop_deadline_ms;
+    bool ended;
     bool failing;
     int64_t failing_since_ms;
     char error[SINK_ERROR_LEN];
@@ -152,6 +152,8 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     }
     pthread_mutex_init(&sink->lock, NULL);
     condition_init(&sink->stopping);
+    sink->stop_deadline_ms = INT64_MAX;
+    sink->batch.end_ms = &sink->stop_deadline_ms;
     snprintf(sink->name, sizeof sink->name, "%s", config->name);
     snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
@@ -217,7 +219,6 @@ void sink_destroy(struct sink *sink) {
 
 void sink_stop(struct sink *sink, int64_t timeout_ms) {
     pthread_mutex_lock(&sink->lock);
-    sink->stopped = true;
     sink->stop_deadline_ms = clock_ms() + timeout_ms;
     pthread_cond_broadcast(&sink->stopping);
     pthread_mutex_unlock(&sink->lock);
@@ -296,11 +297,8 @@ static void sink_maintain_if_due(struct sink *sink) {
     }
 }
 
-static bool sink_stop_deadline_passed(struct sink *sink) {
-    pthread_mutex_lock(&sink->lock);
-    bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
-    pthread_mutex_unlock(&sink->lock);
-    return up;
+static bool sink_stop_deadline_passed(const struct sink *sink) {
+    return clock_ms() >= sink->stop_deadline_ms;
 }
 
 static int64_t sink_idle_wait_ms(const struct sink *sink) {
@@ -381,7 +379,7 @@ static void sink_note_change(struct sink *sink, const char *fault) {
 /* The settings of the last sink_change; NULL: none. The caller's. */
 static json_t *sink_next_settings(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
-    json_t *next = sink->stopped ? NULL : sink->next_settings;
+    json_t *next = sink->stop_deadline_ms == INT64_MAX ? sink->next_settings : NULL;
     sink->next_settings = next ? NULL : sink->next_settings;
     pthread_mutex_unlock(&sink->lock);
     return next;
@@ -489,11 +487,11 @@ static void sink_note_success(struct sink *sink) {
 
 /* Locked. */
 static int64_t sink_wait_left_ms(const struct sink *sink, int64_t until_ms) {
-    if (sink->next_settings && !sink->stopped) {
+    int64_t deadline_ms = sink->stop_deadline_ms;
+    if (sink->next_settings && deadline_ms == INT64_MAX) {
         return 0;
     }
-    bool cut = sink->stopped && sink->stop_deadline_ms < until_ms;
-    return (cut ? sink->stop_deadline_ms : until_ms) - clock_ms();
+    return (deadline_ms < until_ms ? deadline_ms : until_ms) - clock_ms();
 }
 
 /* Waits before the next attempt, twice as long as before the last one. When the sink stops, the
@@ -520,8 +518,8 @@ static size_t sink_reject_expired(struct sink *sink) {
     struct sink_batch *batch = &sink->batch;
     size_t count = 0;
     int64_t before_ms = clock_ms() - sink->retry_ms;
-    if (sink->retry_ms == 0 || !sink->dead_letters.target || sink->failures == 0 ||
-        sink->failing_since_ms > before_ms) {
+    if (sink->retry_ms == 0 || *batch->error == '\0' || !sink->dead_letters.target ||
+        sink->failures == 0 || sink->failing_since_ms > before_ms) {
         return 0;
     }
     for (size_t i = 0; i < batch->count; i++) {
@@ -546,9 +544,12 @@ static void sink_take_rejected(struct sink *sink) {
     }
     (void)dead_letters_take(&sink->dead_letters, sink->leaves, sink->settled, batch->count);
     for (size_t i = 0; i < batch->count; i++) {
-        if (!sink->leaves[i]) { /* one that is rejected was not marked, for want of memory */
-            bool accepted = batch->outcomes[i] == SINK_ACCEPTED;
-            batch->outcomes[kept] = accepted ? SINK_ACCEPTED : SINK_RETRY;
+        if (batch->outcomes[i] == SINK_REJECTED && !sink->leaves[i]) { /* it was not marked */
+            batch->outcomes[i] = SINK_RETRY;
+            (void)sink_batch_fail(batch, ERR_MEMORY, "out of memory");
+        }
+        if (!sink->leaves[i]) {
+            batch->outcomes[kept] = batch->outcomes[i];
             sink->messages[kept++] = sink->messages[i];
         }
     }
@@ -575,6 +576,11 @@ static size_t sink_settle_accepted(struct sink *sink) {
     return sink_settle(sink, sink->batch.count, ERR_OK);
 }
 
+/* left: of n messages. Those that were not attempted are no failure, if there was progress. */
+static bool sink_write_succeeded(const struct sink_batch *batch, size_t n, size_t left) {
+    return left == 0 || (*batch->error == '\0' && left < n);
+}
+
 static void sink_write_batch(struct sink *sink, size_t n) {
     sink->batch.messages = sink->messages;
     sink->batch.count = n;
@@ -590,12 +596,12 @@ static void sink_write_batch(struct sink *sink, size_t n) {
     size_t expired = sink_judge(sink);
     size_t accepted = sink_settle_accepted(sink);
     sink->in_flight = 0;
-    size_t retried = sink->batch.count - accepted;
-    sink->retried += (int64_t)retried;
-    if (retried + expired == 0) {
+    size_t left = sink->batch.count - accepted;
+    if (expired == 0 && sink_write_succeeded(&sink->batch, n, left)) {
         sink_note_success(sink);
         return;
     }
+    sink->retried += (int64_t)left;
     if (accepted > 0) {
         sink->backoff_ms = 0;
     }

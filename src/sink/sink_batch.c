@@ -2,7 +2,13 @@
 #include "sink/sink_type.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include "base/system/clock.h"
+
+bool sink_batch_is_over(const struct sink_batch *batch) {
+    return batch->end_ms && clock_ms() >= atomic_load(batch->end_ms);
+}
 
 void sink_batch_accept(struct sink_batch *batch, size_t index) {
     batch->outcomes[index] = SINK_ACCEPTED;

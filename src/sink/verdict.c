@@ -15,7 +15,7 @@ static bool verdict_believes(const struct verdict *verdict, bool accepts_others)
 
 size_t verdict_judge(struct verdict *verdict, struct sink_batch *batch, bool may_reject) {
     bool accepts_others = verdict_count(batch, SINK_ACCEPTED) > 0;
-    bool fails = verdict_count(batch, SINK_RETRY) > 0;
+    bool fails = *batch->error != '\0';
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->outcomes[i] == SINK_ACCEPTED) {
             verdict->works = true;

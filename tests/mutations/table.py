@@ -511,6 +511,14 @@ HTTP_SINK = [
     Mutation("the addresses of a sink are not checked", "src/sink/types/http/http.c",
              "return !environment->address_allowed ||",
              "return true ||", HTTP),
+    Mutation("a request goes on after the time of the stop", LANES,
+             "while (lanes->busy > 0 && !sink_batch_is_over(batch)) {", "while (lanes->busy > 0) {", HTTP),
+    Mutation("what a slow target did not get is a failure", "src/sink/sink.c",
+             "return left == 0 || (*batch->error == '\\0' && left < n);", "return left == 0;",
+             "sink/test_dead_letters"),
+    Mutation("what a slow target did not get speaks against it", "src/sink/verdict.c",
+             "bool fails = *batch->error != '\\0';",
+             "bool fails = verdict_count(batch, SINK_RETRY) > 0;", "sink/test_verdict"),
 ]
 
 MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK

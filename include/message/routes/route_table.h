@@ -21,10 +21,11 @@
 #include "base/err.h"
 #include "message/shape/message_view.h"
 
-#define ROUTES_MAX          10000
-#define ROUTE_SINKS_MAX     64 /* different ones, in one table */
-#define ROUTES_SCRIPTED_MAX 16 /* that count for one message; others are as if they did not match  \
-                                */
+#define ROUTES_MAX      10000
+#define ROUTE_SINKS_MAX 64 /* different ones, in one table */
+#define ROUTES_SCRIPTED_MAX                                                                        \
+    16 /* that count for one message; others are as if they did not match                          \
+        */
 
 struct route_table;
 

@@ -10,6 +10,7 @@
 static struct script {
     atomic_bool down;        /* nothing is accepted */
     atomic_bool rejects_all; /* each message is blamed */
+    atomic_int slow;         /* no more than so many are attempted in a write; 0: all */
     atomic_bool poison[NUMBERS_MAX];
     atomic_int tried[NUMBERS_MAX];
     int stored[NUMBERS_MAX];
@@ -42,7 +43,8 @@ static enum err scripted_write(void *state, struct sink_batch *batch) {
     if (atomic_load(&script->down)) {
         return sink_batch_fail(batch, ERR_UNAVAILABLE, "down");
     }
-    for (size_t i = 0; i < batch->count; i++) {
+    size_t slow = (size_t)atomic_load(&script->slow);
+    for (size_t i = 0; i < batch->count && (slow == 0 || i < slow); i++) {
         int number = atoi((const char *)batch->messages[i]->payload);
         atomic_fetch_add(&script->tried[number], 1);
         if (atomic_load(&script->rejects_all) || atomic_load(&script->poison[number])) {
@@ -162,7 +164,7 @@ START_TEST(a_dead_letter_is_answered_only_when_its_sink_has_it_and_is_not_writte
     AWAIT(stored(&target_script) == 99);
     struct sink_status status;
     AWAIT((sink_status(dead.sink, &status), status.failing));
-    ck_assert_int_eq(atomic_load(&accepted_count), 99);
+    AWAIT(atomic_load(&accepted_count) == 99);
     atomic_store(&dead_script.down, false);
     AWAIT(atomic_load(&accepted_count) == 100);
     ck_assert_int_eq(atomic_load(&target_script.tried[50]), 1);
@@ -185,7 +187,7 @@ START_TEST(while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_
     AWAIT((sink_status(target.sink, &status), status.rejected == 4 && status.queued_messages == 3));
     submit_numbers(1, 60);
     AWAIT(stored(&target_script) == 60);
-    ck_assert_int_eq(atomic_load(&accepted_count), 60);
+    AWAIT(atomic_load(&accepted_count) == 60);
 
     submit_numbers(104, 109); /* those that wait fill the queue */
     AWAIT((sink_status(target.sink, &status), status.rejected == 9));
@@ -236,6 +238,24 @@ START_TEST(a_dead_letter_sink_tries_again_what_it_rejects_itself) {
     atomic_store(&dead_script.poison[5], false);
     AWAIT(atomic_load(&accepted_count) == 10);
     ck_assert_int_eq(stored(&dead_script), 1);
+    stop(WAIT_MS);
+}
+END_TEST
+
+/* With a pause after each write it would take longer than the test waits. */
+START_TEST(a_message_that_was_not_attempted_did_not_fail_and_does_not_expire) {
+    struct sink_status status;
+    json_object_set_new(target_settings, "retry_ms", json_integer(1));
+    json_object_set_new(target_settings, "batch_messages", json_integer(900));
+    atomic_store(&target_script.slow, 1);
+    start();
+    submit_numbers(0, 900);
+    AWAIT(atomic_load(&accepted_count) == 900);
+    sink_status(target.sink, &status);
+    ck_assert_int_eq(status.accepted, 900);
+    ck_assert_int_eq(status.retried, 0);
+    ck_assert_str_eq(status.error, "");
+    ck_assert_int_eq(stored(&dead_script), 0);
     stop(WAIT_MS);
 }
 END_TEST
@@ -316,6 +336,7 @@ int main(void) {
     TCase *tcase = tcase_create("dead letters");
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, a_message_that_was_not_attempted_did_not_fail_and_does_not_expire);
     tcase_add_test(tcase, a_rejected_message_moves_and_the_others_are_accepted_in_order);
     tcase_add_test(tcase, a_message_that_another_sink_has_too_is_copied);
     tcase_add_test(tcase,

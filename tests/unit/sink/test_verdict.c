@@ -16,7 +16,8 @@ static void setup(void) {
     verdict = (struct verdict){0};
 }
 
-/* The outcomes of a write: 'a' accepted, 'r' rejected, '?' failed for another reason. */
+/* The outcomes of a write: 'a' accepted, 'r' rejected, '?' failed for another reason, '-' not
+ * attempted. */
 static size_t judge(const char *written) {
     batch = (struct sink_batch){
         .count = strlen(written), .outcomes = outcomes, .reasons = reasons, .error = ""};
@@ -26,6 +27,8 @@ static size_t judge(const char *written) {
             sink_batch_accept(&batch, i);
         } else if (written[i] == 'r') {
             sink_batch_reject(&batch, i, "value %zu", i);
+        } else if (written[i] == '?') {
+            (void)sink_batch_fail(&batch, ERR_UNAVAILABLE, "failed");
         }
     }
     return verdict_judge(&verdict, &batch, true);
@@ -65,6 +68,12 @@ START_TEST(after_another_error_something_must_be_accepted_first) {
 }
 END_TEST
 
+START_TEST(a_message_that_was_not_attempted_says_nothing_about_the_target) {
+    judge("a-");
+    ck_assert_uint_eq(judge("r-"), 1);
+}
+END_TEST
+
 START_TEST(a_hundred_rejections_in_a_row_are_the_fault_of_the_target) {
     char row[161];
     memset(row, 'r', 160);
@@ -99,6 +108,7 @@ int main(void) {
     tcase_add_test(tcase, without_anything_accepted_a_rejection_is_an_error_to_be_tried_again);
     tcase_add_test(tcase, a_rejection_is_believed_while_the_sink_works);
     tcase_add_test(tcase, after_another_error_something_must_be_accepted_first);
+    tcase_add_test(tcase, a_message_that_was_not_attempted_says_nothing_about_the_target);
     tcase_add_test(tcase, a_hundred_rejections_in_a_row_are_the_fault_of_the_target);
     tcase_add_test(tcase, a_sink_that_may_not_reject_tries_again);
     suite_add_tcase(suite, tcase);

@@ -155,10 +155,8 @@ static enum err http_sink_open(void **state, const struct sink_environment *envi
     enum err err = http_target_init(&sink->target, environment, settings, fault);
     if (err == ERR_OK) {
         sink->client = http_sink_create_client(sink, settings);
-        err = sink->client &&
-                      http_lanes_init(&sink->lanes, &sink->target, sink->client,
-                                      (size_t)sink_settings_integer(settings, "connections"),
-                                      (size_t)sink_settings_integer(settings, "batch_messages"))
+        size_t count = (size_t)sink_settings_integer(settings, "connections");
+        err = sink->client && http_lanes_init(&sink->lanes, &sink->target, sink->client, count)
                   ? ERR_OK
                   : ERR_MEMORY;
     }

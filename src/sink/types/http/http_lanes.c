@@ -15,14 +15,10 @@
 #define HASHED_BYTES_MAX 64
 
 bool http_lanes_init(struct http_lanes *lanes, const struct http_target *target,
-                     struct http_client *client, size_t count, size_t batch_max) {
-    *lanes = (struct http_lanes){.target = target,
-                                 .client = client,
-                                 .items = calloc(count, sizeof *lanes->items),
-                                 .indices = calloc(batch_max, sizeof *lanes->indices),
-                                 .lane_of = calloc(batch_max, sizeof *lanes->lane_of),
-                                 .capacity = batch_max};
-    bool made = lanes->items && lanes->indices && lanes->lane_of;
+                     struct http_client *client, size_t count) {
+    *lanes = (struct http_lanes){
+        .target = target, .client = client, .items = calloc(count, sizeof *lanes->items)};
+    bool made = lanes->items;
     while (made && lanes->count < count) {
         struct http_lane *lane = &lanes->items[lanes->count++];
         lane->lanes = lanes;
@@ -38,6 +34,18 @@ void http_lanes_fini(struct http_lanes *lanes) {
     free(lanes->items);
     free(lanes->indices);
     free(lanes->lane_of);
+}
+
+static enum err http_lanes_reserve(struct http_lanes *lanes, size_t count) {
+    if (count <= lanes->capacity) {
+        return ERR_OK;
+    }
+    free(lanes->indices);
+    free(lanes->lane_of);
+    lanes->indices = calloc(count, sizeof *lanes->indices);
+    lanes->lane_of = calloc(count, sizeof *lanes->lane_of);
+    lanes->capacity = lanes->indices && lanes->lane_of ? count : 0;
+    return lanes->capacity > 0 ? ERR_OK : ERR_MEMORY;
 }
 
 /* ---- the share of each lane -------------------------------------------------------------------
@@ -245,12 +253,28 @@ static void http_lane_done(struct http_client_request *request, void *context) {
 /* ---- a batch ----------------------------------------------------------------------------------
  */
 
+/* Nothing, unless the write is over before its time. */
+static void http_lanes_cancel(struct http_lanes *lanes) {
+    for (size_t i = 0; lanes->busy > 0 && i < lanes->count; i++) {
+        struct http_client_request *request = &lanes->items[i].upload.request;
+        if (request->transfer) {
+            http_client_cancel_request(lanes->client, request);
+            buffer_fini(&request->response);
+            (void)sink_batch_fail(lanes->batch, ERR_CANCELED, "the sink stops");
+            lanes->busy--;
+        }
+    }
+}
+
 enum err http_lanes_write(struct http_lanes *lanes, struct sink_batch *batch) {
     int64_t now_ms = clock_ms();
-    assert(batch->count <= lanes->capacity && lanes->busy == 0);
+    assert(lanes->busy == 0);
     if (now_ms < lanes->not_before_ms) {
         return sink_batch_fail(batch, ERR_BUSY, "the target asked to wait, %lld s are left",
                                (long long)((lanes->not_before_ms - now_ms + 999) / 1000));
+    }
+    if (http_lanes_reserve(lanes, batch->count) != ERR_OK) {
+        return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
     }
     lanes->batch = batch;
     lanes->start_until_ms = now_ms + START_MS;
@@ -258,9 +282,10 @@ enum err http_lanes_write(struct http_lanes *lanes, struct sink_batch *batch) {
     for (size_t i = 0; i < lanes->count; i++) {
         http_lane_advance(&lanes->items[i]);
     }
-    while (lanes->busy > 0) { /* bounded: each request has a timeout */
+    while (lanes->busy > 0 && !sink_batch_is_over(batch)) { /* bounded by the timeouts */
         http_client_poll(lanes->client, POLL_MS);
     }
+    http_lanes_cancel(lanes);
     lanes->batch = NULL;
     return *batch->error ? ERR_UNAVAILABLE : ERR_OK;
 }

@@ -44,10 +44,10 @@ struct http_lanes {
     int64_t not_before_ms;    /* the target asked to wait until then */
 };
 
-/* target and client: borrowed. batch_max: messages of one write. False: out of memory, and
- * http_lanes_fini must be called all the same. */
+/* target and client: borrowed. False: out of memory, and http_lanes_fini must be called all the
+ * same. */
 bool http_lanes_init(struct http_lanes *lanes, const struct http_target *target,
-                     struct http_client *client, size_t count, size_t batch_max);
+                     struct http_client *client, size_t count);
 void http_lanes_fini(struct http_lanes *lanes);
 
 /* Bounded: a second for starting requests, and the timeout of a request. */

@@ -408,7 +408,7 @@ static bool accept_after_10_ms(int fd, const struct web_request *request) {
 
 START_TEST(a_slow_target_gets_part_of_a_batch_and_that_is_no_error) {
     web_answers = accept_after_10_ms;
-    open_with(json_pack("{s:i, s:i}", "connections", 1, "batch_messages", 1000));
+    open_with(json_pack("{s:i}", "connections", 1));
     make_messages(1000, 1, 9999, "");
     int64_t begin_ms = clock_ms();
     ck_assert_int_eq(write_messages(1000), ERR_OK);
@@ -485,6 +485,20 @@ START_TEST(a_hostile_server_costs_bounded_time_and_no_message) {
     web_answers = accept_all;
     ck_assert_int_eq(write_messages(20), ERR_OK);
     ck_assert_uint_eq(count_outcomes(20, SINK_ACCEPTED), 20);
+}
+END_TEST
+
+START_TEST(a_write_ends_when_the_time_of_the_stop_is_up) {
+    static enum sink_outcome outcomes[20];
+    _Atomic int64_t end_ms = clock_ms() + 300;
+    struct sink_batch batch = {
+        .messages = messages, .count = 20, .outcomes = outcomes, .end_ms = &end_ms};
+    web_answers = stall;
+    open_with(json_pack("{s:i}", "timeout_ms", 60000));
+    make_messages(20, 7, 999, "");
+    ck_assert_int_ne(sink_type_http.write(type_state, &batch), ERR_OK);
+    ck_assert_int_lt(clock_ms() - end_ms, 10000);
+    ck_assert_str_eq(batch.error, "the sink stops");
 }
 END_TEST
 
@@ -653,6 +667,7 @@ int main(void) {
     tcase_add_test(tcase, a_slow_target_gets_part_of_a_batch_and_that_is_no_error);
     tcase_add_loop_test(tcase, a_hostile_server_costs_bounded_time_and_no_message, 0,
                         COUNT(hostile));
+    tcase_add_test(tcase, a_write_ends_when_the_time_of_the_stop_is_up);
     tcase_add_loop_test(tcase, a_body_without_an_end_does_not_hide_the_status, 0, 2);
     tcase_add_test(tcase, a_port_where_nobody_listens_is_said_to_be_one);
     tcase_add_test(tcase, an_address_that_is_not_allowed_is_not_connected_to);
