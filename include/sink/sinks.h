@@ -34,6 +34,12 @@ enum err sinks_start(struct sinks *sinks, char *fault) MUST_CHECK;
 /* The node stops: sink_stop of each, and waits until all threads have ended. */
 void sinks_stop(struct sinks *sinks, int64_t timeout_ms);
 
+/* Puts a message into the queue of that sink, counted for no client. Takes over the message in any
+ * case. ERR_OK: the receipt is answered. ERR_NOT_FOUND: no client may name such a sink; ERR_FULL;
+ * ERR_WRONG_STATE: the sink stops. */
+enum err sinks_submit(struct sinks *sinks, const char *name, struct message *message,
+                      struct receipt *receipt) MUST_CHECK;
+
 /* A sink of the fleet. Everything is borrowed. */
 struct sinks_document {
     const char *name, *type;

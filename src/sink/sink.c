@@ -19,6 +19,7 @@
 #include "verdict.h"
 
 #define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it contains */
+#define DOUBT_BYTES_MAX       67108864 /* reaches beyond rejected messages, to one that is accepted */
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
@@ -410,7 +411,8 @@ static size_t sink_next_batch(struct sink *sink) {
     for (;;) { /* as long as the sink runs */
         sink_take_change(sink);
         dead_letters_move(&sink->dead_letters);
-        size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max, BATCH_BYTES_MAX,
+        size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max,
+                                      sink->verdict.doubts ? DOUBT_BYTES_MAX : BATCH_BYTES_MAX,
                                       sink_idle_wait_ms(sink));
         if (n > 0 || sink_is_over(sink)) {
             return n;

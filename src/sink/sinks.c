@@ -478,6 +478,32 @@ void sinks_maintain(struct sinks *sinks) {
     pthread_mutex_unlock(&sinks->apply_lock);
 }
 
+/* ---- messages -------------------------------------------------------------------------------- */
+
+/* A message of QoS 0 that finds no room is freed by the queue. */
+static enum err sinks_put(struct message_queue *queue, struct message *message,
+                          struct receipt *receipt) {
+    enum err err = message_queue_put(queue, NULL, message, receipt);
+    if (err == ERR_FULL || err == ERR_WRONG_STATE) {
+        message_destroy(message);
+    }
+    message_queue_flush(queue);
+    return err == ERR_REFUSED || err == ERR_BUSY ? ERR_FULL : err;
+}
+
+enum err sinks_submit(struct sinks *sinks, const char *name, struct message *message,
+                      struct receipt *receipt) {
+    pthread_mutex_lock(&sinks->lock);
+    const struct sinks_slot *slot = sinks_find(sinks, name);
+    bool found = slot && slot->sink && !slot->leaving && !sinks_is_hidden(name);
+    enum err err = found ? sinks_put(sink_queue(slot->sink), message, receipt) : ERR_NOT_FOUND;
+    pthread_mutex_unlock(&sinks->lock);
+    if (!found) {
+        message_destroy(message);
+    }
+    return err;
+}
+
 /* ---- status ---------------------------------------------------------------------------------- */
 
 static bool sinks_slot_runs(const struct sinks_slot *slot) {

@@ -15,6 +15,7 @@ static bool verdict_believes(const struct verdict *verdict, bool accepts_others)
 
 size_t verdict_judge(struct verdict *verdict, struct sink_batch *batch, bool may_reject) {
     bool accepts_others = verdict_count(batch, SINK_ACCEPTED) > 0;
+    verdict->doubts = false;
     bool fails = *batch->error != '\0';
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->outcomes[i] == SINK_ACCEPTED) {
@@ -25,6 +26,7 @@ size_t verdict_judge(struct verdict *verdict, struct sink_batch *batch, bool may
             verdict->rejections++;
         } else if (batch->outcomes[i] == SINK_REJECTED) {
             batch->outcomes[i] = SINK_RETRY;
+            verdict->doubts = may_reject;
             (void)sink_batch_fail(batch, ERR_REFUSED, "%s", batch->reasons[i]);
         }
     }

@@ -14,6 +14,7 @@
 struct verdict {       /* of one sink; zero at first */
     bool works;        /* the sink has accepted something since its last other error */
     size_t rejections; /* believed since then, with nothing accepted between them */
+    bool doubts;       /* the last write had a rejection that was not believed */
 };
 
 /* Of one write: a rejection that is not believed becomes SINK_RETRY, and its reason the error of

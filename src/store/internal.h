@@ -25,6 +25,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_CREATE, "create", SCRIPT_REFUSED_WHEN_FULL)                                           \
     X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_DELETE, "delete", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_DEAD_LETTERS, "dead_letters", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_DIGEST, "digest", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DRAIN, "drain", SCRIPT_WRITES_WHEN_FULL)                                              \
     X(SCRIPT_OWNERSHIP_STATUS, "ownership_status", SCRIPT_WRITES_WHEN_FULL)                        \

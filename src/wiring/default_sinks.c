@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include "store/dead_letters.h"
 
 enum setting_kind { SETTING_TEXT, SETTING_INTEGER, SETTING_NAMES };
 
@@ -107,7 +108,7 @@ json_t *dead_letter_sink_settings(const struct conf *conf) {
     int failed = default_sink_add(settings, conf, common_settings);
     failed |= json_object_set_new(settings, "retry_ms", json_integer(0));
     failed |= json_object_set_new(settings, "dead_letter", json_string(""));
-    failed |= json_object_set_new(settings, "key", json_string(DEAD_LETTER_KEY));
+    failed |= json_object_set_new(settings, "key", json_string(DEAD_LETTERS_KEY));
     failed |= json_object_set_new(settings, "maxlen", json_integer(DEAD_LETTERS_MAX));
     failed |= json_object_set_new(settings, "min_replicas", json_integer(conf->min_replicas));
     failed |= json_object_set_new(settings, "measure_idle", json_false());

@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include "base/config/conf.h"
 
-#define DEAD_LETTER_KEY  "mqtt_dead"
 #define DEAD_LETTERS_MAX 100000 /* the oldest are trimmed */
 
 /* The settings of a sink of that type: new; NULL: out of memory. */

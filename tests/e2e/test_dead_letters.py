@@ -1,7 +1,12 @@
 """Messages that a sink rejects: they become dead letters and are acknowledged, and the others arrive.
 The target is a Redis that takes no values above 1 MiB."""
 
+import base64
+import time
+
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from fleet.redis_server import RedisServer
 from fleet.stream import Stream
@@ -134,3 +139,121 @@ def test_a_dead_letter_sink_that_the_node_does_not_have_is_a_wrong_setting(fleet
     node = fleet.new_node(**{"sink.dead_letter": "nowhere"})
     assert node.start_and_end() != 0
     assert "sink default: dead_letter: the node has no sink nowhere" in node.log()
+
+
+# ---- the API -------------------------------------------------------------------------------------
+
+
+def poison(fleet, target, count=3, **settings):
+    """The node, and its client with `count` dead letters and one message that arrived."""
+    node = start(fleet, target, **settings)
+    [client] = fleet.online(1, make=fleet.persistent)
+    fleet.broker.publish_all([(f"t/{client}/{number}", LARGE + b"%d" % number)
+                              for number in range(count)] + [(f"t/{client}/x", b"small")])
+    wait_until(lambda: len(dead_letters(fleet)) == count, 30, "the dead letters")
+    return node, client
+
+
+def ask(node, verb="", method="POST", **query):
+    answer = node.api.call(method, f"/api/v1/dead-letters{verb}", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def listed(node, **query):
+    return ask(node, method="GET", **query)
+
+
+def test_dead_letters_are_listed_by_selector_and_in_pages(fleet, target):
+    node, client = poison(fleet, target)
+    page = listed(node, limit=2)
+    first = page["dead_letters"][0]
+    assert (first["sink"], first["client"], first["topic"]) == ("default", client, f"t/{client}/0")
+    assert first["reason"].startswith("ERR Protocol error") and first["size"] == len(LARGE) + 1
+    assert base64.b64decode(first["payload_base64"]) == LARGE + b"0"
+    assert page["total"] == 3 and len(page["dead_letters"]) == 2
+    rest = listed(node, limit=2, cursor=page["next_cursor"])
+    assert [one["topic"] for one in rest["dead_letters"]] == [f"t/{client}/2"]
+    assert rest["next_cursor"] is None
+    for query, count in (({"topic": f"t/{client}/1"}, 1), ({"topic": "t/+/2"}, 1), ({"topic": "t/#"}, 3),
+                         ({"topic": "t/+"}, 0), ({"client": client}, 3), ({"client": "nobody"}, 0),
+                         ({"sink": "default"}, 3), ({"sink": "file"}, 0), ({"entry": first["entry"]}, 1),
+                         ({"since": "2020-01-01T00:00:00Z"}, 3), ({"until": "2020-01-01T00:00:00Z"}, 0),
+                         ({"since": int(time.time() * 1000) + 60000}, 0)):
+        assert len(listed(node, **query)["dead_letters"]) == count, query
+
+
+def test_a_replay_sends_the_original_and_deletes_the_entry_once_it_is_stored(fleet, target):
+    node = start(fleet, target)
+    [client] = fleet.online(1, make=fleet.persistent)
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = "image/jpeg"
+    properties.CorrelationData = b"\x00\xff"
+    properties.UserProperty = [("a", "1"), ("a", "\u00e9")]
+    fleet.broker.publish_all([(f"t/{client}/first", b""), (f"t/{client}/x", LARGE)], properties=properties)
+    wait_until(lambda: len(dead_letters(fleet)) == 1, 20, "the dead letter")
+    [dead] = dead_letters(fleet)
+    target.client.config_set("proto-max-bulk-len", 536870912)
+    done = ask(node, ":replay", sink="default", dry_run="true")
+    assert (done["matched"], done["replayed"], done["total"]) == (1, 0, 1)
+    done = ask(node, ":replay", sink="default")
+    assert (done["matched"], done["replayed"], done["failed"], done["total"]) == (1, 1, 0, 0)
+    assert done["next_cursor"] is None and not done["stalled"]
+    assert not dead_letters(fleet)
+    [_, row] = Stream(target.bytes_client).rows()
+    assert row == {name: value for name, value in dead.items()
+                   if not name.startswith(b"dead_letter_") and name not in (b"broker", b"labels")}
+    assert metric(node, "mqfleet_dead_letters_replayed_total") == 1
+
+
+def test_a_message_that_is_rejected_again_is_a_new_dead_letter(fleet, target):
+    node, _ = poison(fleet, target)
+    before = {one["entry"] for one in listed(node)["dead_letters"]}
+    done = ask(node, ":replay", all="true")
+    assert (done["replayed"], done["total"] , done["next_cursor"]) == (3, 0, None)
+    after = listed(node)["dead_letters"]
+    assert len(after) == 3 and not before & {one["entry"] for one in after}
+
+
+def test_a_replay_into_a_sink_that_fails_keeps_the_entries_and_ends_later(fleet, target):
+    node, _ = poison(fleet, target)
+    target.client.config_set("proto-max-bulk-len", 536870912)
+    target.client.rename("mqtt_msg", "kept")
+    target.client.set("mqtt_msg", "in the way")
+    done = ask(node, ":replay", all="true")
+    assert done["stalled"] and done["replayed"] == 0
+    assert len(dead_letters(fleet)) == 3
+    assert node.api.post("/api/v1/dead-letters:replay?all=true").status_code == 409
+    target.client.rename("kept", "mqtt_msg")
+    stream = Stream(target.bytes_client)
+    wait_until(lambda: len(stream.rows()) == 4, 30, "the messages of the first replay")
+    wait_until(lambda: node.api.post("/api/v1/dead-letters:replay?all=true").status_code == 200, 20)
+    assert not dead_letters(fleet)
+    assert len(stream.rows()) == 4, "once each"
+
+
+def test_what_this_node_cannot_replay_stays(fleet, target):
+    node, _ = poison(fleet, target, count=1)
+    fleet.redis.client.xadd(DEAD, {"id": "c", "topic": "t", "payload": "x", "qos": "1", "client_id": "c",
+                                   "dead_letter_sink": "elsewhere"})
+    fleet.redis.client.xadd(DEAD, {"odd": "entry"})
+    target.client.config_set("proto-max-bulk-len", 536870912)
+    done = ask(node, ":replay", all="true")
+    assert (done["replayed"], done["failed"]) == (1, 2)
+    assert [one["detail"] for one in done["failures"]] == ["this node has no such sink",
+                                                            "the entry is not a dead letter"]
+    assert len(dead_letters(fleet)) == 2
+
+
+def test_dead_letters_are_dropped_by_selector(fleet, target):
+    node, client = poison(fleet, target)
+    assert ask(node, ":drop", topic=f"t/{client}/1", dry_run="true") == {
+        "matched": 1, "dropped": 0, "total": 3, "next_cursor": None}
+    assert ask(node, ":drop", topic=f"t/{client}/1")["dropped"] == 1
+    assert [one["topic"] for one in listed(node)["dead_letters"]] == [f"t/{client}/0", f"t/{client}/2"]
+    for verb in (":drop", ":replay"):
+        refused = node.api.post(f"/api/v1/dead-letters{verb}")
+        assert refused.status_code == 422 and "all=true" in refused.json()["detail"]
+        assert node.api.post(f"/api/v1/dead-letters{verb}?topic=a%23").status_code == 400
+    assert ask(node, ":drop", all="true")["total"] == 0
+    assert metric(node, "mqfleet_dead_letters_dropped_total") == 3

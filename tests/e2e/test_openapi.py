@@ -106,6 +106,8 @@ def query_of(operation):
     for parameter in operation.get("parameters", []):
         if parameter.get("required") and parameter["in"] == "query":
             required[parameter["name"]] = "pump-1"
+        elif parameter.get("in") == "query" and "example" in parameter:
+            required[parameter["name"]] = json.dumps(parameter["example"])
     return required
 
 

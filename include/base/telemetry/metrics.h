@@ -81,6 +81,10 @@
       "Failed writes to a sink; each is retried.")                                                 \
     X(METRIC_DEAD_LETTERS_WRITTEN, "mqfleet_dead_letters_written_total", "",                       \
       "Dead letters stored by a sink.")                                                            \
+    X(METRIC_DEAD_LETTERS_REPLAYED, "mqfleet_dead_letters_replayed_total", "",                     \
+      "Dead letters that were replayed and stored, by callers of this node.")                      \
+    X(METRIC_DEAD_LETTERS_DROPPED, "mqfleet_dead_letters_dropped_total", "",                       \
+      "Dead letters that callers of this node deleted.")                                           \
     X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                         \
       "How often the sink paused (mqfleet_sink_paused).")                                          \
     X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                \

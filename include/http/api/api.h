@@ -30,6 +30,7 @@ struct http_api {
     struct handler_pool *handler_pool;
     struct pendings *pendings;
     struct client_waits *client_waits;
+    struct replay *replay;
     atomic_int stop_stage; /* enum http_stop */
 };
 
@@ -160,6 +161,10 @@ void api_client_events(struct http_request *request, struct http_response *respo
 
 void api_client_messages(struct http_request *request, struct http_response *response);
 void api_events(struct http_request *request, struct http_response *response);
+
+void api_dead_letters_list(struct http_request *request, struct http_response *response);
+void api_dead_letters_replay(struct http_request *request, struct http_response *response);
+void api_dead_letters_drop(struct http_request *request, struct http_response *response);
 
 void api_nodes_list(struct http_request *request, struct http_response *response);
 void api_node_get(struct http_request *request, struct http_response *response);

@@ -29,6 +29,12 @@ static const struct http_route route_table[] = {
     {"GET", "/api/v1/clients/{id}/events", api_client_events, 0, ""},
     {"GET", "/api/v1/clients/{id}/messages", api_client_messages, ROUTE_CONTENTS, ""},
     {"GET", "/api/v1/events", api_events, 0, "kind state client"},
+    {"GET", "/api/v1/dead-letters", api_dead_letters_list, ROUTE_CONTENTS,
+     "entry sink client topic since until limit cursor"},
+    {"POST", "/api/v1/dead-letters:replay", api_dead_letters_replay, ROUTE_OPERATOR,
+     "entry sink client topic since until all dry_run cursor"},
+    {"POST", "/api/v1/dead-letters:drop", api_dead_letters_drop, ROUTE_OPERATOR,
+     "entry sink client topic since until all dry_run cursor"},
 
     {"GET", "/api/v1/nodes", api_nodes_list, 0, ""},
     {"GET", "/api/v1/nodes/{name}", api_node_get, 0, ""},

@@ -13,6 +13,7 @@
 #include "base/telemetry/log.h"
 #include "http/server/certificate.h"
 #include "http/api/clients/client_waits.h"
+#include "http/api/replay.h"
 #include "http/streams/event_stream.h"
 #include "http/server/listener.h"
 #include "http/streams/tail_follower.h"
@@ -100,7 +101,8 @@ static bool http_server_create_shared(struct http_server *server) {
     }
     peer_calls_set_turn(context->peer_calls, pendings_turn, server->api.pendings);
     server->api.client_waits = client_waits_create(&server->api);
-    return server->api.client_waits != NULL;
+    server->api.replay = replay_create(server->api.context.store, server->api.context.sinks);
+    return server->api.client_waits != NULL && server->api.replay != NULL;
 }
 
 static bool http_server_create_streams(struct http_server *server) {
@@ -306,6 +308,7 @@ void http_server_destroy(struct http_server *server) {
         peer_calls_set_turn(server->api.context.peer_calls, NULL, NULL);
     }
     client_waits_destroy(server->api.client_waits);
+    replay_destroy(server->api.replay);
     pendings_destroy(server->api.pendings);
     handler_pool_destroy(server->api.handler_pool);
     connection_limit_destroy(server->connection_limit);

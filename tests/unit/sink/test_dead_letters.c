@@ -212,6 +212,27 @@ START_TEST(while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_
 }
 END_TEST
 
+/* Together they are larger than a batch. */
+START_TEST(large_rejected_messages_do_not_hide_those_that_are_accepted) {
+    static const uint8_t payload[3000000] = "5";
+    atomic_store(&target_script.poison[5], true);
+    start();
+    for (int i = 0; i < 6; i++) {
+        struct message *large = message_create(&(struct message){.id = "i",
+                                                                 .client_id = "c",
+                                                                 .topic = "t",
+                                                                 .payload = payload,
+                                                                 .payload_len = sizeof payload,
+                                                                 .qos = 1});
+        ck_assert_int_eq(submit(target.sink, large), ERR_OK);
+    }
+    submit_numbers(1, 2);
+    AWAIT(atomic_load(&accepted_count) == 7);
+    ck_assert_int_eq(stored(&dead_script), 6);
+    stop(WAIT_MS);
+}
+END_TEST
+
 START_TEST(a_target_that_blames_each_message_fails_and_loses_none) {
     struct sink_status status;
     atomic_store(&target_script.rejects_all, true);
@@ -343,6 +364,7 @@ int main(void) {
                    a_dead_letter_is_answered_only_when_its_sink_has_it_and_is_not_written_again);
     tcase_add_test(tcase,
                    while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_go_on);
+    tcase_add_test(tcase, large_rejected_messages_do_not_hide_those_that_are_accepted);
     tcase_add_test(tcase, a_target_that_blames_each_message_fails_and_loses_none);
     tcase_add_test(tcase, a_dead_letter_sink_tries_again_what_it_rejects_itself);
     tcase_add_test(tcase, a_message_that_is_not_accepted_in_time_becomes_a_dead_letter);

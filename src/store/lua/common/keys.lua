@@ -33,6 +33,7 @@ local SEQUENCE = PREFIX .. 'mqtt_fleet:sequence'
 local RESTORING = PREFIX .. 'mqtt_fleet:restoring'
 local UNPLACED = PREFIX .. 'mqtt_fleet:unplaced'
 local FLEET = PREFIX .. 'mqtt_fleet:name'
+local DEAD = PREFIX .. 'mqtt_dead'
 local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 
 local function key_for(name)
