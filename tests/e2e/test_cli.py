@@ -360,6 +360,35 @@ def test_publishing(fleet, cli, tmp_path):
                                        "message_expiry_interval=soon")
 
 
+def test_dead_letters_are_listed_replayed_and_dropped(fleet, cli):
+    def add(number, sink):
+        fleet.redis.client.xadd("mqtt_dead", {
+            "id": f"c{number % 3}", "client_id": "c", "topic": f"t/{number}", "payload": f"p{number}",
+            "qos": "1", "retain": "0", "node": "n", "received_at_ms": "1700000000000",
+            "dead_letter_sink": sink, "dead_letter_reason": "too large",
+            "dead_letter_at_ms": "1700000000123"})
+
+    assert cli.json("dead-letters") == {"dead_letters": [], "total": 0}
+    for number in range(250):
+        add(number, "default" if number < 240 else "elsewhere")
+    table = cli.good("dead-letters")
+    assert re.search(r"default +c2 +t/2 +2 +too large", table) and len(table.splitlines()) == 101
+    assert len(cli.json("dead-letters", "list", "-n", "240", "--since", "1h")["dead_letters"]) == 240
+    [one] = cli.good("dead-letters", "--topic", "t/7", "-o", "id").split()
+    assert cli.json("dead-letters", "--entry", one)["dead_letters"][0]["payload"] == "p7"
+    assert cli.good("dead-letters", "replay", "--client", "c1", "--dry-run") == "83 match, of 250\n"
+    assert "select some" in cli.fails(2, "dead-letters", "drop", "--yes")
+    assert "--yes" in cli.fails(2, "dead-letters", "drop", "--all")
+    assert "list, replay or drop" in cli.fails(2, "dead-letters", "eat")
+    assert "topic" in cli.fails(6, "dead-letters", "--topic", "a#")
+    assert cli.good("dead-letters", "drop", "--topic", "t/0", "--yes") == "1 dropped, 0 failed, 249 left\n"
+    assert "no such sink" in cli.fails(1, "dead-letters", "replay", "--all", "--yes")
+    assert fleet.redis.client.xlen("mqtt_dead") == 10
+    fleet.stream.wait_payloads([b"p%d" % number for number in range(1, 240)])
+    assert len(fleet.stream.payloads()) == 239, "each once"
+    assert cli.json("dead-letters", "drop", "--sink", "elsewhere", "--yes")["dropped"] == 10
+
+
 def test_what_is_still_to_be_published_is_shown_and_dropped(fleet, cli):
     broker = fleet.closing(ScriptedBroker())
     fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "subscriptions": ["t/#"]})

@@ -47,14 +47,14 @@ enum cli_exit {
       "only clients of this node")                                                                 \
     X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",        \
       "only clients with this label")                                                              \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail", "stop after N")                         \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail dead-letters", "stop after N")            \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish",                                        \
       "create, test: JSON (an object, an array, or an object per line); publish: the payload; "    \
       "- is standard input")                                                                       \
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
       "create: wait until each client is online or has failed, within --timeout; drain: wait "     \
       "until the node is empty")                                                                   \
-    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release",                            \
+    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release dead-letters",               \
       "do not ask for confirmation")                                                               \
     X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                   \
     X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (default 0)")                   \
@@ -64,8 +64,17 @@ enum cli_exit {
       "name is a user property; may be repeated")                                                  \
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                         \
     X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                          \
-    X(OPT_CLIENT, "client", 0, "ID", "events", "only changes of this client")                      \
+    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters",                                        \
+      "only changes, or dead letters, of this client")                                             \
     X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again") \
+    X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                \
+    X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")           \
+    X(OPT_TOPIC, "topic", 0, "FILTER", "dead-letters", "only those whose topic matches")           \
+    X(OPT_SINCE, "since", 0, "TIME", "dead-letters",                                               \
+      "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                               \
+    X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                      \
+    X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                       \
+    X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters", "only count those that match")              \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
 enum cli_option {
@@ -135,6 +144,7 @@ enum cli_exit command_create(struct cli *cli);
 enum cli_exit command_act(struct cli *cli); /* delete pause resume restart release */
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
+enum cli_exit command_dead_letters(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);
 enum cli_exit command_events(struct cli *cli);
 enum cli_exit command_tail(struct cli *cli);

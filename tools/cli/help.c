@@ -212,6 +212,8 @@ enum cli_exit command_complete(struct cli *cli) {
         cli_help_complete_nodes(cli, begun);
     } else if (strcmp(command->name, "help") == 0) {
         cli_help_complete_command(begun);
+    } else if (strcmp(command->name, "dead-letters") == 0) {
+        cli_help_complete_list("list replay drop", begun);
     } else if (strcmp(command->name, "config") == 0) {
         cli_help_print_matching("check", begun);
     } else if (strcmp(command->name, "completion") == 0) {
