@@ -29,7 +29,7 @@ enum kafka_group_result {
 
 struct kafka_sink {
     const json_t *settings;
-    const char *node;
+    const struct sink_environment *environment;
     struct kafka_shape *shape;
     struct kafka_producer *producer; /* NULL: is to be created */
     struct kafka_flight flight;
@@ -90,7 +90,7 @@ static void kafka_note_report(void *context, const rd_kafka_message_t *report) {
 static enum err kafka_create_producer(struct kafka_sink *kafka, char *fault) {
     struct kafka_producer_config config = {
         .settings = kafka->settings,
-        .node = kafka->node,
+        .environment = kafka->environment,
         .report = kafka_note_report,
         .context = kafka,
     };
@@ -123,7 +123,7 @@ static enum err kafka_open(void **state, const struct sink_environment *environm
         return ERR_MEMORY;
     }
     kafka->settings = settings;
-    kafka->node = environment->node;
+    kafka->environment = environment;
     kafka->group_max = KAFKA_GROUP_MAX;
     kafka_flight_init(&kafka->flight);
     enum err err = kafka_shape_create(&kafka->shape, settings, environment->node, fault);

@@ -1,10 +1,13 @@
 /* Owns the handle of librdkafka, its callbacks, and the rate of its log. */
 #include "kafka_producer.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "kafka_settings.h"
@@ -13,6 +16,7 @@
 #define KAFKA_LOG_LINES_MAX 10 /* in a period */
 #define KAFKA_LOG_PERIOD_MS 10000
 #define KAFKA_CLIENT_LEN    256
+#define KAFKA_HOST_LEN      256
 
 struct kafka_log {
     pthread_mutex_t lock; /* guards all below; any thread of librdkafka */
@@ -24,7 +28,9 @@ struct kafka_producer {
     rd_kafka_t *handle;
     kafka_report *report;
     void *context;
+    const struct sink_environment *environment;
     const char *topic; /* names the sink in the log */
+    _Atomic(const char *) denied; /* why an address was; NULL: none was since the last error */
     bool dead;
     char error[SINK_ERROR_LEN];
     struct kafka_log log;
@@ -66,6 +72,32 @@ static void kafka_on_log(const rd_kafka_t *handle, int level, const char *facili
               KS("facility", facility), KS("text", text), KI("suppressed", suppressed));
 }
 
+/* name: "HOST:PORT". */
+static bool kafka_is_allowed(struct kafka_producer *producer, const char *name,
+                             const struct sockaddr *address) {
+    const struct sink_environment *environment = producer->environment;
+    const char *colon = strrchr(name, ':');
+    char host[KAFKA_HOST_LEN];
+    const char *why = NULL;
+    snprintf(host, sizeof host, "%.*s", (int)(colon ? (size_t)(colon - name) : strlen(name)), name);
+    bool allowed =
+        environment->address_allowed(environment->address_context, host, address, &why);
+    if (!allowed) {
+        atomic_store(&producer->denied, why);
+    }
+    return allowed;
+}
+
+/* Any thread of librdkafka. Also for brokers that another broker names. Returns 0 or an errno. */
+static int kafka_on_connect(int fd, const struct sockaddr *address, int address_len,
+                            const char *name, void *opaque) {
+    if (!kafka_is_allowed(opaque, name, address)) {
+        return EACCES;
+    }
+    bool begun = connect(fd, address, (socklen_t)address_len) == 0 || errno == EINPROGRESS;
+    return begun ? 0 : errno;
+}
+
 static void kafka_on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque) {
     struct kafka_producer *producer = opaque;
     (void)handle;
@@ -75,7 +107,9 @@ static void kafka_on_error(rd_kafka_t *handle, int error, const char *reason, vo
     producer->dead = error == RD_KAFKA_RESP_ERR__FATAL;
     /* "All brokers are down" says less than the error before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || *producer->error == '\0') {
-        snprintf(producer->error, sizeof producer->error, "%.150s", reason);
+        const char *denied = atomic_exchange(&producer->denied, NULL);
+        snprintf(producer->error, sizeof producer->error, "%.100s%s%.50s", reason,
+                 denied ? ": " : "", denied ? denied : "");
     }
     if (producer->dead) {
         rd_kafka_fatal_error(handle, producer->error, sizeof producer->error);
@@ -97,6 +131,9 @@ static enum err kafka_producer_start(struct kafka_producer *producer, rd_kafka_c
     rd_kafka_conf_set_log_cb(conf, kafka_on_log);
     rd_kafka_conf_set_error_cb(conf, kafka_on_error);
     rd_kafka_conf_set_dr_msg_cb(conf, kafka_on_report);
+    if (producer->environment->address_allowed) {
+        rd_kafka_conf_set_connect_cb(conf, kafka_on_connect);
+    }
     producer->handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, fault, SINK_FAULT_LEN);
     if (producer->handle) {
         return ERR_OK;
@@ -114,7 +151,7 @@ static void kafka_producer_free(struct kafka_producer *producer) {
 enum err kafka_producer_create(struct kafka_producer **out,
                                const struct kafka_producer_config *config, char *fault) {
     char client[KAFKA_CLIENT_LEN];
-    snprintf(client, sizeof client, "mqfleet-%s", config->node);
+    snprintf(client, sizeof client, "mqfleet-%s", config->environment->node);
     rd_kafka_conf_t *conf = kafka_settings_configure(config->settings, client, fault);
     if (!conf) {
         return ERR_ARGUMENT;
@@ -126,6 +163,7 @@ enum err kafka_producer_create(struct kafka_producer **out,
     }
     producer->report = config->report;
     producer->context = config->context;
+    producer->environment = config->environment;
     producer->topic = sink_settings_text(config->settings, "topic");
     pthread_mutex_init(&producer->log.lock, NULL);
     enum err err = kafka_producer_start(producer, conf, fault);

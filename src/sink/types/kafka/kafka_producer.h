@@ -1,6 +1,6 @@
 /* One producer of librdkafka, with its log and its errors. Its threads are librdkafka's own: one
- * named rdk:main, and one for each broker; only the log callback runs on them. Everything else:
- * sink thread only. */
+ * named rdk:main, and one for each broker; the log and the check of addresses run on them.
+ * Everything else: sink thread only. */
 #ifndef MQFLEET_KAFKA_PRODUCER_H
 #define MQFLEET_KAFKA_PRODUCER_H
 
@@ -14,8 +14,8 @@ struct kafka_producer;
 typedef void kafka_report(void *context, const rd_kafka_message_t *report);
 
 struct kafka_producer_config {
-    const json_t *settings; /* this and node: borrowed for the life of the producer */
-    const char *node;
+    const json_t *settings; /* both are borrowed for the life of the producer */
+    const struct sink_environment *environment;
     kafka_report *report; /* for each message once, from kafka_producer_wait and _close */
     void *context;
 };

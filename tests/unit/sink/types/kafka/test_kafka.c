@@ -316,7 +316,7 @@ START_TEST(nothing_left_is_waited_for_by_the_maintenance) {
     ck_assert_int_eq(write_batch(batch, 10), ERR_TIMEOUT);
     destroy_all(batch, 10);
     set_rtt(1);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 40; i++) {
         sink_type_kafka.maintain(type_state);
         usleep(50000);
     }
@@ -337,6 +337,26 @@ START_TEST(a_broker_that_is_down_is_an_error_until_it_is_back) {
     write_until_settled(batch, 10);
     destroy_all(batch, 10);
     check_numbered(10);
+}
+END_TEST
+
+static bool denies_all(const void *context, const char *host, const struct sockaddr *address,
+                       const char **why) {
+    (void)context;
+    (void)address;
+    ck_assert_str_eq(host, "127.0.0.1");
+    *why = "the address is denied";
+    return false;
+}
+
+START_TEST(an_address_that_the_operator_denies_is_not_connected_to) {
+    struct message *message = message_of("c", "1");
+    type_close(&sink_type_kafka);
+    type_environment.address_allowed = denies_all;
+    open_with("message.max.bytes", "2000");
+    ck_assert_int_eq(write_batch(&message, 1), ERR_TIMEOUT);
+    ck_assert_msg(strstr(type_error, "the address is denied") != NULL, "%s", type_error);
+    message_destroy(message);
 }
 END_TEST
 
@@ -516,6 +536,7 @@ int main(void) {
     tcase_add_test(tcase, a_message_that_the_sink_gives_up_while_it_is_under_way_is_not_mistaken);
     tcase_add_test(tcase, nothing_left_is_waited_for_by_the_maintenance);
     tcase_add_test(tcase, a_broker_that_is_down_is_an_error_until_it_is_back);
+    tcase_add_test(tcase, an_address_that_the_operator_denies_is_not_connected_to);
     tcase_add_test(tcase, good_messages_of_a_batch_that_is_too_large_are_not_rejected);
     tcase_add_test(tcase, a_message_that_is_refused_alone_is_rejected);
     tcase_add_loop_test(tcase, an_error_that_is_not_of_the_message_is_tried_again, 0,
