@@ -17,12 +17,13 @@
 #include "kafka_record.h"
 #include "kafka_settings.h"
 
-#define KAFKA_WRITE_MS_MAX 2000
-#define KAFKA_SLICE_MS     100 /* a wait that is not interrupted is looked at so often */
+#define KAFKA_WRITE_MS_MAX 1000
+#define KAFKA_SLICE_MS     100 /* without a report for so long, a write that had some ends */
 #define KAFKA_GROUP_MAX    10000
 
 enum kafka_group_result {
     KAFKA_GROUP_DONE,
+    KAFKA_GROUP_SLOW,    /* reports are due; the next write goes on */
     KAFKA_GROUP_REFUSED, /* for some message, which is not known */
     KAFKA_GROUP_FAILED
 };
@@ -38,6 +39,7 @@ struct kafka_sink {
     /* during a write */
     struct sink_batch *batch; /* NULL: there is none */
     bool alone;               /* one message is under way */
+    size_t settled;           /* of the batch */
     enum kafka_group_result result;
 };
 
@@ -70,6 +72,7 @@ static void kafka_note_report(void *context, const rd_kafka_message_t *report) {
     if (index == KAFKA_NO_INDEX) {
         return;
     }
+    kafka->settled++;
     if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         sink_batch_accept(kafka->batch, index);
         kafka_producer_clear_error(kafka->producer);
@@ -208,20 +211,31 @@ static enum err kafka_send_group(struct kafka_sink *kafka, size_t begin, size_t 
     return err == ERR_OK ? ERR_OK : sink_batch_fail(kafka->batch, err, "%s", err_name(err));
 }
 
-static enum err kafka_await_reports(struct kafka_sink *kafka, int64_t deadline_ms) {
+/* Returns when there is nothing to wait for any more. */
+static void kafka_await_reports(struct kafka_sink *kafka, int64_t deadline_ms) {
     int64_t left_ms = deadline_ms - clock_ms();
-    while (kafka->flight.due > 0 && left_ms > 0 && !kafka_producer_is_dead(kafka->producer)) {
+    bool stalled = false;
+    while (kafka->flight.due > 0 && left_ms > 0 && !stalled && !sink_batch_is_over(kafka->batch) &&
+           !kafka_producer_is_dead(kafka->producer)) {
+        size_t settled = kafka->settled;
         kafka_producer_wait(kafka->producer, left_ms < KAFKA_SLICE_MS ? left_ms : KAFKA_SLICE_MS);
+        stalled = settled > 0 && settled == kafka->settled;
         left_ms = deadline_ms - clock_ms();
     }
+}
+
+/* A target that is slow is no failure; one that has settled nothing is. */
+static enum err kafka_judge_wait(struct kafka_sink *kafka) {
+    const char *error = kafka_producer_error(kafka->producer);
     if (kafka_producer_is_dead(kafka->producer)) {
-        return sink_batch_fail(kafka->batch, ERR_UNAVAILABLE, "%s",
-                               kafka_producer_error(kafka->producer));
+        return sink_batch_fail(kafka->batch, ERR_UNAVAILABLE, "%s", error);
     }
-    if (kafka->flight.due > 0) {
-        const char *error = kafka_producer_error(kafka->producer);
+    if (kafka->flight.due > 0 && kafka->settled == 0) {
         return sink_batch_fail(kafka->batch, ERR_TIMEOUT, "%s",
                                *error ? error : "no acknowledgement from the brokers yet");
+    }
+    if (kafka->flight.due > 0 && kafka->result == KAFKA_GROUP_DONE) {
+        kafka->result = KAFKA_GROUP_SLOW;
     }
     return kafka->result == KAFKA_GROUP_FAILED ? ERR_IO : ERR_OK;
 }
@@ -231,8 +245,9 @@ static enum err kafka_write_group(struct kafka_sink *kafka, size_t begin, size_t
     kafka->result = KAFKA_GROUP_DONE;
     enum err err = kafka_send_group(kafka, begin, end);
     kafka->alone = kafka->flight.due + kafka->flight.abandoned == 1;
-    enum err awaited = kafka_await_reports(kafka, deadline_ms);
-    return err == ERR_OK ? awaited : err;
+    kafka_await_reports(kafka, deadline_ms);
+    enum err judged = kafka_judge_wait(kafka);
+    return err == ERR_OK ? judged : err;
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
@@ -246,7 +261,9 @@ static size_t kafka_group_end(const struct kafka_sink *kafka, size_t begin) {
 static enum err kafka_write_groups(struct kafka_sink *kafka, int64_t deadline_ms) {
     size_t begin = 0;
     enum err err = ERR_OK;
-    while (begin < kafka->batch->count && err == ERR_OK) {
+    kafka->result = KAFKA_GROUP_DONE;
+    kafka->settled = 0;
+    while (begin < kafka->batch->count && err == ERR_OK && kafka->result != KAFKA_GROUP_SLOW) {
         size_t end = kafka_group_end(kafka, begin);
         err = kafka_write_group(kafka, begin, &end, deadline_ms);
         if (kafka->result == KAFKA_GROUP_REFUSED) {

@@ -29,7 +29,7 @@ struct kafka_producer {
     kafka_report *report;
     void *context;
     const struct sink_environment *environment;
-    const char *topic; /* names the sink in the log */
+    const char *topic;            /* names the sink in the log */
     _Atomic(const char *) denied; /* why an address was; NULL: none was since the last error */
     bool dead;
     char error[SINK_ERROR_LEN];
@@ -80,8 +80,7 @@ static bool kafka_is_allowed(struct kafka_producer *producer, const char *name,
     char host[KAFKA_HOST_LEN];
     const char *why = NULL;
     snprintf(host, sizeof host, "%.*s", (int)(colon ? (size_t)(colon - name) : strlen(name)), name);
-    bool allowed =
-        environment->address_allowed(environment->address_context, host, address, &why);
+    bool allowed = environment->address_allowed(environment->address_context, host, address, &why);
     if (!allowed) {
         atomic_store(&producer->denied, why);
     }

@@ -10,7 +10,7 @@
 #define PARTITIONS 3
 #define WRITES_MAX 50
 #define SILENCE_MS 500  /* within this, a record that is doubled would be there */
-#define STALLED_MS 3000 /* longer than a write */
+#define STALLED_MS 2000 /* longer than a write */
 
 extern const struct sink_type sink_type_kafka;
 
@@ -294,6 +294,22 @@ START_TEST(what_is_under_way_is_awaited_and_not_produced_again) {
 }
 END_TEST
 
+/* Of the partitions, one has no leader. */
+START_TEST(a_partition_that_is_slow_does_not_hold_the_others) {
+    struct message *batch[30];
+    int accepted = 0;
+    make_numbered(batch, 0, 30);
+    rd_kafka_mock_partition_set_leader(mock.cluster, TOPIC, 0, -1);
+    ck_assert_int_eq(write_batch(batch, 30), ERR_OK);
+    for (int i = 0; i < 30; i++) {
+        accepted += type_outcomes[i] == SINK_ACCEPTED;
+    }
+    ck_assert_int_gt(accepted, 0);
+    ck_assert_int_lt(accepted, 30);
+    destroy_all(batch, 30);
+}
+END_TEST
+
 /* The address of a message that was given up may be that of another one. */
 START_TEST(a_message_that_the_sink_gives_up_while_it_is_under_way_is_not_mistaken) {
     struct message *batch[20];
@@ -534,6 +550,7 @@ int main(void) {
     tcase_add_test(tcase, batches_are_stored_once_and_in_order);
     tcase_add_test(tcase, what_is_under_way_is_awaited_and_not_produced_again);
     tcase_add_test(tcase, a_message_that_the_sink_gives_up_while_it_is_under_way_is_not_mistaken);
+    tcase_add_test(tcase, a_partition_that_is_slow_does_not_hold_the_others);
     tcase_add_test(tcase, nothing_left_is_waited_for_by_the_maintenance);
     tcase_add_test(tcase, a_broker_that_is_down_is_an_error_until_it_is_back);
     tcase_add_test(tcase, an_address_that_the_operator_denies_is_not_connected_to);
