@@ -6,6 +6,7 @@
 #define MESSAGE_DROP_TABLE(X)                                                                      \
     X(DROP_SINK_FULL, METRIC_DROPPED_SINK_FULL, "sink_full")                                       \
     X(DROP_OVER_SHARE, METRIC_DROPPED_OVER_SHARE, "over_share")                                    \
+    X(DROP_OVER_LIMIT, METRIC_DROPPED_OVER_LIMIT, "over_limit")                                    \
     X(DROP_SINK_REFUSED, METRIC_DROPPED_SINK_REFUSED, "sink_refused")                              \
     X(DROP_MEMORY, METRIC_DROPPED_MEMORY, "memory")                                                \
     X(DROP_SESSION_ENDED, METRIC_DROPPED_SESSION_ENDED, "session_ended")

@@ -25,6 +25,7 @@
 #include "message/drop.h"
 #include "message/message.h"
 #include "message/message_queue.h"
+#include "message/rate_limit.h"
 #include "message/receipt.h"
 
 #define ROUTER_SINKS_MAX 80
@@ -59,8 +60,11 @@ void router_observe(struct router *router, const struct router_observer *observe
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
 void router_flush(const struct router *router);
 
-struct route_dropped {
-    _Atomic int64_t messages[MESSAGE_DROP_COUNT];
+/* What few clients need. */
+struct route_record {
+    struct rate_limit limit;
+    _Atomic int64_t limited_at_ms; /* monotonic; the last message over the limits; 0: none */
+    _Atomic int64_t dropped[MESSAGE_DROP_COUNT];
 };
 
 /* Zero at first. */
@@ -70,7 +74,7 @@ struct route {
     /* Written by the thread that submits. */
     struct message_queue_share share;
     _Atomic int64_t messages, bytes;
-    _Atomic(struct route_dropped *) dropped; /* NULL: nothing was dropped */
+    _Atomic(struct route_record *) record; /* NULL: no limits so far, and nothing was dropped */
     /* Monotonic; the last message of the broker. The worker records its answers here too. */
     _Atomic int64_t last_received_at_ms;
 };
@@ -79,7 +83,17 @@ struct route {
  * that name, messages are held: QoS 1 and 2 get ERR_FULL, QoS 0 is dropped and counted. Keeps the
  * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted. */
 void route_set(struct route *route, struct router *router, const char *sink);
+/* NULL: no limits. False: out of memory. */
+bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
 void route_fini(struct route *route); /* after the last route_submit */
+
+/* Before a message is submitted: whether the limits of the client let it pass. False: a message of
+ * QoS 0 is to be dropped, and was counted; one of QoS 1 or 2 is to wait for route_limit_wait_ms. */
+bool route_admits(struct route *route, uint8_t qos, size_t payload_len);
+/* Until the limits of the client let a message pass; 0: now. Any thread. */
+int64_t route_limit_wait_ms(const struct route *route);
+/* Whether the limits hold messages or have dropped one in the last seconds. Any thread. */
+bool route_is_limited(const struct route *route);
 
 /* Takes ownership of message on ERR_OK, even if it is dropped and counted (QoS 0, no room or
  * beyond the client's share of the queue). With QoS 1 and 2, `receipt` is then answered once; NULL:

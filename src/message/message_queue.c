@@ -138,6 +138,7 @@ static uint32_t message_queue_new_slot(struct message_queue *queue,
     static _Atomic uint64_t last_serial; /* of all queues */
     uint32_t slot = queue->free_slot;
     if (slot == QUEUE_NO_SLOT) {
+        assert(queue->slots_used < queue->capacity);
         slot = queue->slots_used++;
     } else {
         queue->free_slot = queue->slots[slot].next_free;

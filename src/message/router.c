@@ -6,8 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
 #include "message/sink_name.h"
+
+#define NS_PER_US        1000
+#define NS_PER_MS        1000000
+#define US_PER_MS        1000
+#define LIMITED_SHOWN_MS 5000 /* after the last message over the limits */
 
 struct router_sink {
     char name[SINK_NAME_MAX + 1];          /* "": free; guarded by lock */
@@ -129,8 +135,25 @@ void route_set(struct route *route, struct router *router, const char *sink) {
 }
 
 void route_fini(struct route *route) {
-    free(atomic_load_explicit(&route->dropped, memory_order_relaxed));
+    free(atomic_load_explicit(&route->record, memory_order_relaxed));
     *route = (struct route){0};
+}
+
+static struct route_record *route_find_record(const struct route *route) {
+    return atomic_load_explicit(&route->record, memory_order_acquire);
+}
+
+/* NULL: out of memory. The worker sets limits while, with Paho, another thread drops. */
+static struct route_record *route_make_record(struct route *route) {
+    struct route_record *record = route_find_record(route);
+    if (!record) {
+        struct route_record *made = calloc(1, sizeof *made);
+        if (made && atomic_compare_exchange_strong(&route->record, &record, made)) {
+            return made;
+        }
+        free(made);
+    }
+    return record;
 }
 
 /* There is one writer, who needs no atomic addition. */
@@ -139,22 +162,14 @@ static void route_add(_Atomic int64_t *count, int64_t n) {
     atomic_store_explicit(count, before + n, memory_order_relaxed);
 }
 
-static void route_count_received(struct route *route, const struct message *received) {
+static void route_count_received(struct route *route, uint8_t qos, size_t payload_len,
+                                 int64_t received_us) {
     route_add(&route->messages, 1);
-    route_add(&route->bytes, (int64_t)received->payload_len);
-    atomic_store_explicit(&route->last_received_at_ms, received->received_us / 1000,
+    route_add(&route->bytes, (int64_t)payload_len);
+    atomic_store_explicit(&route->last_received_at_ms, received_us / US_PER_MS,
                           memory_order_relaxed);
-    metric_add(METRIC_RECEIVED_QOS0 + received->qos, 1);
-    metric_add(METRIC_BYTES_RECEIVED, (int64_t)received->payload_len);
-}
-
-static struct route_dropped *route_make_dropped(struct route *route) {
-    struct route_dropped *dropped = atomic_load_explicit(&route->dropped, memory_order_relaxed);
-    if (!dropped) {
-        dropped = calloc(1, sizeof *dropped);
-        atomic_store_explicit(&route->dropped, dropped, memory_order_release);
-    }
-    return dropped;
+    metric_add(METRIC_RECEIVED_QOS0 + qos, 1);
+    metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
 }
 
 void route_count_dropped(struct route *route, enum message_drop reason) {
@@ -163,19 +178,18 @@ void route_count_dropped(struct route *route, enum message_drop reason) {
         MESSAGE_DROP_TABLE(ROUTE_DROP_METRIC)
 #undef ROUTE_DROP_METRIC
     };
-    struct route_dropped *dropped = route_make_dropped(route);
+    struct route_record *record = route_make_record(route);
     metric_add(metrics[reason], 1);
-    if (dropped) { /* without memory, only the node counts it */
-        route_add(&dropped->messages[reason], 1);
+    if (record) { /* without memory, only the node counts it */
+        route_add(&record->dropped[reason], 1);
     }
 }
 
 int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]) {
-    const struct route_dropped *dropped =
-        atomic_load_explicit(&route->dropped, memory_order_acquire);
+    const struct route_record *record = route_find_record(route);
     int64_t sum = 0;
     for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
-        out[i] = dropped ? atomic_load_explicit(&dropped->messages[i], memory_order_relaxed) : 0;
+        out[i] = record ? atomic_load_explicit(&record->dropped[i], memory_order_relaxed) : 0;
         sum += out[i];
     }
     return sum;
@@ -189,6 +203,65 @@ const char *message_drop_name(enum message_drop reason) {
     };
     return names[reason];
 }
+
+/* ---- limits ---- */
+
+bool route_set_limits(struct route *route, const struct rate_limit_values *limits) {
+    struct route_record *record = limits ? route_make_record(route) : route_find_record(route);
+    if (record) {
+        rate_limit_set(&record->limit, limits);
+    }
+    return record || !limits;
+}
+
+/* NULL: no limits. */
+static struct route_record *route_limited_record(const struct route *route) {
+    struct route_record *record = route_find_record(route);
+    return record && rate_limit_is_set(&record->limit) ? record : NULL;
+}
+
+int64_t route_limit_wait_ms(const struct route *route) {
+    const struct route_record *record = route_limited_record(route);
+    int64_t wait_ns = record ? rate_limit_wait_ns(&record->limit, clock_us() * NS_PER_US) : 0;
+    return (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
+}
+
+bool route_is_limited(const struct route *route) {
+    const struct route_record *record = route_limited_record(route);
+    if (!record) {
+        return false;
+    }
+    int64_t at_ms = atomic_load_explicit(&record->limited_at_ms, memory_order_relaxed);
+    return at_ms != 0 && (clock_ms() - at_ms < LIMITED_SHOWN_MS || route_limit_wait_ms(route) > 0);
+}
+
+bool route_admits(struct route *route, uint8_t qos, size_t payload_len) {
+    struct route_record *record = route_limited_record(route);
+    if (!record) {
+        return true;
+    }
+    int64_t now_us = clock_us();
+    if (rate_limit_wait_ns(&record->limit, now_us * NS_PER_US) == 0) {
+        return true;
+    }
+    atomic_store_explicit(&record->limited_at_ms, now_us / US_PER_MS, memory_order_relaxed);
+    if (qos == 0) {
+        route_count_received(route, qos, payload_len, now_us);
+        route_count_dropped(route, DROP_OVER_LIMIT);
+    } else {
+        metric_add(METRIC_LIMIT_PAUSES, 1);
+    }
+    return false;
+}
+
+static void route_charge(struct route *route, size_t payload_len) {
+    struct route_record *record = route_limited_record(route);
+    if (record) {
+        rate_limit_take(&record->limit, payload_len, clock_us() * NS_PER_US);
+    }
+}
+
+/* ---- messages ---- */
 
 static enum err route_put(struct route *route, struct message *message, struct receipt *receipt) {
     struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
@@ -218,7 +291,8 @@ enum err route_submit(struct route *route, struct message *message, struct recei
         route_count_dropped(route, DROP_SINK_REFUSED);
     }
     if (err == ERR_OK) {
-        route_count_received(route, &received);
+        route_count_received(route, received.qos, received.payload_len, received.received_us);
+        route_charge(route, received.payload_len);
     }
     return err;
 }

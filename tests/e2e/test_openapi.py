@@ -276,6 +276,7 @@ FIELDS = {
     "will": ({"topic": "t"}, {"payload": "x"}, {}), "tls": ({"insecure": True}, {"ca": "x"}, {}),
     "sub_topic": ("a/#", 5, {}), "subscriptions": (["a", {"filter": "b"}], [{"qos": 1}], {}),
     "sink": ("null", "Moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
+    "limits": ({"messages_per_s": 5}, {"messages_per_s": 0}, {}),
     "desired": ("paused", "asleep", {}), "subscribe_filters_max": (256, 257, {}),
     "reconnect_min_ms": (10, 9, {}),
     "reconnect_max_ms": (60000, 9, {}), "connect_timeout_ms": (5000, 9, {}),
@@ -299,6 +300,9 @@ PARTS = {
         "server_name": ("a.example", "a b", {}), "insecure": (False, "no", {}),
         "key_password": ("p", 5, {"tls": {"cert": "/srv/a", "key": "/srv/b"}}),
         "min_version": ("1.3", "1.4", {}), "security_level": (2, 6, {})},
+    ("limits", "Limits"): {
+        "messages_per_s": (1000000, 0, {}), "bytes_per_s": (1, 0, {}),
+        "burst": (2, 1, {"limits": {"messages_per_s": 1}})},
     ("websocket", "WebSocket"): {
         "headers": ({"Authorization": "Bearer x"}, {"Host": 5}, {"url": "ws://127.0.0.1:1"}),
         "subprotocol": ("mqttv3.1", "a b", {"url": "ws://127.0.0.1:1"})},

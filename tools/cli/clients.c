@@ -200,6 +200,9 @@ static void cli_clients_show_client(const json_t *client) {
              (long long)json_integer_value(json_object_get(status, "messages_dropped")),
              (long long)json_integer_value(json_object_get(status, "reconnects")));
     cli_clients_show_line("messages", line);
+    if (json_is_true(json_object_get(status, "limited"))) {
+        cli_clients_show_line("limits", "exceeded: messages wait, or are dropped (QoS 0)");
+    }
     cli_clients_show_subscriptions(status);
     cli_clients_show_config(json_object_get(client, "config"));
 }

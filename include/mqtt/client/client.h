@@ -194,8 +194,8 @@ enum err client_copy_status(const struct client *client, struct client_status *o
 size_t client_copy_changes(const struct client *client,
                            struct client_change out[CLIENT_CHANGES_MAX]);
 
-/* Whether a connection of `a` can serve `b`: everything but subscriptions, labels, sink, desired
- * and reconnect bounds is equal. */
+/* Whether a connection of `a` can serve `b`: everything but subscriptions, labels, sink, limits,
+ * desired and reconnect bounds is equal. */
 bool client_config_same_connection(const struct client_config *a, const struct client_config *b);
 bool client_config_same_subscriptions(const struct client_config *a, const struct client_config *b);
 

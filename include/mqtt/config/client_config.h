@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "message/rate_limit.h"
 
 enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
 /* The treatment of a message above the node's max_packet_bytes. */
@@ -114,7 +115,8 @@ struct client_config {
     struct client_tls *tls;             /* NULL: nothing given; see client_config_tls */
     struct client_websocket *websocket; /* NULL: nothing given */
     struct client_subscription *subscriptions;
-    char *sink; /* NULL: the node's default */
+    char *sink;                       /* NULL: the node's default */
+    struct rate_limit_values *limits; /* of received messages; NULL: none */
     struct client_pair *labels;
     /* Filters of earlier versions that must be unsubscribed from a session that survived them.
      * Stored as "retired_filters"; never accepted from or shown to a user. */

@@ -193,6 +193,7 @@ struct client_status {
     char *broker;                      /* "host:port" in use or being tried; NULL: none yet */
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
     bool degraded;                     /* a subscription is refused */
+    bool limited;                      /* its limits hold messages or have just dropped one */
     bool session_present; /* at the last CONNACK, while connected: the broker had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t dropped[MESSAGE_DROP_COUNT]; /* messages_dropped by reason */

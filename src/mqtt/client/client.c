@@ -106,7 +106,8 @@ struct client *client_create(struct worker *worker, struct router *router,
     client->config = shared_config_hold(config);
     client_set_route(client, router);
     client->id = text_dup(config->config->id);
-    if (!client->id || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
+    if (!client->id || !route_set_limits(&client->route, config->config->limits) ||
+        subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
         return NULL;
     }
@@ -253,6 +254,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .certificate_expires_at_ms = client->certificate_expires_at_ms,
         .session_present = client->session_present,
         .degraded = client->degraded,
+        .limited = route_is_limited(&client->route),
         .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
         .messages_in = client->route.messages,
         .messages_out = client->messages_out,
@@ -292,6 +294,9 @@ static bool client_same_subscription(const struct client_subscription *a,
 }
 
 enum err client_replace_config(struct client *client, struct shared_config *config) {
+    if (!route_set_limits(&client->route, config->config->limits)) {
+        return ERR_MEMORY;
+    }
     enum err err = subscribing_change(&client->subscribing, client->config->config, config->config);
     if (err != ERR_OK) {
         return err;

@@ -211,11 +211,30 @@ static void client_config_rule_reconnect(struct reader *reader) {
     }
 }
 
+/* A burst of less than a second's worth would lower the rate: waits end up to half a second late.
+ */
+static void client_config_rule_limits(struct reader *reader) {
+    const struct rate_limit_values *limits = reader->config->limits;
+    const struct client_field_place place = {.name = "limits"};
+    const struct client_field_place burst = {.up = &place, .name = "burst"};
+    const json_t *given = json_object_get(reader->document, "limits");
+    if (!limits || limits->burst == 0) {
+        return;
+    }
+    if (!client_config_has_member(given, "messages_per_s")) {
+        client_field_add_fault(
+            reader, &burst, "must be omitted without messages_per_s: it is a number of messages");
+    } else if (limits->messages_per_s > limits->burst) {
+        client_field_add_fault(reader, &burst, "must be at least messages_per_s, %u",
+                               limits->messages_per_s);
+    }
+}
+
 static void (*const client_config_rules[])(struct reader *reader) = {
     client_config_rule_broker_or_url, client_config_rule_address,   client_config_rule_version,
     client_config_rule_credentials,   client_config_rule_session,   client_config_rule_tls,
     client_config_rule_tls_strength,  client_config_rule_websocket, client_config_rule_sub_topic,
-    client_config_rule_reconnect,
+    client_config_rule_reconnect,     client_config_rule_limits,
 };
 
 /* The identifiers: the id of the document, the one it is addressed by, or its client_id. */
@@ -430,6 +449,7 @@ void client_config_destroy(struct client_config *config) {
     client_config_pairs_free(config->labels, config->label_count);
     client_config_tls_free(config->tls);
     client_config_websocket_free(config->websocket);
+    free(config->limits);
     client_config_endpoints_free(config->urls, config->url_count);
     client_config_texts_free(config->retired_filters, config->retired_filter_count);
     client_config_subscriptions_free(config->subscriptions, config->subscription_count);

@@ -180,6 +180,13 @@ static const struct client_field config_table_websocket_rows[] = {
 static const struct client_field_table config_table_websocket_fields =
     TABLE(config_table_websocket_rows);
 
+static const struct client_field config_table_limits_rows[] = {
+    {INTEGER(rate_limit_values, messages_per_s, 1, RATE_LIMIT_MESSAGES_MAX)},
+    {INTEGER(rate_limit_values, bytes_per_s, 1, UINT32_MAX)},
+    {INTEGER(rate_limit_values, burst, RATE_LIMIT_BURST_MIN, RATE_LIMIT_BURST_MAX)},
+};
+static const struct client_field_table config_table_limits_fields = TABLE(config_table_limits_rows);
+
 static const struct client_field config_table_client_rows[] = {
     {TEXT(client_config, id, 1, 256), .check = client_id_fault},
     {TEXT(client_config, client_id, 0, MQTT_STRING_MAX), .check = config_table_mqtt_string_fault},
@@ -213,6 +220,7 @@ static const struct client_field config_table_client_rows[] = {
     {OTHER("subscriptions", client_field_read_subscriptions, CLIENT_SUBSCRIPTIONS_MAX),
      .members = &client_subscription_fields},
     {TEXT(client_config, sink, 0, SINK_NAME_MAX), .check = config_table_sink_fault},
+    {OBJECT(client_config, limits, &config_table_limits_fields)},
     {OTHER("labels", client_field_read_labels, 64)},
     {MEMBER(client_config, desired, client_field_read_choice), .most = 64,
      .choices = config_table_desired_choices},

@@ -18,6 +18,7 @@
 #define NUMBER_LEN              16
 #define ROOM_WAIT_MS            200
 #define ROOM_CHECK_MS           5
+#define LIMITS_WAIT_MS_MAX      500 /* all other Paho clients wait too */
 #define PAHO_HOLD_CHECK_MS      1000
 #define LONG_HOLD_MS            500
 #define PAHO_WORKER_WAIT_MS_MAX 3000
@@ -261,6 +262,20 @@ static void paho_message_wait_room(const struct route *route) {
     }
 }
 
+/* Slows a client beyond its limits, as far as the other clients can bear it. */
+static void paho_message_wait_limits(struct engine_connection *connection,
+                                     const struct message *message) {
+    const struct route *route = connection->open.route;
+    if (route_admits(connection->open.route, message->qos, message->payload_len)) {
+        return;
+    }
+    int64_t until_ms = clock_ms() + LIMITS_WAIT_MS_MAX;
+    while (route_limit_wait_ms(route) > 0 && clock_ms() < until_ms &&
+           !paho_message_is_closing(connection)) {
+        clock_sleep_ms(ROOM_CHECK_MS);
+    }
+}
+
 /* ERR_OK: accepted; for QoS 1 and 2, `hold` will be answered. since_ms: when the hold began;
  * without a hold 0. */
 static enum err paho_message_offer(struct engine_connection *connection, struct message *message,
@@ -289,6 +304,7 @@ static enum err paho_message_deliver_held(struct engine_connection *connection,
     }
     hold->owner = &connection->engine->receipts;
     int64_t since_ms = paho_hold_begin(connection);
+    paho_message_wait_limits(connection, message);
     enum err err = paho_message_offer(connection, message, hold, since_ms);
     if (err == ERR_OK) {
         err = paho_hold_wait(connection, hold, since_ms);
@@ -311,6 +327,10 @@ static void paho_message_cut_connection(struct engine_connection *connection) {
 
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *borrowed) {
     const MQTTAsync_message *received = borrowed;
+    if (received->qos == 0 &&
+        !route_admits(connection->open.route, 0, (size_t)received->payloadlen)) {
+        return;
+    }
     struct message *message = topic ? paho_message_copy(connection, topic, received) : NULL;
     if (received->qos == 0) {
         if (message && paho_message_offer(connection, message, NULL, 0) != ERR_OK) {

@@ -24,6 +24,7 @@
 #define RETRY_TICK_MS               5 /* while sockets are paused, or checks are late */
 #define RETRIES_PER_TICK_MAX        256
 #define REFUSALS_PER_TICK           32
+#define LIMITED_CHECK_MS            1000
 #define US_PER_MS                   1000
 #define NS_PER_US                   1000
 
@@ -87,36 +88,69 @@ static void reactor_set_timer(struct engine *engine, bool fast) {
     engine->ticking_fast = fast;
 }
 
-void reactor_pause(struct engine_connection *connection, enum connection_reading reading) {
+static bool reactor_is_listed(const struct engine_connection *connection) {
+    return connection->paused_prev != NULL;
+}
+
+static void reactor_list_paused(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
-    if (connection->state == CONNECTION_ENDED) {
-        return;
-    }
-    bool listed = connection->reading != READING_ALL;
-    connection->reading = (uint8_t)reading;
-    if (listed) {
-        return;
-    }
     DL_APPEND2(engine->paused, connection, paused_prev, paused_next);
     if (!engine->ticking_fast) {
         reactor_set_timer(engine, true);
     }
 }
 
+static void reactor_unlist_paused(struct engine_connection *connection) {
+    DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
+    connection->paused_prev = connection->paused_next = NULL;
+}
+
+/* Its limits hold it: tried again when they let a message pass. Now and then before, because more
+ * may be read meanwhile, or the limits may change. */
+static void reactor_wait_for_limits(struct engine_connection *connection, int64_t wait_ms) {
+    struct timer_wheel_entry *timer = &connection->check_timer;
+    int64_t at_ms = clock_ms() + (wait_ms < LIMITED_CHECK_MS ? wait_ms : LIMITED_CHECK_MS);
+    if (!timer->next || at_ms < timer->at_ms) {
+        timer_wheel_set(&connection->engine->timer_wheel, timer, at_ms);
+    }
+}
+
+void reactor_pause(struct engine_connection *connection, enum connection_reading reading) {
+    if (connection->state == CONNECTION_ENDED) {
+        return;
+    }
+    bool was_paused = connection->reading != READING_ALL;
+    connection->reading = (uint8_t)reading;
+    if (was_paused) {
+        return;
+    }
+    int64_t wait_ms = reading == READING_AHEAD ? deliver_limit_wait_ms(connection) : 0;
+    if (wait_ms > 0) {
+        reactor_wait_for_limits(connection, wait_ms);
+    } else {
+        reactor_list_paused(connection);
+    }
+}
+
 void reactor_resume(struct engine_connection *connection) {
     assert(connection->reading != READING_ALL);
     connection->reading = READING_ALL;
-    DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
+    if (reactor_is_listed(connection)) {
+        reactor_unlist_paused(connection);
+    }
 }
 
 /* Moves it to the end; before `served`, if there is one. */
 static void reactor_requeue_paused(struct engine *engine, struct engine_connection *one,
                                    struct engine_connection *served) {
-    if (one->reading == READING_ALL || one == served) {
+    if (!reactor_is_listed(one) || one == served) {
         return;
     }
-    DL_DELETE2(engine->paused, one, paused_prev, paused_next);
-    if (served && served->reading != READING_ALL) { /* otherwise it has ended */
+    int64_t wait_ms = output_is_behind(one) ? 0 : deliver_limit_wait_ms(one);
+    reactor_unlist_paused(one);
+    if (wait_ms > 0) {
+        reactor_wait_for_limits(one, wait_ms);
+    } else if (served && reactor_is_listed(served)) { /* otherwise it has ended */
         DL_PREPEND_ELEM2(engine->paused, served, one, paused_prev, paused_next);
     } else {
         DL_APPEND2(engine->paused, one, paused_prev, paused_next);
@@ -152,10 +186,13 @@ static bool reactor_check_due(struct engine *engine) {
         if (!entry) {
             return true;
         }
-        connection_check(
+        struct engine_connection *connection =
             (struct engine_connection *)((char *)entry -
-                                         offsetof(struct engine_connection, check_timer)),
-            now_ms);
+                                         offsetof(struct engine_connection, check_timer));
+        if (connection->reading != READING_ALL && !reactor_is_listed(connection)) {
+            reactor_list_paused(connection); /* it waited for its limits */
+        }
+        connection_check(connection, now_ms);
     }
     return false;
 }

@@ -27,7 +27,8 @@
 
 enum connection_reading {
     READING_ALL,
-    READING_AHEAD,   /* messages wait for their sink, packets behind them are processed */
+    READING_AHEAD,   /* messages wait for their sink or for the limits of the client, packets behind
+                        them are processed */
     READING_NOTHING, /* too much is waiting, or `out` is behind */
 };
 
@@ -138,7 +139,8 @@ struct engine_connection {
     uint8_t state;
     uint8_t tasks;
     uint8_t version;
-    uint8_t reading; /* enum connection_reading; unless READING_ALL, it is in engine->paused */
+    uint8_t reading; /* enum connection_reading; unless READING_ALL, it is in engine->paused, or
+                        waits for its limits until check_timer expires */
     bool publications_resumed; /* the subscriptions are complete */
     bool proven;               /* a pending publication was acknowledged, or none was pending */
     uint8_t server_maximum_qos;
@@ -332,8 +334,10 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
 /* Whether one more message with a packet identifier may be kept. False: not now, or never, and then
  * the connection ended. */
 bool deliver_may_accept(struct engine_connection *connection);
-/* Whether a message has left the sink's queue since the queue was full. */
+/* Whether the sink's queue has room for a message that it rejected, or for a small one. */
 bool deliver_has_room(const struct engine_connection *connection);
+/* Until the limits of the client let a message pass; 0: now. */
+int64_t deliver_limit_wait_ms(const struct engine_connection *connection);
 /* Whether a message with that identifier is known, and so takes no further place. */
 bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id);
 /* Whether PUBREL with that identifier would complete an exchange. */

@@ -433,7 +433,7 @@ bool receive_retry(struct engine_connection *connection) {
         return false;
     }
     if (!connection->skip && /* otherwise it needs no sink */
-        !deliver_has_room(connection)) {
+        (deliver_limit_wait_ms(connection) > 0 || !deliver_has_room(connection))) {
         if (connection->reading == READING_NOTHING && read_ahead_may_read(connection)) {
             reactor_task(connection, TASK_READ);
         }

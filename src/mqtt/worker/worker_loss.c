@@ -192,7 +192,8 @@ static bool worker_loss_extend_wait(struct client *client) {
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
                      clock_ms() - client->route.last_received_at_ms < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;
-    if (route_has_room(&client->route) && !receiving) {
+    bool held = !route_has_room(&client->route) || route_limit_wait_ms(&client->route) > 0;
+    if (!held && !receiving) {
         return false;
     }
     connect_limiter_leave(&client->worker->connect_limiter, &client->ticket);

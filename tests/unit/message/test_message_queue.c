@@ -332,6 +332,15 @@ START_TEST(a_client_may_go_while_its_messages_are_queued) {
 }
 END_TEST
 
+START_TEST(more_clients_than_the_queue_has_places_may_come_and_go) {
+    for (int i = 0; i < 3 * ROOM; i++) {
+        struct message_queue_share share = {0};
+        ck_assert_int_eq(put(&share, 1, 10), ERR_OK);
+        take(1);
+    }
+}
+END_TEST
+
 /* Of a share of another queue, or whose messages have left while others came. */
 START_TEST(a_share_that_is_out_of_date_counts_for_nobody) {
     struct message_queue *other = message_queue_create(ROOM, ROOM * 1000, ROOM);
@@ -503,6 +512,7 @@ int main(void) {
     tcase_add_test(fair, room_for_a_client_depends_on_what_others_have_too);
     tcase_add_test(fair, room_is_asked_for_the_message_that_was_not_taken);
     tcase_add_test(fair, a_client_may_go_while_its_messages_are_queued);
+    tcase_add_test(fair, more_clients_than_the_queue_has_places_may_come_and_go);
     tcase_add_test(fair, a_share_that_is_out_of_date_counts_for_nobody);
     tcase_add_test(fair, clients_of_several_threads_put_while_the_sink_takes);
     suite_add_tcase(suite, fair);

@@ -77,6 +77,7 @@ static json_t *client_view_dropped_json(const int64_t dropped[MESSAGE_DROP_COUNT
 static json_t *client_view_add_details(json_t *status, const struct client_status *details,
                                        json_t *refused) {
     json_object_set_new(status, "dropped", client_view_dropped_json(details->dropped));
+    json_object_set_new(status, "limited", json_boolean(details->limited));
     json_object_set_new(status, "degraded", json_boolean(details->degraded));
     json_object_set_new(status, "refused_filters", refused);
     return status;

@@ -201,6 +201,10 @@ bool deliver_has_room(const struct engine_connection *connection) {
     return !connection->route || route_has_room(connection->route);
 }
 
+int64_t deliver_limit_wait_ms(const struct engine_connection *connection) {
+    return connection->route ? route_limit_wait_ms(connection->route) : 0;
+}
+
 bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id) {
     return inbound_table_find(&connection->engine->inbound, connection->session, packet_id) != NULL;
 }
@@ -265,6 +269,9 @@ bool deliver_publish(struct engine_connection *connection, const struct packet *
     }
     if (packet->qos > 0 && !deliver_may_accept(connection)) {
         return false;
+    }
+    if (!route_admits(connection->route, packet->qos, packet->payload.len)) {
+        return packet->qos == 0;
     }
     struct message *message = deliver_make_message(connection, packet, topic);
     connection->engine->coalesce.messages++;
