@@ -292,11 +292,9 @@ json_t *sink_settings_from_texts(const struct sink_field *const *tables, const j
 static json_t *settings_mask_url(const char *url) {
     const char *scheme = strstr(url, "://");
     const char *begin = scheme ? scheme + 3 : url;
-    const char *end = begin + strcspn(begin, "?");
-    const char *host = begin;
-    for (const char *at = begin; at < end; at++) {
-        host = *at == '@' ? at + 1 : host;
-    }
+    const char *at = strrchr(begin, '@'); /* a password may have a ? */
+    const char *host = at ? at + 1 : begin;
+    const char *end = host + strcspn(host, "?");
     return json_sprintf("%.*s%s%.*s%s", (int)(begin - url), url,
                         host > begin ? SINK_SECRET_SHOWN ":" SINK_SECRET_SHOWN "@" : "",
                         (int)(end - host), host, *end ? "?" SINK_SECRET_SHOWN : "");

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import re
+import subprocess
 import time
 
 import requests
@@ -78,6 +79,12 @@ class Node(Process):
         self.start(wait=False)
         self.expected_exit = True
         return self.wait_exit()
+
+    def run_to_end(self, *words):
+        """Runs it with one more option that makes it end at once; its output."""
+        result = subprocess.run([str(word) for word in [*self.argv(), *words]], env=environment(), cwd=self.folder,
+                                capture_output=True, text=True, timeout=60)
+        return [result.stdout, result.stderr]
 
     def ready(self):
         return self._answers("/readyz")

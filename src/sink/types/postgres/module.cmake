@@ -1,0 +1,5 @@
+pkg_check_modules(LIBPQ QUIET IMPORTED_TARGET libpq>=14)
+set(module_found ${LIBPQ_FOUND})
+set(module_libraries PkgConfig::LIBPQ)
+set(module_packages libpq-dev)
+set(module_run_packages libpq5)

@@ -1,0 +1,38 @@
+/* The settings of a sink of the type postgres, and the parameters of its connections. One thread.
+ */
+#ifndef MQFLEET_SINK_POSTGRES_TARGET_H
+#define MQFLEET_SINK_POSTGRES_TARGET_H
+
+#include <stdint.h>
+#include <jansson.h>
+#include <libpq-fe.h>
+#include "base/err.h"
+#include "sink/sink_settings.h"
+
+#define POSTGRES_PARAMETERS_MAX 32
+
+extern const struct sink_field postgres_fields[];
+
+struct postgres_target {
+    PQconninfoOption *options; /* of the url */
+    int ca_fd;                 /* tls_ca, in memory; -1: none */
+    char ca_path[32];
+    char application_name[64];
+    char tcp_timeout[16];
+    const char *keywords[POSTGRES_PARAMETERS_MAX + 1]; /* both end with NULL */
+    const char *values[POSTGRES_PARAMETERS_MAX + 1];
+    size_t count;
+    char *hosts, *ports;        /* lists of the url; NULL: not given */
+    int64_t connect_timeout_ms; /* at most timeout_ms */
+    int64_t timeout_ms;         /* of one step */
+};
+
+/* Borrows the settings, which are complete. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field,
+ * and contains nothing of the url but names of its parameters. ERR_MEMORY. */
+enum err postgres_target_init(struct postgres_target *target, const json_t *settings,
+                              const char *node, char *fault) MUST_CHECK;
+void postgres_target_fini(struct postgres_target *target);
+/* The next connection tries the second host first. */
+void postgres_target_rotate(struct postgres_target *target);
+
+#endif
