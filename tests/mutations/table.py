@@ -471,6 +471,7 @@ BASE = [
 ]
 
 CLIENT, HTTP, FORMATS = "net/test_http_client", "sink/test_http", "sink/test_http_formats"
+FAULTS = "sink/test_http_faults"
 LANES = "src/sink/types/http/http_lanes.c"
 
 HTTP_SINK = [
@@ -490,28 +491,28 @@ HTTP_SINK = [
     Mutation("the second half of a request comes before the first", LANES,
              "    lane->splits[lane->split_count++] = (struct http_lane_part){sent.begin, middle};",
              "    lane->splits[lane->split_count++] = lane->splits[lane->split_count - 1];\n"
-             "    lane->splits[lane->split_count - 2] = (struct http_lane_part){sent.begin, middle};", HTTP),
+             "    lane->splits[lane->split_count - 2] = (struct http_lane_part){sent.begin, middle};", FAULTS),
     Mutation("messages of a client take different connections", LANES,
              "text_hash(id, HASHED_BYTES_MAX) % wanted",
              "i % wanted", HTTP),
     Mutation("a target that fails gets the rest of the batch", LANES,
              "http_lane_note_wait(lane);\n        lane->ended = true;",
-             "http_lane_note_wait(lane);", HTTP),
+             "http_lane_note_wait(lane);", FAULTS),
     Mutation("Retry-After is ignored", LANES,
              "if (now_ms < lanes->not_before_ms) {",
-             "if (false) {", HTTP),
+             "if (false) {", FAULTS),
     Mutation("a write to a slow target has no end", LANES,
              "clock_ms() > lane->lanes->start_until_ms",
-             "false", HTTP),
+             "false", FAULTS),
     Mutation("one message that breaks the target holds all others", LANES,
              "lane->ended = lane->lanes->count == 1;",
-             "lane->ended = true;", HTTP),
+             "lane->ended = true;", FAULTS),
     Mutation("with one connection, others overtake a message that breaks the target", LANES,
              "lane->ended = lane->lanes->count == 1;",
-             "lane->ended = false;", HTTP),
+             "lane->ended = false;", FAULTS),
     Mutation("a broken target gets requests without a bound", LANES,
              "if (++lane->doubts > DOUBTS_MAX) {",
-             "if (false) {", HTTP),
+             "if (false) {", FAULTS),
     Mutation("a body is longer than its limit", "src/sink/types/http/http_upload.c",
              "body->len > target->body_bytes_max",
              "false", HTTP),
@@ -538,9 +539,9 @@ HTTP_SINK = [
              ") {", HTTP),
     Mutation("the addresses of a sink are not checked", "src/sink/types/http/http.c",
              "return !environment->address_allowed ||",
-             "return true ||", HTTP),
+             "return true ||", FAULTS),
     Mutation("a request goes on after the time of the stop", LANES,
-             "while (lanes->busy > 0 && !sink_batch_is_over(batch)) {", "while (lanes->busy > 0) {", HTTP),
+             "while (lanes->busy > 0 && !sink_batch_is_over(batch)) {", "while (lanes->busy > 0) {", FAULTS),
     Mutation("what a slow target did not get is a failure", "src/sink/sink.c",
              "return left == 0 || (*batch->error == '\\0' && left < n);", "return left == 0;",
              "sink/test_dead_letters"),

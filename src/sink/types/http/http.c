@@ -1,7 +1,7 @@
 /* The sink that sends messages to an HTTP server: webhooks, InfluxDB, ClickHouse, Elasticsearch.
  * Owns the HTTP client of one sink; the sink's thread.
  *
- *   http_target    url, headers, credentials: what is the same in each request
+ *   http_target    url, headers, credentials: the constant part of each request
  *   http_format    a table of formats        http_outcome   a table of status codes
  *   http_upload   one request               http_lanes     the requests of a batch */
 #include "sink/sink_type.h"
@@ -11,7 +11,7 @@
 #include "http_target.h"
 #include "net/http_client.h"
 
-#define RESPONSE_BYTES      65536 /* enough to say what is wrong */
+#define RESPONSE_BYTES      65536 /* enough for an error text */
 #define RESPONSE_ITEM_BYTES 4096  /* of an item of a bulk response */
 
 static const struct sink_field http_sink_fields[] = {

@@ -7,7 +7,7 @@
 #include "http_outcome.h"
 #include "message/message.h"
 
-/* What a message is written with. Borrowed. */
+/* Settings of the documents. Borrowed. */
 struct http_document {
     const char *node;
     const char *index;      /* of Elasticsearch; "": the one in the URL */

@@ -31,7 +31,7 @@ static const char *http_influx_escape_control(char byte) {
 }
 
 /* Names and tags. special: the characters that a backslash must precede. A backslash at the end
- * would escape what follows, and cannot be escaped itself: it is left out. */
+ * would escape the next character, and cannot be escaped itself: it is left out. */
 static void http_influx_append_name(struct buffer *out, const char *text, const char *special) {
     size_t len = strlen(text);
     while (len > 0 && text[len - 1] == '\\') {

@@ -16,7 +16,7 @@
 /* line_start: measurement and fixed tags, escaped. Appends the line with its end. */
 void http_influx_append(struct buffer *out, const struct message *message, const char *line_start);
 
-/* What line_start consists of. */
+/* The parts of line_start. */
 void http_influx_append_measurement(struct buffer *out, const char *name);
 void http_influx_append_tag(struct buffer *out, const char *name, const char *value);
 

@@ -1,4 +1,4 @@
-/* Owns the order of requests, and what becomes of their messages. The sink's thread. */
+/* Owns the order of requests, and the outcomes of their messages. The sink's thread. */
 #include "http_lanes.h"
 
 #include <assert.h>
@@ -97,7 +97,7 @@ static struct http_range http_lane_range(const struct http_lane *lane,
                                .count = part->end - part->begin};
 }
 
-/* Chooses what is sent next, and makes its body. False: nothing is left, or the lane has ended. */
+/* Chooses the next messages, and makes their body. False: none are left, or the lane has ended. */
 static bool http_lane_prepare(struct http_lane *lane) {
     bool split = lane->split_count > 0;
     if (lane->ended || (!split && lane->next == lane->end) ||
@@ -115,7 +115,7 @@ static bool http_lane_prepare(struct http_lane *lane) {
         lane->ended = true;
         return false;
     }
-    assert(!split || count == range.count); /* a part of what was in one request */
+    assert(!split || count == range.count); /* a part of one request */
     lane->sent = (struct http_lane_part){part.begin, part.begin + count};
     lane->next = split ? lane->next : lane->sent.end;
     return true;
@@ -214,13 +214,23 @@ static enum http_outcome http_lane_judge(const struct http_lane *lane,
     return outcome != HTTP_ACCEPTED && format->judge ? format->judge(response) : outcome;
 }
 
+/* There is no whole response. */
+static void http_lane_explain(const struct http_lane *lane,
+                              const struct http_client_request *request) {
+    char status[48] = "";
+    if (request->status > 0) {
+        snprintf(status, sizeof status, "status %ld, then: ", request->status);
+    }
+    (void)sink_batch_fail(lane->lanes->batch, request->result, "%s%s", status, request->fault);
+}
+
 static void http_lane_settle(struct http_lane *lane) {
     const struct http_client_request *request = &lane->upload.request;
     struct http_response response = {.status = request->status,
                                      .body = request->response.len ? request->response.data : "",
                                      .body_len = request->response.len};
     if (request->result != ERR_OK) {
-        (void)sink_batch_fail(lane->lanes->batch, request->result, "%s", request->fault);
+        http_lane_explain(lane, request);
         lane->ended = true;
         return;
     }

@@ -5,7 +5,7 @@
  *                        lane 1: [4 5 6] ...
  *
  * A request that is refused because of its content is split in halves until the messages to blame
- * are alone. A lane ends at an error of the target; what it did not attempt is tried again. The
+ * are alone. A lane ends at an error of the target; the rest of its messages is tried again. The
  * sink's thread. */
 #ifndef MQFLEET_SINK_HTTP_LANES_H
 #define MQFLEET_SINK_HTTP_LANES_H

@@ -1,11 +1,11 @@
-/* What a response means for the messages of its request: a table of status codes. Pure. */
+/* The meaning of a response for the messages of its request: a table of status codes. Pure. */
 #ifndef MQFLEET_SINK_HTTP_OUTCOME_H
 #define MQFLEET_SINK_HTTP_OUTCOME_H
 
 #include <stddef.h>
 #include "sink/sink_type.h"
 
-#define HTTP_TEXT_LEN 128 /* of what is quoted from a response */
+#define HTTP_TEXT_LEN 128 /* of a quotation from a response */
 
 enum http_outcome {
     HTTP_ACCEPTED,
@@ -28,7 +28,7 @@ struct http_range {
 };
 
 enum http_outcome http_outcome_of_status(long status);
-/* What an operator should do about that status; "": nothing. Static. */
+/* Advice to the operator about that status; "": none. Static. */
 const char *http_outcome_advice(long status);
 /* The first 100 printable characters of a text that a target sent. */
 void http_outcome_quote(const char *text, size_t len, char out[HTTP_TEXT_LEN]);

@@ -1,4 +1,4 @@
-/* Owns the translation of settings into what each request carries. */
+/* Owns the translation of settings into the constant part of requests. */
 #include "http_target.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-/* Where requests go, and what is the same in each of them. Immutable after http_target_init. */
+/* The constant part of requests: url, headers, limits. Immutable after http_target_init. */
 #ifndef MQFLEET_SINK_HTTP_TARGET_H
 #define MQFLEET_SINK_HTTP_TARGET_H
 
