@@ -2,6 +2,8 @@
 The target is a Redis that takes no values above 1 MiB."""
 
 import base64
+import http.server
+import threading
 import time
 
 import pytest
@@ -257,3 +259,46 @@ def test_dead_letters_are_dropped_by_selector(fleet, target):
         assert node.api.post(f"/api/v1/dead-letters{verb}?topic=a%23").status_code == 400
     assert ask(node, ":drop", all="true")["total"] == 0
     assert metric(node, "mqfleet_dead_letters_dropped_total") == 3
+
+
+class Hook(http.server.ThreadingHTTPServer):
+    """Rejects bodies with the word `odd`, unless it is lenient."""
+
+    def __init__(self):
+        hook = self
+        self.lenient, self.bodies = False, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                good = hook.lenient or b"odd" not in body
+                hook.bodies += [body] if good else []
+                self.send_response(204 if good else 422)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+def test_a_replay_goes_to_the_sink_that_rejected_the_message(fleet):
+    hook = fleet.closing(Hook())
+    node = fleet.start_node(**{"sinks.hook.type": "http", "sinks.hook.format": "json",
+                               "sinks.hook.url": f"http://127.0.0.1:{hook.server_port}/"})
+    [client] = fleet.online(1, make=fleet.persistent, sink="hook")
+    fleet.broker.publish_all([(f"t/{client}/x", b"odd" if number == 30 else b"%d" % number)
+                              for number in range(60)])
+    wait_until(lambda: len(hook.bodies) == 59 and len(dead_letters(fleet)) == 1, 30, "all messages")
+    [letter] = listed(node, sink="hook")["dead_letters"]
+    assert "422" in letter["reason"] and letter["payload"] == "odd"
+    hook.lenient = True
+    assert ask(node, ":replay", sink="hook")["replayed"] == 1
+    assert b"odd" in hook.bodies[-1] and len(hook.bodies) == 60
+    assert not dead_letters(fleet)

@@ -132,8 +132,7 @@ enum err redis_flush(struct redis *redis) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return ERR_OK;
         }
-        if (n < 0 && !redis->tls && redis->replies_pending > 0 &&
-            (errno == EPIPE || errno == ECONNRESET)) {
+        if (n < 0 && redis->replies_pending > 0 && (errno == EPIPE || errno == ECONNRESET)) {
             break; /* the server may have said why: its answers are read first */
         }
         if (n < 0) {

@@ -82,6 +82,28 @@ START_TEST(large_pipelines_and_idle_connections_work_over_tls) {
 }
 END_TEST
 
+/* Redis answers and closes, while the rest of the value is being sent. */
+START_TEST(the_reason_for_which_the_server_closes_is_read) {
+    enum { LEN = 16000000 };
+    struct redis *redis = connection("127.0.0.1");
+    struct redis_reply *reply = NULL;
+    char *value = malloc(LEN + 1);
+    memset(value, 'v', LEN);
+    value[LEN] = '\0';
+    SERVER_TELL(server, "CONFIG", "SET", "proto-max-bulk-len", "1048576");
+    ck_assert_int_eq(redis_append(redis, 2, (const char *[]){"ECHO", "small"}, NULL), ERR_OK);
+    ck_assert_int_eq(redis_append(redis, 2, (const char *[]){"ECHO", value}, NULL), ERR_OK);
+    ck_assert_int_eq(redis_read(redis, &reply), ERR_OK);
+    ck_assert_str_eq(redis_reply_str(reply, NULL), "small");
+    redis_reply_free(reply);
+    ck_assert_msg(redis_read(redis, &reply) == ERR_OK, "%s", redis_error(redis));
+    ck_assert_str_eq(redis_reply_str(reply, NULL), "ERR Protocol error: invalid bulk length");
+    redis_reply_free(reply);
+    redis_destroy(redis);
+    free(value);
+}
+END_TEST
+
 START_TEST(messages_come_over_tls_and_a_stalled_server_is_a_timeout) {
     char *text = NULL;
     struct redis *listener = connection("127.0.0.1");
@@ -198,6 +220,7 @@ static void add(Suite *suite) {
     tcase_set_timeout(open, 60);
     tcase_add_checked_fixture(open, setup, servers_end);
     tcase_add_test(open, large_pipelines_and_idle_connections_work_over_tls);
+    tcase_add_test(open, the_reason_for_which_the_server_closes_is_read);
     tcase_add_test(open, messages_come_over_tls_and_a_stalled_server_is_a_timeout);
     tcase_add_test(open, a_certificate_for_another_host_is_refused);
     tcase_add_test(open, a_certificate_of_an_unknown_authority_is_refused);
