@@ -117,7 +117,7 @@ static bool dead_letters_move_first(struct dead_letters *letters, struct message
 }
 
 void dead_letters_move(struct dead_letters *letters) {
-    struct message_queue *target = letters->target;
+    struct message_queue *target = atomic_load(&letters->target);
     bool moved = false;
     while (target && letters->first &&
            dead_letters_move_first(letters, target)) { /* bounded by the queue */

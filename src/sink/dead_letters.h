@@ -6,6 +6,7 @@
 #ifndef MQFLEET_SINK_DEAD_LETTERS_H
 #define MQFLEET_SINK_DEAD_LETTERS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

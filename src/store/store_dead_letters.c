@@ -7,11 +7,11 @@
 static const char *const action_names[] = {
     [DEAD_LETTERS_LIST] = "list", [DEAD_LETTERS_COUNT] = "count", [DEAD_LETTERS_DROP] = "drop"};
 
-static void store_call_optional(struct store_call *call, const char *text) {
+static void dead_letters_put_text(struct store_call *call, const char *text) {
     store_call_str(call, text ? text : "");
 }
 
-static void store_call_time(struct store_call *call, int64_t ms) {
+static void dead_letters_put_time(struct store_call *call, int64_t ms) {
     if (ms > 0) {
         store_call_int(call, ms);
     } else {
@@ -27,12 +27,12 @@ enum err store_dead_letters(struct store *store, enum dead_letters_action action
     store_call_begin(&call, store, SCRIPT_DEAD_LETTERS);
     store_call_str(&call, action_names[action]);
     store_call_str(&call, after);
-    store_call_time(&call, selector->since_ms);
-    store_call_time(&call, selector->until_ms);
-    store_call_optional(&call, selector->entry);
-    store_call_optional(&call, selector->sink);
-    store_call_optional(&call, selector->client);
-    store_call_optional(&call, selector->topic);
+    dead_letters_put_time(&call, selector->since_ms);
+    dead_letters_put_time(&call, selector->until_ms);
+    dead_letters_put_text(&call, selector->entry);
+    dead_letters_put_text(&call, selector->sink);
+    dead_letters_put_text(&call, selector->client);
+    dead_letters_put_text(&call, selector->topic);
     store_call_int(
         &call,
         (int64_t)(matches_max < DEAD_LETTERS_MATCHES_MAX ? matches_max : DEAD_LETTERS_MATCHES_MAX));

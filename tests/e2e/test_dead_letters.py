@@ -302,3 +302,16 @@ def test_a_replay_goes_to_the_sink_that_rejected_the_message(fleet):
     assert ask(node, ":replay", sink="hook")["replayed"] == 1
     assert b"odd" in hook.bodies[-1] and len(hook.bodies) == 60
     assert not dead_letters(fleet)
+
+
+def test_the_settings_replace_the_sink_of_dead_letters(fleet, target):
+    start(fleet, target, **{"sinks.dead_letter.type": "redis_stream", "sinks.dead_letter.key": DEAD,
+                            "sinks.dead_letter.trim": "bytes", "sinks.dead_letter.bytes_max": 5000000,
+                            "sinks.dead_letter.dead_letter": ""})
+    [client] = fleet.online(1, make=fleet.persistent)
+    for number in range(6):
+        fleet.broker.publish_all([(f"t/{client}/{number}", LARGE), (f"t/{client}/x", b"%d" % number)])
+    Stream(target.bytes_client).wait_payloads([b"5"])
+    wait_until(lambda: dead_letters(fleet)
+               and dead_letters(fleet)[-1][b"topic"] == f"t/{client}/5".encode(), 20, "the last one")
+    wait_until(lambda: len(dead_letters(fleet)) <= 3, 20, "about 5 MB")

@@ -102,7 +102,7 @@ static bool http_server_create_shared(struct http_server *server) {
     peer_calls_set_turn(context->peer_calls, pendings_turn, server->api.pendings);
     server->api.client_waits = client_waits_create(&server->api);
     server->api.replay = replay_create(server->api.context.store, server->api.context.sinks);
-    return server->api.client_waits != NULL && server->api.replay != NULL;
+    return server->api.client_waits && server->api.replay;
 }
 
 static bool http_server_create_streams(struct http_server *server) {

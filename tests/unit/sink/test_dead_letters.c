@@ -212,6 +212,29 @@ START_TEST(while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_
 }
 END_TEST
 
+START_TEST(rejected_messages_wait_for_another_dead_letter_sink) {
+    struct sink_status status;
+    json_object_set_new(dead_settings, "queue_messages", json_integer(1));
+    atomic_store(&target_script.poison[5], true);
+    atomic_store(&target_script.poison[6], true);
+    atomic_store(&dead_script.down, true);
+    start();
+    submit_numbers(0, 10);
+    AWAIT((sink_status(target.sink, &status), status.rejected == 2));
+    sink_set_dead_letter(target.sink, NULL);
+    atomic_store(&dead_script.down, false);
+    AWAIT(stored(&dead_script) == 1);
+    atomic_store(&target_script.poison[11], true);
+    submit_numbers(10, 13);
+    AWAIT((sink_status(target.sink, &status), status.failing));
+    ck_assert_int_eq(stored(&dead_script), 1);
+    sink_set_dead_letter(target.sink, dead.sink);
+    AWAIT(atomic_load(&accepted_count) == 13);
+    ck_assert_int_eq(stored(&dead_script), 3);
+    stop(WAIT_MS);
+}
+END_TEST
+
 /* Together they are larger than a batch. */
 START_TEST(large_rejected_messages_do_not_hide_those_that_are_accepted) {
     static const uint8_t payload[3000000] = "5";
@@ -364,6 +387,7 @@ int main(void) {
                    a_dead_letter_is_answered_only_when_its_sink_has_it_and_is_not_written_again);
     tcase_add_test(tcase,
                    while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_go_on);
+    tcase_add_test(tcase, rejected_messages_wait_for_another_dead_letter_sink);
     tcase_add_test(tcase, large_rejected_messages_do_not_hide_those_that_are_accepted);
     tcase_add_test(tcase, a_target_that_blames_each_message_fails_and_loses_none);
     tcase_add_test(tcase, a_dead_letter_sink_tries_again_what_it_rejects_itself);
