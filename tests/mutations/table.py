@@ -552,4 +552,33 @@ HTTP_SINK = [
              "bool fails = verdict_count(batch, SINK_RETRY) > 0;", "sink/test_verdict"),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK
+KAFKA, KAFKA_TYPE = "sink/test_kafka", "src/sink/types/kafka/kafka.c"
+MODULES = "tests/e2e/sinks/test_writing_a_sink.py::"
+
+KAFKA_SINK = [
+    Mutation("a record whose report is due is produced again", KAFKA_TYPE,
+             "settled || kafka_flight_has(&kafka->flight, at)", "settled", KAFKA),
+    Mutation("the report of a message that was given up counts for another", "src/sink/types/kafka/kafka_flight.c",
+             "(struct kafka_identity){message, message->number}", "(struct kafka_identity){message, 0}", KAFKA),
+    Mutation("Kafka refuses a batch, and all of its messages are rejected", KAFKA_TYPE,
+             "} else if (kafka->alone) {", "} else if (true) {", KAFKA),
+    Mutation("a batch that Kafka refuses is never divided", KAFKA_TYPE,
+             "kafka->group_max = (end - begin + 1) / 2;", "", KAFKA),
+    Mutation("a missing permission rejects messages", KAFKA_TYPE,
+             "default: return false;", "default: return true;", KAFKA),
+    Mutation("a producer that is dead remains", KAFKA_TYPE,
+             "if (kafka->producer && kafka_producer_is_dead(kafka->producer)) {", "if (false) {", KAFKA),
+    Mutation("a slow partition makes the sink fail", KAFKA_TYPE,
+             "if (kafka->flight.due > 0 && kafka->settled == 0) {", "if (kafka->flight.due > 0) {", KAFKA),
+    Mutation("an option breaks a guarantee", "src/sink/types/kafka/kafka_settings.c",
+             "if (refusal && *to->fault == '\\0') {", "if (false) {", KAFKA),
+    Mutation("a publisher forges a header", "src/sink/types/kafka/kafka_record.c",
+             'buffer_append_str(&shape->text, "user.");', "", KAFKA),
+    Mutation("a broker names an address that is denied", "src/sink/types/kafka/kafka_producer.c",
+             "if (!allowed) {", "allowed = true; if (false) {", KAFKA),
+    Mutation("a module of another version is loaded", "src/sink/sink_types.c",
+             "if (strcmp(type->version, MQFLEET_VERSION) != 0) {", "if (false) {",
+             MODULES + "test_a_module_of_another_version_is_refused"),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK

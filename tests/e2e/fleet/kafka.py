@@ -17,11 +17,14 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"
 
 
 class Kafka(Process):
-    """Topics come into being when they are first used. options: more properties, name=value."""
+    """Topics come into being when they are first used. options: more properties, name=value. authority: of a
+    second listener, for clients with a certificate, a user and a password."""
 
-    def __init__(self, folder, options=()):
+    user, password = "mqfleet", "hushhush"
+
+    def __init__(self, folder, options=(), authority=None):
         super().__init__("kafka", folder)
-        self.port, self._controller_port = free_port(), free_port()
+        self.port, self.secure_port, self._controller_port = (free_port() for _ in range(3))
         self._config = self.folder / "kafka.properties"
         self._config.write_text("\n".join([
             "process.roles=broker,controller",
@@ -39,7 +42,28 @@ class Kafka(Process):
             "log.cleaner.dedupe.buffer.size=1048577",
             "num.network.threads=1",
             "num.io.threads=2",
+            *(self._secure_options(authority) if authority else ()),
             *options, ""]))
+
+    def _secure_options(self, authority):
+        """The later line of a property counts."""
+        store = self.folder / "kafka-store.pem"
+        store.write_text(authority.server_key.read_text() + authority.server_certificate.read_text())
+        plain, secure = (f"PLAINTEXT://127.0.0.1:{self.port}", f"SECURE://127.0.0.1:{self.secure_port}")
+        return [
+            f"listeners={plain},{secure},CONTROLLER://127.0.0.1:{self._controller_port}",
+            f"advertised.listeners={plain},{secure}",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL",
+            "inter.broker.listener.name=PLAINTEXT",
+            "ssl.keystore.type=PEM",
+            f"ssl.keystore.location={store}",
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={authority.ca}",
+            "listener.name.secure.ssl.client.auth=required",
+            "sasl.enabled.mechanisms=PLAIN",
+            "listener.name.secure.plain.sasl.jaas.config="
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'user_{self.user}="{self.password}";']
 
     @staticmethod
     def missing():
@@ -52,6 +76,10 @@ class Kafka(Process):
     @property
     def brokers(self):
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_brokers(self):
+        return f"127.0.0.1:{self.secure_port}"
 
     def start(self):
         if not (self.folder / "kafka-data").exists():

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fleet.certificates import Authority
 from fleet.kafka import Kafka
 from fleet.publisher import Publisher
 from fleet.wait import wait_until
@@ -124,3 +125,20 @@ def test_a_broker_that_is_not_there_is_told_by_name(fleet, kafka):
     kafka.start()
     kafka.wait_payloads(TOPIC, ["1"])
     wait_until(lambda: "[+]sink.kafka ok" in node.api.get("/readyz?verbose").text, 30, "it works")
+
+
+def test_tls_with_a_certificate_a_user_and_a_password(fleet):
+    authority = Authority(fleet.folder / "authority")
+    kafka = fleet.start_other(Kafka, authority=authority)
+    secure = {"brokers": kafka.secure_brokers, "tls": "true", "tls_ca": authority.ca,
+              "tls_cert": authority.client_certificate, "tls_key": authority.client_key.read_text(),
+              "sasl_mechanism": "PLAIN", "username": kafka.user}
+    node = start_node(fleet, kafka, **secure, password="wrong-hush")
+    [client] = fleet.online(1, sink="kafka", make=fleet.persistent)
+    fleet.broker.publish(f"t/{client}/x", b"1")
+    wait_until(lambda: "uthentication failed" in node.api.get("/readyz?verbose").text, 30, "the reason")
+    node.terminate()
+    fleet.start_node(**{f"sinks__kafka__{name}": value for name, value in
+                        {**secure, "type": "kafka", "topic": TOPIC, "password": kafka.password}.items()})
+    kafka.wait_payloads(TOPIC, ["1"])
+    assert "wrong-hush" not in node.log() and "PRIVATE" not in node.log()
