@@ -8,6 +8,7 @@
     X(DROP_OVER_SHARE, METRIC_DROPPED_OVER_SHARE, "over_share")                                    \
     X(DROP_OVER_LIMIT, METRIC_DROPPED_OVER_LIMIT, "over_limit")                                    \
     X(DROP_SINK_REFUSED, METRIC_DROPPED_SINK_REFUSED, "sink_refused")                              \
+    X(DROP_BEST_EFFORT, METRIC_DROPPED_BEST_EFFORT, "best_effort")                                 \
     X(DROP_MEMORY, METRIC_DROPPED_MEMORY, "memory")                                                \
     X(DROP_SESSION_ENDED, METRIC_DROPPED_SESSION_ENDED, "session_ended")
 

@@ -37,6 +37,7 @@ struct message_queue_entry {
 struct message_queue_share {
     _Atomic uint64_t key;    /* of the client's count */
     _Atomic uint32_t wanted; /* bytes of the message last rejected with ERR_FULL; 0: none */
+    atomic_flag locked;      /* for the owner of the share; the queue does not use it */
 };
 
 struct message_queue_status {

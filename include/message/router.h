@@ -10,11 +10,7 @@
  * submits to a route: the worker thread or, with Paho, the library's receive thread. Meanwhile the
  * worker thread may set it, and any thread may read its counts.
  *
- * Prepared for routes that choose sinks by topic: route_set compiles the rules that concern the
- * client, and route_submit puts the message into each matching queue, with one receipt
- * (message/receipt.h describes how it is answered). Callers do not change. ERR_FULL then means that
- * a queue that must accept the message has no room, and that no queue has accepted it;
- * route_has_room checks those queues. */
+ * With routes (message/routes/), the message goes to all sinks that they name, with one receipt. */
 #ifndef MQFLEET_MESSAGE_ROUTER_H
 #define MQFLEET_MESSAGE_ROUTER_H
 
@@ -27,6 +23,7 @@
 #include "message/message_queue.h"
 #include "message/rate_limit.h"
 #include "message/receipt.h"
+#include "message/routes/route_table.h"
 
 #define ROUTER_SINKS_MAX 80
 
@@ -50,8 +47,15 @@ void router_destroy(struct router *router); /* after the last route_submit; NULL
  * ROUTER_SINKS_MAX. */
 bool router_add_sink(struct router *router, const char *name, struct message_queue *queue);
 void router_remove_sink(struct router *router, const char *name);
-/* Changes with the sinks: then routes are outdated until they are set again. A queue that is closed
- * meanwhile holds its messages. */
+/* The routes of the fleet; NULL: none, everything goes to the sinks of the clients. Takes over one
+ * reference of the table. False: out of memory, they are as before. */
+bool router_set_routes(struct router *router, struct route_table *table);
+/* Whether routes ask for the labels or the broker of a client. */
+bool router_needs_origin(struct router *router);
+/* The routes; NULL: none. The caller releases them. */
+struct route_table *router_routes(struct router *router);
+/* Changes with the sinks and routes: then routes are outdated until they are set again. A queue
+ * that is closed meanwhile holds its messages. */
 uint16_t router_generation(const struct router *router);
 /* The node stops: from now on a closed queue says so. */
 void router_stop(struct router *router);
@@ -60,11 +64,14 @@ void router_observe(struct router *router, const struct router_observer *observe
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
 void router_flush(const struct router *router);
 
+struct route_plan; /* the routes of a client, and what its messages refer to */
+
 /* What few clients need. */
 struct route_record {
     struct rate_limit limit;
     _Atomic int64_t limited_at_ms; /* monotonic; the last message over the limits; 0: none */
     _Atomic int64_t dropped[MESSAGE_DROP_COUNT];
+    _Atomic(struct route_plan *) plan; /* used with the lock; NULL: neither routes nor origin */
 };
 
 /* Zero at first. */
@@ -72,17 +79,19 @@ struct route {
     struct router *router;
     _Atomic(struct message_queue *) queue; /* NULL: the node does not have the sink */
     /* Written by the thread that submits. */
-    struct message_queue_share share;
+    struct message_queue_share share; /* its flag is the lock of the plan */
     _Atomic int64_t messages, bytes;
-    _Atomic(struct route_record *) record; /* NULL: no limits so far, and nothing was dropped */
+    _Atomic(struct route_record *) record; /* NULL: nothing of it so far */
     /* Monotonic; the last message of the broker. The worker records its answers here too. */
     _Atomic int64_t last_received_at_ms;
 };
 
 /* Sends further messages to that sink; NULL: to the default. While the node does not have a sink of
  * that name, messages are held: QoS 1 and 2 get ERR_FULL, QoS 0 is dropped and counted. Keeps the
- * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted. */
-void route_set(struct route *route, struct router *router, const char *sink);
+ * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted.
+ * origin: what messages refer to; NULL: nothing. Takes over one reference. */
+void route_set(struct route *route, struct router *router, const char *sink,
+               struct message_origin *origin);
 /* NULL: no limits. False: out of memory. */
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
 void route_fini(struct route *route); /* after the last route_submit */

@@ -25,7 +25,6 @@
 #define SINK_NAME_LEN  (SINK_NAME_MAX + 1)
 
 /* The name of the sink that takes what others reject, unless they name another. */
-#define SINK_DEAD_LETTER "dead_letter"
 
 struct sink;
 

@@ -422,7 +422,7 @@ BASE = [
     Mutation("what stays of a batch overtakes itself", "src/message/message_queue.c",
              "queue->ring[(queue->head + i - 1) %", "queue->ring[(queue->head + n - i) %",
              "message/test_message_queue"),
-    Mutation("a message that found no room is counted as received", "src/message/router.c",
+    Mutation("a message that found no room is counted as received", "src/message/route.c",
              "    if (err == ERR_OK) {\n        route_count",
              "    if (true) {\n        route_count", "message/test_router"),
     # ---- rejected messages

@@ -63,16 +63,20 @@
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",          \
       "Received messages that were dropped. QoS 0: the sink's queue was full, the client had its " \
       "share of the queue or exceeded its limits, the sink refused them, or memory ran out. "      \
+      "best_effort: copies for the sinks in `also` of a route, of any QoS. "                       \
       "QoS 1 and 2: they were waiting for the sink when a non-persistent session ended.")          \
     X(METRIC_DROPPED_OVER_SHARE, "mqfleet_messages_dropped_total", "reason=\"over_share\"", "")    \
     X(METRIC_DROPPED_OVER_LIMIT, "mqfleet_messages_dropped_total", "reason=\"over_limit\"", "")    \
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",    \
       "")                                                                                          \
+    X(METRIC_DROPPED_BEST_EFFORT, "mqfleet_messages_dropped_total", "reason=\"best_effort\"", "")  \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")            \
     X(METRIC_DROPPED_SESSION_ENDED, "mqfleet_messages_dropped_total", "reason=\"session_ended\"",  \
       "")                                                                                          \
     X(METRIC_LIMIT_PAUSES, "mqfleet_limit_pauses_total", "",                                       \
       "How often a message of QoS 1 or 2 had to wait because of the limits of its client.")        \
+    X(METRIC_MESSAGES_FILTERED, "mqfleet_messages_filtered_total", "",                             \
+      "Received messages of which the script of a route made nothing.")                            \
     X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",            \
       "Messages that were discarded and acknowledged without reaching a sink. oversize: larger "   \
       "than max_packet_bytes. Others: the broker repeated a message that had ended a connection.") \

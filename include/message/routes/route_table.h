@@ -32,10 +32,12 @@ struct route_table;
 /* pointer: RFC 6901 in the list; detail: the error and the expected value. */
 typedef void route_fault_report(void *context, const char *pointer, const char *detail);
 
-/* NULL: out of memory (reported with pointer ""), or at least one fault. The list is not kept. */
+/* Reference counted; the caller has one reference. NULL: out of memory (reported with pointer ""),
+ * or at least one fault. The list is not kept. */
 struct route_table *route_table_create(const json_t *list, route_fault_report *report,
                                        void *context);
-void route_table_destroy(struct route_table *table); /* NULL is legal */
+struct route_table *route_table_retain(struct route_table *table); /* NULL is legal in both */
+void route_table_release(struct route_table *table);
 
 size_t route_table_count(const struct route_table *table);
 /* The sinks that routes name; borrowed. Their places are the bits of a decision. */

@@ -16,10 +16,10 @@ struct routing_sinks {
      * snapshot. */
     struct message_queue *(*find)(void *context, const char *name);
     struct message_queue *dead_letters; /* for messages whose script fails; NULL: they wait */
-    const char *node;                   /* borrowed */
 };
 
-/* Takes ownership of the table, also without memory (NULL). The caller has one reference. */
+/* Takes over one reference of the table, also without memory (NULL). The caller has one reference.
+ */
 struct routing *routing_create(struct route_table *table, const struct routing_sinks *sinks);
 struct routing *routing_retain(struct routing *routing); /* NULL is legal in both */
 void routing_release(struct routing *routing);

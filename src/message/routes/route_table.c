@@ -3,6 +3,7 @@
 #include "message/routes/route_table.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "message/routes/topic_trie.h"
@@ -12,6 +13,7 @@
 #define WORDS_MAX ((ROUTES_MAX + WORD_BITS - 1) / WORD_BITS)
 
 struct route_table {
+    atomic_size_t references;
     struct route_rule *rules;
     size_t rule_count;
     struct topic_trie *topics;
@@ -111,15 +113,23 @@ struct route_table *route_table_create(const json_t *list, route_fault_report *r
         report(context, "", "out of memory");
         return NULL;
     }
+    table->references = 1;
     if (!route_table_fill(table, list, &faults)) {
-        route_table_destroy(table);
+        route_table_release(table);
         return NULL;
     }
     return table;
 }
 
-void route_table_destroy(struct route_table *table) {
-    if (!table) {
+struct route_table *route_table_retain(struct route_table *table) {
+    if (table) {
+        atomic_fetch_add_explicit(&table->references, 1, memory_order_relaxed);
+    }
+    return table;
+}
+
+void route_table_release(struct route_table *table) {
+    if (!table || atomic_fetch_sub(&table->references, 1) > 1) {
         return;
     }
     for (size_t i = 0; i < table->rule_count; i++) {

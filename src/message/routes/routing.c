@@ -35,7 +35,7 @@ struct routing *routing_create(struct route_table *table, const struct routing_s
     size_t count = route_table_sink_count(table);
     struct routing *routing = malloc(sizeof *routing + count * sizeof routing->queues[0]);
     if (!routing) {
-        route_table_destroy(table);
+        route_table_release(table);
         return NULL;
     }
     routing->references = 1;
@@ -56,7 +56,7 @@ struct routing *routing_retain(struct routing *routing) {
 
 void routing_release(struct routing *routing) {
     if (routing && atomic_fetch_sub(&routing->references, 1) == 1) {
-        route_table_destroy(routing->table);
+        route_table_release(routing->table);
         free(routing);
     }
 }
@@ -112,7 +112,7 @@ static enum err routing_add_dead_letter(struct routing_job *job, size_t route, c
         message_destroy(letter);
         return ERR_MEMORY;
     }
-    snprintf(rejection->sink, sizeof rejection->sink, "%s", SINK_NAME_ROUTES);
+    snprintf(rejection->sink, sizeof rejection->sink, "%s", SINK_ROUTES);
     snprintf(rejection->reason, sizeof rejection->reason, "route %zu%s%s: %.80s", route,
              name ? " " : "", name ? name : "", fault);
     rejection->rejected_at_ms = clock_wall_ms();
@@ -250,7 +250,7 @@ enum err routing_submit(const struct routing *routing, const struct routing_clie
     job.to_count = job.also_count = 0;
     job.sink_missing = job.too_many = false;
     *result = (struct routing_result){0};
-    message_view_init(&view, message, routing->sinks.node);
+    message_view_init(&view, message, "");
     struct route_decision decision = route_table_match(routing->table, &view, NULL, NULL);
     message_view_fini(&view);
     enum err err = routing_collect(&job, &decision);

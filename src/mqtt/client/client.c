@@ -9,7 +9,8 @@
 #include "base/intern.h"
 #include "base/text.h"
 
-#define CLIENT_CHANGES_FIRST 3 /* twice that number lasts until online */
+#define BROKER_LEN           272 /* host:port */
+#define CLIENT_CHANGES_FIRST 3   /* twice that number lasts until online */
 
 /* The allocator's next size is 640. */
 _Static_assert(sizeof(struct client) <= 512, "a record stays small");
@@ -77,10 +78,26 @@ const struct shared_config *shared_config_base(const struct shared_config *share
 
 static _Atomic uint64_t client_record_count;
 
-/* The generation first: sinks may come and go meanwhile. */
+/* What templates and routes may use of the client. NULL: nothing, or out of memory. */
+static struct message_origin *client_make_origin(const struct client_config *config,
+                                                 struct router *router) {
+    char broker[BROKER_LEN];
+    struct message_label labels[UINT8_MAX];
+    if (!router || (config->label_count == 0 && !router_needs_origin(router))) {
+        return NULL;
+    }
+    for (size_t i = 0; i < config->label_count; i++) {
+        labels[i] = (struct message_label){config->labels[i].name, config->labels[i].value};
+    }
+    snprintf(broker, sizeof broker, "%s:%u", config->host, config->port);
+    return message_origin_create(broker, labels, config->label_count);
+}
+
+/* The generation first: sinks and routes may change meanwhile. */
 static void client_set_route(struct client *client, struct router *router) {
+    const struct client_config *config = client->config->config;
     client->route_generation = router ? router_generation(router) : 0;
-    route_set(&client->route, router, client->config->config->sink);
+    route_set(&client->route, router, config->sink, client_make_origin(config, router));
 }
 
 bool client_update_route(struct client *client) {

@@ -53,7 +53,7 @@ static struct sink_status status_of(const char *name) {
 }
 
 static void send_to(const char *name, int count) {
-    route_set(&route, router, name);
+    route_set(&route, router, name, NULL);
     for (int i = 0; i < count; i++) {
         ck_assert_int_eq(route_submit(&route, numbered_message(i, 0), NULL), ERR_OK);
     }
@@ -197,7 +197,7 @@ static void route_waiting(struct route *to, int number) {
     receipt->owner = &answers;
     while (route_submit(to, message, receipt) == ERR_FULL) {
         router_flush(router);
-        route_set(to, router, "kept");
+        route_set(to, router, "kept", NULL);
         usleep(50);
     }
     router_flush(router);
@@ -216,7 +216,7 @@ START_TEST(a_change_loses_nothing_and_keeps_the_order) {
     static int numbers[NUMBERS * 2];
     pthread_t thread;
     apply_file("a", 1);
-    route_set(&route, router, "kept");
+    route_set(&route, router, "kept", NULL);
     pthread_create(&thread, NULL, send_numbers, &route);
     AWAIT(status_of("kept").accepted > NUMBERS / 10);
     apply_file("b", 2);
@@ -236,7 +236,7 @@ END_TEST
 START_TEST(a_change_ends_the_wait_of_a_broken_target) {
     int numbers[16];
     apply_file("", 1); /* a folder */
-    route_set(&route, router, "kept");
+    route_set(&route, router, "kept", NULL);
     for (int i = 0; i < 10; i++) {
         route_waiting(&route, i);
     }
@@ -272,7 +272,7 @@ END_TEST
 START_TEST(a_removed_sink_writes_what_it_has_and_its_name_may_come_back) {
     int numbers[300];
     apply_file("a", 1);
-    route_set(&route, router, "kept");
+    route_set(&route, router, "kept", NULL);
     for (int i = 0; i < 100; i++) {
         route_waiting(&route, i);
     }
@@ -357,7 +357,7 @@ START_TEST(status_is_read_and_messages_come_while_sinks_come_and_go) {
     pthread_create(&reader, NULL, read_status, NULL);
     apply("null", 1, json_object());
     for (size_t i = 0; i < 2; i++) {
-        route_set(&routes[i], router, "kept");
+        route_set(&routes[i], router, "kept", NULL);
         pthread_create(&threads[i], NULL, send_numbers, &routes[i]);
     }
     for (int64_t version = 2; version < 30 || accepted_count < NUMBERS; version++) {

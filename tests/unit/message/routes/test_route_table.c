@@ -30,7 +30,7 @@ static void use(const char *list) {
     json_t *json = json_loads(list, JSON_ALLOW_NUL, &error);
     ck_assert_msg(json != NULL, "%s: %s", list, error.text);
     *faults = '\0';
-    route_table_destroy(table);
+    route_table_release(table);
     table = route_table_create(json, note_fault, NULL);
     json_decref(json);
 }
@@ -42,7 +42,7 @@ static void setup(void) {
 }
 
 static void teardown(void) {
-    route_table_destroy(table);
+    route_table_release(table);
     message_origin_release(origin);
 }
 

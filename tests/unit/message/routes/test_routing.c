@@ -37,9 +37,8 @@ static void use(const char *list) {
     json_t *json = json_loads(list, 0, NULL);
     ck_assert_ptr_nonnull(json);
     routing_release(routing);
-    routing = routing_create(
-        route_table_create(json, note_fault, NULL),
-        &(struct routing_sinks){.find = find, .dead_letters = queues[4], .node = "node"});
+    routing = routing_create(route_table_create(json, note_fault, NULL),
+                             &(struct routing_sinks){.find = find, .dead_letters = queues[4]});
     ck_assert_ptr_nonnull(routing);
     json_decref(json);
 }
@@ -230,7 +229,7 @@ START_TEST(a_script_that_fails_makes_a_dead_letter) {
     ck_assert_str_eq(take("x"), "");
     ck_assert_str_eq(take("y"), "s 1;");
     ck_assert_ptr_null(receipts_take(&receipts)); /* only once the dead letter is stored */
-    ck_assert_str_eq(take("dead"), "s 1 " SINK_NAME_ROUTES " route 0 bad: lua:1: no such thing;");
+    ck_assert_str_eq(take("dead"), "s 1 " SINK_ROUTES " route 0 bad: lua:1: no such thing;");
     ck_assert_ptr_eq(receipts_take(&receipts), &receipt);
 }
 END_TEST
@@ -241,7 +240,7 @@ START_TEST(too_many_deliveries_are_a_dead_letter_and_stall_nothing) {
         "{\"to\":[\"x\",\"y\",\"z\",\"standard\",\"dead\"],\"lua\":\"return function(m) local r = {} "
         "for i = 1, 64 do r[i] = m end return r end\"}]");
     ck_assert_int_eq(submit("s", "1", 1), ERR_OK);
-    ck_assert_str_eq(take("dead"), "s 1 " SINK_NAME_ROUTES " route 0: too many deliveries;");
+    ck_assert_str_eq(take("dead"), "s 1 " SINK_ROUTES " route 0: too many deliveries;");
     ck_assert_str_eq(take("x"), "");
 }
 END_TEST

@@ -1,0 +1,134 @@
+/* Owns what few clients need besides a queue: their limits, and the counters of dropped messages.
+ * See router.h for the threads. */
+#include <stdlib.h>
+#include "base/system/clock.h"
+#include "base/telemetry/metrics.h"
+#include "message/router.h"
+#include "router_internal.h"
+
+#define NS_PER_US        1000
+#define NS_PER_MS        1000000
+#define US_PER_MS        1000
+#define LIMITED_SHOWN_MS 5000 /* after the last message over the limits */
+
+struct route_record *route_find_record(const struct route *route) {
+    return atomic_load_explicit(&route->record, memory_order_acquire);
+}
+
+/* The worker sets limits while, with Paho, another thread drops. */
+struct route_record *route_make_record(struct route *route) {
+    struct route_record *record = route_find_record(route);
+    if (!record) {
+        struct route_record *made = calloc(1, sizeof *made);
+        if (made && atomic_compare_exchange_strong(&route->record, &record, made)) {
+            return made;
+        }
+        free(made);
+    }
+    return record;
+}
+
+/* There is one writer, who needs no atomic addition. */
+static void route_add(_Atomic int64_t *count, int64_t n) {
+    int64_t before = atomic_load_explicit(count, memory_order_relaxed);
+    atomic_store_explicit(count, before + n, memory_order_relaxed);
+}
+
+void route_count_received(struct route *route, uint8_t qos, size_t payload_len,
+                          int64_t received_us) {
+    route_add(&route->messages, 1);
+    route_add(&route->bytes, (int64_t)payload_len);
+    atomic_store_explicit(&route->last_received_at_ms, received_us / US_PER_MS,
+                          memory_order_relaxed);
+    metric_add(METRIC_RECEIVED_QOS0 + qos, 1);
+    metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
+}
+
+void route_count_dropped(struct route *route, enum message_drop reason) {
+    static const enum metric metrics[MESSAGE_DROP_COUNT] = {
+#define ROUTE_DROP_METRIC(symbol, metric, name) [symbol] = metric,
+        MESSAGE_DROP_TABLE(ROUTE_DROP_METRIC)
+#undef ROUTE_DROP_METRIC
+    };
+    struct route_record *record = route_make_record(route);
+    metric_add(metrics[reason], 1);
+    if (record) { /* without memory, only the node counts it */
+        route_add(&record->dropped[reason], 1);
+    }
+}
+
+int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]) {
+    const struct route_record *record = route_find_record(route);
+    int64_t sum = 0;
+    for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
+        out[i] = record ? atomic_load_explicit(&record->dropped[i], memory_order_relaxed) : 0;
+        sum += out[i];
+    }
+    return sum;
+}
+
+const char *message_drop_name(enum message_drop reason) {
+    static const char *const names[MESSAGE_DROP_COUNT] = {
+#define MESSAGE_DROP_NAME(symbol, metric, name) [symbol] = name,
+        MESSAGE_DROP_TABLE(MESSAGE_DROP_NAME)
+#undef MESSAGE_DROP_NAME
+    };
+    return names[reason];
+}
+
+/* ---- limits ---- */
+
+bool route_set_limits(struct route *route, const struct rate_limit_values *limits) {
+    struct route_record *record = limits ? route_make_record(route) : route_find_record(route);
+    if (record) {
+        rate_limit_set(&record->limit, limits);
+    }
+    return record || !limits;
+}
+
+/* NULL: no limits. */
+static struct route_record *route_limited_record(const struct route *route) {
+    struct route_record *record = route_find_record(route);
+    return record && rate_limit_is_set(&record->limit) ? record : NULL;
+}
+
+int64_t route_limit_wait_ms(const struct route *route) {
+    const struct route_record *record = route_limited_record(route);
+    int64_t wait_ns = record ? rate_limit_wait_ns(&record->limit, clock_us() * NS_PER_US) : 0;
+    return (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
+}
+
+bool route_is_limited(const struct route *route) {
+    const struct route_record *record = route_limited_record(route);
+    if (!record) {
+        return false;
+    }
+    int64_t at_ms = atomic_load_explicit(&record->limited_at_ms, memory_order_relaxed);
+    return at_ms != 0 && (clock_ms() - at_ms < LIMITED_SHOWN_MS || route_limit_wait_ms(route) > 0);
+}
+
+bool route_admits(struct route *route, uint8_t qos, size_t payload_len) {
+    struct route_record *record = route_limited_record(route);
+    if (!record) {
+        return true;
+    }
+    int64_t now_us = clock_us();
+    if (rate_limit_wait_ns(&record->limit, now_us * NS_PER_US) == 0) {
+        return true;
+    }
+    atomic_store_explicit(&record->limited_at_ms, now_us / US_PER_MS, memory_order_relaxed);
+    if (qos == 0) {
+        route_count_received(route, qos, payload_len, now_us);
+        route_count_dropped(route, DROP_OVER_LIMIT);
+    } else {
+        metric_add(METRIC_LIMIT_PAUSES, 1);
+    }
+    return false;
+}
+
+void route_charge(struct route *route, size_t payload_len) {
+    struct route_record *record = route_limited_record(route);
+    if (record) {
+        rate_limit_take(&record->limit, payload_len, clock_us() * NS_PER_US);
+    }
+}
