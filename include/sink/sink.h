@@ -96,13 +96,14 @@ struct sink_status {
     int64_t failing_ms;         /* time since the last successful write; 0 while writes succeed */
     char error[SINK_ERROR_LEN]; /* of the last failed write, "" if none */
     int64_t accepted;           /* messages, since the start */
-    int64_t dropped;
-    int64_t canceled;                  /* canceled at the stop */
-    int64_t rejected;                  /* given up: the target refuses their content */
-    int64_t expired;                   /* given up: not accepted within retry_ms */
-    int64_t retried;                   /* failed attempts, of all messages */
-    size_t in_flight;                  /* messages of the write that is in progress */
-    bool changing;                     /* sink_change was called and has no effect yet */
+    int64_t dropped;            /* of QoS 0 */
+    int64_t dropped_over_share; /* of these: the client had its share of the queue */
+    int64_t canceled;           /* canceled at the stop */
+    int64_t rejected;           /* given up: the target refuses their content */
+    int64_t expired;            /* given up: not accepted within retry_ms */
+    int64_t retried;            /* failed attempts, of all messages */
+    size_t in_flight;           /* messages of the write that is in progress */
+    bool changing;              /* sink_change was called and has no effect yet */
     char change_fault[SINK_FAULT_LEN]; /* why the last one has none; "": it has */
     bool paused;                       /* failing because its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */

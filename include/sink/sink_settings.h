@@ -14,6 +14,8 @@ enum sink_field_kind {
     SINK_FIELD_TEXT,
     SINK_FIELD_SECRET, /* text that is stored encrypted and never shown */
     SINK_FIELD_URL,    /* text; its password is never shown. Its host must be allowed */
+    SINK_FIELD_HOSTS,  /* text: HOST:PORT, several separated by commas. Each must be allowed */
+    SINK_FIELD_FILE,   /* text: an absolute path that the sink writes. Its folder must be allowed */
     SINK_FIELD_CHOICE, /* one of `choices` */
     SINK_FIELD_INTEGER,
     SINK_FIELD_BOOLEAN,
@@ -25,6 +27,7 @@ struct sink_field {
     const char *name; /* snake_case */
     enum sink_field_kind kind;
     bool required;
+    bool secret;              /* of MAP: its values are secrets */
     const char *text;         /* default of TEXT, SECRET, URL and CHOICE; NULL: "" */
     int64_t number, min, max; /* INTEGER: default and range. BOOLEAN: default 0 or 1 */
     const char *choices;      /* "a|b" */
@@ -45,6 +48,18 @@ json_t *sink_settings_complete(const struct sink_field *const *tables, const jso
 json_t *sink_settings_from_texts(const struct sink_field *const *tables, const json_t *texts);
 /* A copy with *** in place of secrets and of the credentials in URLs. NULL: out of memory. */
 json_t *sink_settings_masked(const struct sink_field *const *tables, const json_t *settings);
+
+/* Called for each text that holds a secret: a SECRET, a URL with credentials or a query, a value of
+ * a secret MAP. pointer: JSON pointer of the field. Returns the text in its place; NULL: it stays.
+ */
+typedef json_t *sink_secret_visit(void *context, const char *pointer, const char *secret);
+/* In place. */
+void sink_settings_visit_secrets(const struct sink_field *const *tables, json_t *settings,
+                                 sink_secret_visit *visit, void *context);
+
+/* NULL: no table has it. */
+const struct sink_field *sink_settings_field(const struct sink_field *const *tables,
+                                             const char *name);
 
 /* Of complete settings. Texts are borrowed, never NULL. */
 const char *sink_settings_text(const json_t *settings, const char *name);

@@ -45,6 +45,13 @@ void sink_batch_reject(struct sink_batch *batch, size_t index, const char *forma
 enum err sink_batch_fail(struct sink_batch *batch, enum err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* What a test of settings reports: each step once, up to the first that fails. detail: one line
+ * without secrets. advice: what to change; of a step that is not ok. */
+struct sink_test_report {
+    void *context;
+    void (*step)(void *context, const char *step, bool ok, const char *detail, const char *advice);
+};
+
 struct sink_type {
     const char *version; /* MQFLEET_VERSION when it was compiled: a module must match the program */
     const char *name;    /* [a-z0-9_] */
@@ -60,6 +67,10 @@ struct sink_type {
      * sink_batch_is_over. Sink thread only. */
     enum err (*write)(void *state, struct sink_batch *batch);
     void (*close)(void *state);
+    /* Tests settings without writing: resolve, connect, authenticate, permission, as far as that is
+     * possible. Bounded in time; any thread. NULL: the type has no test. */
+    void (*test)(const struct sink_environment *environment, const json_t *settings,
+                 const struct sink_test_report *report);
     /* Called about once a second while the queue is empty. Sink thread. NULL: no maintenance. */
     void (*maintain)(void *state);
     /* Fills in paused, stream and what begins with store_. Any thread. NULL: nothing to report. */

@@ -19,6 +19,8 @@ struct sinks;
 
 /* environment: copied; its pointers are borrowed, like the router. NULL: out of memory. */
 struct sinks *sinks_create(const struct sink_environment *environment, struct router *router);
+/* Copies what the sinks of the node share. sinks NULL: zeros. */
+void sinks_environment(const struct sinks *sinks, struct sink_environment *out);
 void sinks_destroy(struct sinks *sinks); /* after sinks_stop; NULL is legal */
 
 /* Adds a sink of the settings. The first is the default. Errors as of sink_create; ERR_FULL: there

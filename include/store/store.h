@@ -208,6 +208,7 @@ struct store_heartbeat {
     struct store_counts counts;
     /* Why clients wait, as counted by the leader within the last seconds: JSON, "": unknown. */
     char unplaced[STORE_UNPLACED_LEN];
+    int64_t resources_revision; /* changes with the sinks of the fleet */
 };
 /* facts: JSON text for the leader. ERR_FENCED: declared dead: drop everything. ERR_WRONG_STATE:
  * Redis lost data (the generation or this incarnation is unknown): join again and restore. */
@@ -412,6 +413,29 @@ struct store_strays {
  * there, in bounded steps. Returns these lists and how many ids were removed. Called by the leader.
  */
 enum err store_clean_strays(struct store *store, struct store_strays *out) MUST_CHECK;
+
+/* ---- sinks of the fleet -------------------------------------------------------------------- */
+
+#define STORE_SINKS_MAX 50
+
+struct store_sink {
+    char *name, *type, *document; /* owned */
+    int64_t version;              /* time of the write in ms, or more */
+};
+/* All, by name; name: only that one, NULL for all. revision (may be NULL): of the resources, as in
+ * struct store_heartbeat. store_sinks_free. */
+enum err store_sinks(struct store *store, const char *name, struct store_sink **sinks, size_t *n,
+                     int64_t *revision) MUST_CHECK;
+void store_sinks_free(struct store_sink *sinks, size_t n);
+/* Creates or changes it. expected_version 0: any. ERR_NOT_FOUND: there is none with a version;
+ * ERR_VERSION; ERR_WRONG_STATE: it has another type, *type (owned); ERR_REFUSED: there are
+ * STORE_SINKS_MAX. */
+enum err store_put_sink(struct store *store, const struct store_sink *sink,
+                        int64_t expected_version, int64_t *version, bool *created,
+                        char **type) MUST_CHECK;
+/* ERR_NOT_FOUND, ERR_VERSION. */
+enum err store_delete_sink(struct store *store, const char *name,
+                           int64_t expected_version) MUST_CHECK;
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 

@@ -261,6 +261,7 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
                              .accepted = sink->accepted,
                              .dropped = queue.dropped,
+                             .dropped_over_share = queue.dropped_over_share,
                              .canceled = sink->canceled,
                              .rejected = sink->rejected,
                              .expired = sink->expired,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/secrets/secret_box.h"
 #include "sink/sink.h"
 
 const struct sink_field sink_common_fields[] = {
@@ -145,6 +146,8 @@ static const struct {
     [SINK_FIELD_TEXT] = {settings_check_text, settings_default_text},
     [SINK_FIELD_SECRET] = {settings_check_text, settings_default_text},
     [SINK_FIELD_URL] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_HOSTS] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_FILE] = {settings_check_text, settings_default_text},
     [SINK_FIELD_CHOICE] = {settings_check_choice, settings_default_text},
     [SINK_FIELD_INTEGER] = {settings_check_integer, settings_default_integer},
     [SINK_FIELD_BOOLEAN] = {settings_check_boolean, settings_default_boolean},
@@ -194,8 +197,8 @@ static void settings_take_field(struct settings_check *check, const struct sink_
     }
 }
 
-static const struct sink_field *settings_find_field(const struct sink_field *const *tables,
-                                                    const char *name) {
+const struct sink_field *sink_settings_field(const struct sink_field *const *tables,
+                                             const char *name) {
     for (; *tables; tables++) {
         for (const struct sink_field *field = *tables; field->name; field++) {
             if (strcmp(field->name, name) == 0) {
@@ -216,7 +219,7 @@ json_t *sink_settings_complete(const struct sink_field *const *tables, const jso
         return NULL;
     }
     json_object_foreach((json_t *)given, name, value) {
-        if (!settings_find_field(tables, name)) {
+        if (!sink_settings_field(tables, name)) {
             settings_fault(&check, name, "this type of sink has no such field");
         }
     }
@@ -275,7 +278,7 @@ json_t *sink_settings_from_texts(const struct sink_field *const *tables, const j
     json_t *text;
     int failed = settings ? 0 : -1;
     json_object_foreach((json_t *)texts, name, text) {
-        const struct sink_field *field = settings_find_field(tables, name);
+        const struct sink_field *field = sink_settings_field(tables, name);
         json_t *value = field ? settings_from_text(field, text) : json_incref(text);
         failed |= json_object_set_new(settings, name, value);
     }
@@ -300,28 +303,63 @@ static json_t *settings_mask_url(const char *url) {
                         (int)(end - host), host, *end ? "?" SINK_SECRET_SHOWN : "");
 }
 
-static json_t *settings_mask(const struct sink_field *field, json_t *value) {
-    const char *text = json_string_value(value);
-    if (text && field->kind == SINK_FIELD_SECRET && *text) {
-        return json_string(SINK_SECRET_SHOWN);
+static bool settings_has_credentials(const char *url) {
+    const char *authority = strstr(url, "://");
+    return strchr(authority ? authority : url, '@') || strchr(url, '?');
+}
+
+static bool settings_is_secret(const struct sink_field *field, const char *text) {
+    return *text && (field->kind == SINK_FIELD_SECRET || field->secret ||
+                     (field->kind == SINK_FIELD_URL &&
+                      (settings_has_credentials(text) || secret_is_sealed(text))));
+}
+
+static json_t *settings_visit_text(const struct sink_field *field, const char *text,
+                                   sink_secret_visit *visit, void *context) {
+    char pointer[SINK_FAULT_LEN];
+    snprintf(pointer, sizeof pointer, "/%s", field->name);
+    return settings_is_secret(field, text) ? visit(context, pointer, text) : NULL;
+}
+
+static void settings_visit_map(const struct sink_field *field, json_t *map,
+                               sink_secret_visit *visit, void *context) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(map, name, value) {
+        const char *text = json_string_value(value);
+        json_t *other = text ? settings_visit_text(field, text, visit, context) : NULL;
+        if (other) {
+            json_object_set_new(map, name, other);
+        }
     }
-    return text && field->kind == SINK_FIELD_URL ? settings_mask_url(text) : json_incref(value);
+}
+
+void sink_settings_visit_secrets(const struct sink_field *const *tables, json_t *settings,
+                                 sink_secret_visit *visit, void *context) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(settings, name, value) {
+        const struct sink_field *field = sink_settings_field(tables, name);
+        const char *text = json_string_value(value);
+        json_t *other = field && text ? settings_visit_text(field, text, visit, context) : NULL;
+        if (other) {
+            json_object_set_new(settings, name, other);
+        } else if (field && field->secret && json_is_object(value)) {
+            settings_visit_map(field, value, visit, context);
+        }
+    }
+}
+
+static json_t *settings_mask(void *context, const char *pointer, const char *secret) {
+    const struct sink_field *const *tables = context;
+    const struct sink_field *field = sink_settings_field(tables, pointer + 1);
+    return field->kind == SINK_FIELD_URL ? settings_mask_url(secret)
+                                         : json_string(SINK_SECRET_SHOWN);
 }
 
 json_t *sink_settings_masked(const struct sink_field *const *tables, const json_t *settings) {
-    json_t *masked = json_object();
-    const char *name;
-    json_t *value;
-    int failed = masked ? 0 : -1;
-    json_object_foreach((json_t *)settings, name, value) {
-        const struct sink_field *field = settings_find_field(tables, name);
-        failed |= json_object_set_new(masked, name,
-                                      field ? settings_mask(field, value) : json_incref(value));
-    }
-    if (failed != 0) {
-        json_decref(masked);
-        return NULL;
-    }
+    json_t *masked = json_deep_copy(settings);
+    sink_settings_visit_secrets(tables, masked, settings_mask, (void *)tables);
     return masked;
 }
 

@@ -65,6 +65,10 @@ struct sinks *sinks_create(const struct sink_environment *environment, struct ro
     return sinks;
 }
 
+void sinks_environment(const struct sinks *sinks, struct sink_environment *out) {
+    *out = sinks ? sinks->environment : (struct sink_environment){.node = ""};
+}
+
 void sinks_destroy(struct sinks *sinks) {
     if (!sinks) {
         return;

@@ -26,6 +26,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_DELETE, "delete", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DEAD_LETTERS, "dead_letters", SCRIPT_WRITES_WHEN_FULL)                                \
+    X(SCRIPT_DELETE_SINK, "delete_sink", SCRIPT_WRITES_WHEN_FULL)                                  \
     X(SCRIPT_DIGEST, "digest", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DRAIN, "drain", SCRIPT_WRITES_WHEN_FULL)                                              \
     X(SCRIPT_OWNERSHIP_STATUS, "ownership_status", SCRIPT_WRITES_WHEN_FULL)                        \
@@ -41,9 +42,11 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_NODES, "nodes", SCRIPT_READ_ONLY)                                                     \
     X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
+    X(SCRIPT_PUT_SINK, "put_sink", SCRIPT_REFUSED_WHEN_FULL)                                       \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_SINKS, "sinks", SCRIPT_READ_ONLY)                                                     \
     X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \
     X(SCRIPT_UPDATE, "update", SCRIPT_REFUSED_WHEN_FULL)

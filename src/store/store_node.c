@@ -344,6 +344,7 @@ enum err store_heartbeat(struct store *store, const struct store_member *member,
         .candidate_wanted = store_reply_int(reply, 4) == 1,
         .nodes = store_reply_int(reply, 5),
         .counts = {store_reply_int(reply, 6), store_reply_int(reply, 7), store_reply_int(reply, 8)},
+        .resources_revision = store_reply_int(reply, 10),
     };
     const char *unplaced = reply ? redis_reply_str(redis_reply_at(reply, 9), NULL) : NULL;
     if (unplaced && strlen(unplaced) < sizeof out->unplaced) {

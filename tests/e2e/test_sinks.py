@@ -116,3 +116,223 @@ def test_the_default_sink_answers_to_its_own_name_and_to_its_type(fleet):
                               for name in ("default", "redis_stream", "null")])
     wait_until(lambda: {row[b"payload"] for row in fleet.stream.rows()} ==
                {b"default", b"redis_stream"}, 20, "both names lead to the stream")
+
+
+# ---- sinks of the fleet --------------------------------------------------------------------------
+
+
+def put_sink(node, name, version=None, **config):
+    headers = {"If-Match": f'"{version}"'} if version else {}
+    return node.api.put(f"/api/v1/sinks/{name}", config, headers=headers)
+
+
+def sink(node, name):
+    answer = node.api.get(f"/api/v1/sinks/{name}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def wait_applied(nodes, name, version):
+    def applied():
+        answer = sink(nodes[0], name)
+        seen = {one["node"]: one["version"] for one in answer["nodes"]
+                if one["state"] in ("working", "failing") and not one["not_applied"]}
+        assert seen == {node.name: version for node in nodes}, answer
+        return True
+    wait_until(applied, 20, f"sink {name} is applied", poll_s=0.05)
+
+
+def numbers(rows_of_client):
+    return [int(payload) for payload in rows_of_client]
+
+
+def test_a_sink_is_created_changed_and_deleted_on_all_nodes(fleet, tmp_path):
+    first, second = fleet.start_nodes(2, sink__files_allow=tmp_path)
+    created = put_sink(first, "archive", type="file", path=str(tmp_path / "a" / "x"))
+    assert created.status_code == 201 and created.json()["origin"] == "fleet", created.text
+    version = created.json()["version"]
+    assert created.headers["ETag"] == f'"{version}"'
+    wait_until(lambda: {one["state"] for one in sink(second, "archive")["nodes"]} == {"unavailable"}
+               and len(sink(second, "archive")["nodes"]) == 2, 20, "no node has the folder")
+    assert "folder" in sink(second, "archive")["nodes"][0]["last_error"]
+    assert put_sink(second, "archive", version - 1, type="file", path="/x").status_code in (412, 422)
+    same = put_sink(second, "archive", version, type="file", path=str(tmp_path / "a" / "x"))
+    assert same.status_code == 200 and same.json()["version"] == version
+    changed = put_sink(second, "archive", version, type="null")
+    assert changed.status_code == 409 and "type" in changed.json()["detail"]
+    changed = put_sink(second, "archive", version, type="file", path=str(tmp_path / "b"),
+                       queue_messages=77)
+    assert changed.status_code == 200 and changed.json()["version"] > version
+    stale = put_sink(first, "archive", version, type="file", path=str(tmp_path / "c"))
+    assert stale.status_code == 412
+    wait_until(lambda: all(one["version"] == changed.json()["version"]
+                           for one in sink(first, "archive")["nodes"]), 20, "both have it")
+    assert first.api.get("/api/v1/sinks").json()["incomplete"] == []
+    names = {one["name"]: one["origin"] for one in first.api.get("/api/v1/sinks").json()["sinks"]}
+    assert names["archive"] == "fleet" and names["default"] == "node"
+    assert first.api.delete("/api/v1/sinks/archive").status_code == 204
+    assert first.api.delete("/api/v1/sinks/archive").status_code == 404
+    wait_until(lambda: second.api.get("/api/v1/sinks/archive").status_code == 404, 20, "it is gone")
+
+
+def test_a_sink_that_is_used_is_not_deleted(fleet):
+    node = fleet.start_node()
+    assert put_sink(node, "alarms", type="redis_stream", key="alarms").status_code == 201
+    assert put_sink(node, "dead", type="redis_stream", key="dead").status_code == 201
+    wait_until(lambda: put_sink(node, "alarms", type="redis_stream", key="alarms",
+                                dead_letter="dead").status_code == 200, 20, "dead is known")
+    refused = node.api.delete("/api/v1/sinks/dead")
+    assert refused.status_code == 409 and refused.json()["sinks"] == ["alarms"]
+    client = fleet.online(1, "named", sink="alarms")[0]
+    refused = node.api.delete("/api/v1/sinks/alarms")
+    assert refused.status_code == 409 and refused.json()["clients"] == [client]
+    assert refused.json()["type"].endswith("in-use")
+    node.api.delete(f"/api/v1/clients/{client}")
+    assert node.api.delete("/api/v1/sinks/alarms").status_code == 204
+
+
+def test_all_faults_of_a_document_have_pointers(fleet, tmp_path):
+    node = fleet.start_node(broker_deny="10.0.0.0/8", sink__files_allow=tmp_path)
+    answer = put_sink(node, "x", type="redis_stream", url="redis://10.1.2.3:1/0", maxlen=-1,
+                      kee="y", dead_letter="nosuch")
+    assert answer.status_code == 422
+    assert {fault["pointer"] for fault in answer.json()["errors"]} == \
+        {"/url", "/maxlen", "/kee", "/key", "/dead_letter"}
+    for path in ("/etc/passwd", str(tmp_path / ".." / "x"), "relative"):
+        answer = put_sink(node, "x", type="file", path=path)
+        assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/path", path
+    for name in ("default", "redis_stream", "dead_letter"):
+        assert put_sink(node, name, type="null").status_code == 409
+    assert put_sink(node, "UPPER", type="null").status_code == 400
+    assert put_sink(node, "x", type="pigeon").json()["errors"][0]["pointer"] == "/type"
+
+
+def test_secrets_of_a_sink_are_encrypted_and_never_shown(fleet, tmp_path):
+    key = write(tmp_path / "key", run("--new-key").stdout)
+    key.chmod(0o600)
+    node = fleet.start_node(secrets__key_file=key)
+    other = fleet.start_node(secrets__key_file=key)
+    url = fleet.redis.url.replace("redis://", "redis://default:hushhush@")
+    created = put_sink(node, "remote", type="redis_stream", key="k", url=url)
+    assert created.status_code == 201
+    shown = created.json()["config"]["url"]
+    assert "hushhush" not in created.text and "***" in shown
+    assert "hushhush" not in str(fleet.redis.client.hgetall("mqtt_fleet:sinks"))
+    version = created.json()["version"]
+    wait_until(lambda: other.name in [one["node"] for one in sink(node, "remote")["nodes"]], 20,
+               "the other node has it")
+    assert "hushhush" not in node.api.get("/api/v1/sinks").text
+    kept = put_sink(other, "remote", version, type="redis_stream", key="k2", url=shown)
+    assert kept.status_code == 200, kept.text  # the mask stands for what is stored
+    moved = put_sink(other, "remote", type="redis_stream", key="k2",
+                     url=shown.replace("127.0.0.1", "127.0.0.2"))
+    assert moved.status_code == 422 and moved.json()["errors"][0]["pointer"] == "/url"
+    assert "hushhush" not in node.log() + other.log()
+
+
+def test_numbered_messages_while_the_key_of_a_sink_changes(fleet):
+    first, second = fleet.start_nodes(2)
+    version = put_sink(first, "moving", type="redis_stream", key="one").json()["version"]
+    wait_applied([first, second], "moving", version)
+    clients = fleet.online(4, "m", make=fleet.persistent, sink="moving")
+    total, keys = 400, ["one", "two", "three", "four"]
+    for step, key in enumerate(keys):
+        if step > 0:
+            assert put_sink(second, "moving", type="redis_stream", key=key).status_code == 200
+        begin = step * total // len(keys)
+        for number in range(begin, begin + total // len(keys)):
+            fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number) for client in clients])
+
+    def received(client):
+        return [int(fields[b"payload"]) for key in keys
+                for _, fields in fleet.redis.bytes_client.xrange(key)
+                if fields[b"id"] == client.encode()]
+
+    wait_until(lambda: all(len(received(client)) >= total for client in clients), 60,
+               "all have arrived")
+    for client in clients:
+        assert received(client) == list(range(total)), client
+
+
+def test_a_broken_target_holds_only_its_clients_and_a_change_frees_them(fleet):
+    node = fleet.start_node()
+    version = put_sink(node, "broken", type="redis_stream", key="b",
+                       url="redis://127.0.0.1:1/0").json()["version"]
+    wait_applied([node], "broken", version)
+    plain = fleet.online(1, "plain")[0]
+    named = fleet.online(1, "named", make=fleet.persistent, sink="broken")[0]
+    fleet.broker.publish_all([(f"t/{named}/x", b"%d" % n) for n in range(50)])
+    fleet.broker.publish_all([(f"t/{plain}/x", b"plain")])
+    wait_until(lambda: [row[b"payload"] for row in fleet.stream.rows()] == [b"plain"], 20,
+               "the neighbour is served")
+    wait_until(lambda: sink(node, "broken")["nodes"][0]["state"] == "failing", 20, "it fails")
+    report = sink(node, "broken")["nodes"][0]
+    assert report["queued_messages"] >= 10 and report["last_error"] and report["retried"] > 0
+    assert put_sink(node, "broken", type="redis_stream", key="b").status_code == 200
+    wait_until(lambda: [int(fields[b"payload"]) for _, fields in
+                        fleet.redis.bytes_client.xrange("b")] == list(range(50)), 30,
+               "they arrive in order at the new target")
+
+
+def test_sinks_outlive_nodes_and_a_node_that_joins_has_them_before_its_clients(fleet):
+    node = fleet.start_node()
+    version = put_sink(node, "alarms", type="redis_stream", key="alarms").json()["version"]
+    client = fleet.online(1, "named", make=fleet.persistent, sink="alarms")[0]
+    for number in range(3):
+        node.kill()
+        node.start()
+        fleet.wait_online([client], api=node.api)
+        fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number)])
+        wait_until(lambda: fleet.redis.client.xlen("alarms") > number, 20, "it is in its stream")
+    assert sink(node, "alarms")["version"] == version
+    assert fleet.stream.rows() == []  # none went to the default
+
+
+def test_what_redis_says_is_applied_also_if_it_goes_back(fleet):
+    node = fleet.start_node()
+    first = put_sink(node, "alarms", type="redis_stream", key="one").json()["version"]
+    kept = fleet.redis.client.hget("mqtt_fleet:sinks", "alarms")
+    put_sink(node, "alarms", type="redis_stream", key="two")
+    fleet.redis.client.hset("mqtt_fleet:sinks", "alarms", kept)
+    fleet.redis.client.set("mqtt_fleet:resources", first)
+    wait_applied([node], "alarms", first)
+    fleet.redis.client.delete("mqtt_fleet:sinks", "mqtt_fleet:resources")
+    wait_until(lambda: node.api.get("/api/v1/sinks/alarms").status_code == 404, 20, "it is gone")
+
+
+def test_a_sink_of_the_nodes_settings_overrides_that_of_the_fleet(fleet, tmp_path):
+    plain = fleet.start_node()
+    own = fleet.start_node(sinks__alarms__type="file", sinks__alarms__path=tmp_path / "a")
+    assert put_sink(own, "alarms", type="null").status_code == 409
+    assert put_sink(plain, "alarms", type="null").status_code == 201
+    wait_until(lambda: {one["node"]: (one["type"], one["overrides_fleet"])
+                        for one in sink(plain, "alarms")["nodes"]} ==
+               {plain.name: ("null", False), own.name: ("file", True)}, 20, "both are shown")
+
+
+def test_a_test_of_a_sink_reports_steps_and_writes_nothing(fleet, tmp_path):
+    node = fleet.start_node(sink__files_allow=tmp_path)
+
+    def steps(**document):
+        answer = node.api.post("/api/v1/sinks:test", document)
+        assert answer.status_code == 200, answer.text
+        report = answer.json()
+        return report["ok"], [(step["step"], step["ok"]) for step in report["steps"]]
+
+    good = {"type": "redis_stream", "key": "k"}
+    assert steps(**good) == (True, [("settings", True), ("connect", True), ("permission", True)])
+    assert steps(**good, url="redis://127.0.0.1:1/0") == \
+        (False, [("settings", True), ("connect", False)])
+    fleet.redis.client.set("k", "text")
+    assert steps(**good)[1][-1] == ("permission", False)
+    fleet.redis.client.delete("k")
+    invalid = node.api.post("/api/v1/sinks:test", {"type": "redis_stream"})
+    assert invalid.status_code == 422 and invalid.json()["errors"][0]["pointer"] == "/key"
+    assert steps(type="file", path=str(tmp_path / "x"))[0]
+    assert not steps(type="file", path=str(tmp_path / "none" / "x"))[0]
+    assert steps(type="null") == (True, [("settings", True), ("open", True)])
+    assert put_sink(node, "alarms", **good).status_code == 201
+    answer = node.api.post("/api/v1/sinks:test?name=alarms")
+    assert answer.status_code == 200 and answer.json()["ok"]
+    assert node.api.post("/api/v1/sinks:test?name=none").status_code == 404
+    assert fleet.redis.client.exists("k") == 0 and not (tmp_path / "x").exists()

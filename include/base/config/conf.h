@@ -151,6 +151,8 @@
         "sink that takes the messages that another one rejects: dead_letter (the stream "          \
         "mqtt_dead in the fleet's Redis), redis_stream, file or null; empty: none, they are "      \
         "tried again")                                                                             \
+    LIST(sink_files_allow, "sink.files_allow",                                                     \
+         "absolute folders in which sinks of the fleet may write files; empty: none")              \
     STR(sink_path, "sink.path", 0, "", "path of the file that the file sink writes")               \
     INT(sink_queue_messages, "sink.queue_messages", "messages", 10000, 1, 10000000,                \
         "maximum number of messages waiting for a sink")                                           \

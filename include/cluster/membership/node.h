@@ -60,6 +60,9 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
  * plus half of reclaim_grace_ms from the time when the last answered heartbeat was sent. No node
  * fences another one earlier. */
 bool node_lease_valid(struct node *node);
+/* Of the resources of the fleet, by the last heartbeat; -1: none was answered since the node
+ * joined. Any thread. */
+int64_t node_resources_revision(struct node *node);
 /* Whether Redis had all running clients of this node when it answered a heartbeat that was sent
  * after that time (clock_ms). Also true if the node is not a member or is fenced, because there is
  * nothing to wait for. */

@@ -187,6 +187,14 @@ void api_pprof_symbol(struct http_request *request, struct http_response *respon
 void api_livez(struct http_request *request, struct http_response *response);
 void api_readyz(struct http_request *request, struct http_response *response);
 
+void api_sinks_list(struct http_request *request, struct http_response *response);
+void api_sink_get(struct http_request *request, struct http_response *response);
+void api_sink_put(struct http_request *request, struct http_response *response);
+void api_sink_delete(struct http_request *request, struct http_response *response);
+void api_sinks_test(struct http_request *request, struct http_response *response);
+void api_sink_types(struct http_request *request, struct http_response *response);
+void api_fleet_sinks(struct http_request *request, struct http_response *response);
+
 void api_fleet_claim(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 

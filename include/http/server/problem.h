@@ -20,6 +20,7 @@
     X(PROBLEM_EXISTS, 409, "exists", "The id has another configuration")                           \
     X(PROBLEM_IDENTITY, 409, "identity-taken", "The MQTT client identifier is in use")             \
     X(PROBLEM_STATE, 409, "wrong-state", "The state of the client does not permit this")           \
+    X(PROBLEM_IN_USE, 409, "in-use", "It is still used")                                           \
     X(PROBLEM_BUSY, 409, "busy", "Another one is already running")                                 \
     X(PROBLEM_VERSION, 412, "version-mismatch", "The version does not match If-Match")             \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \

@@ -312,6 +312,7 @@ static enum err rules_check_lists(struct conf_loader *loader) {
         {CONF_broker_deny, rules_is_broker, BROKER},
         {CONF_source_addresses, rules_is_source, "an IP address"},
         {CONF_secrets_files_allow, rules_is_folder, "the absolute path of a folder"},
+        {CONF_sink_files_allow, rules_is_folder, "the absolute path of a folder"},
         {CONF_http_cors_origins, rules_is_origin,
          "an origin such as https://console.example.org, without path"},
     };

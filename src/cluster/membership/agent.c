@@ -61,9 +61,11 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     agent->redis_watch = redis_watch_create();
     agent->fleet_settings = fleet_settings_create(conf, wiring->store);
+    agent->resources =
+        resources_create(conf, wiring->node, wiring->store, wiring->secrets, wiring->sinks);
     agent->applied_rev = -1;
-    if (!agent->tasks || !agent->wake_subscriber || !agent->wake_channel || agent->stop_fd < 0 ||
-        !agent->redis_watch || !agent->fleet_settings) {
+    if (!agent->resources || !agent->tasks || !agent->wake_subscriber || !agent->wake_channel ||
+        agent->stop_fd < 0 || !agent->redis_watch || !agent->fleet_settings) {
         agent_destroy(agent);
         return NULL;
     }
@@ -89,6 +91,7 @@ void agent_destroy(struct agent *agent) {
     handover_clear(agent);
     salvage_clear(agent);
     redis_watch_destroy(agent->redis_watch);
+    resources_destroy(agent->resources);
     fleet_settings_destroy(agent->fleet_settings);
     queue_destroy(agent->tasks);
     redis_destroy(agent->wake_subscriber);
@@ -194,7 +197,7 @@ void *agent_run(void *argument) {
         agent_read_tasks(agent);
         agent_read_wakes(agent);
         int64_t until_ms = clock_ms() + 50;
-        if (membership_step(agent)) {
+        if (membership_step(agent) && resources_step(agent->resources)) {
             until_ms = agent_run_periodic(agent, next_ms);
         }
         agent_wait(agent, until_ms);

@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include "base/queue.h"
 #include "cluster/membership/agent.h"
+#include "cluster/resources/resources.h"
 #include "net/redis/redis.h"
 
 /* A task from another thread. */
@@ -53,6 +54,7 @@ struct agent {
     struct queue *tasks;
     struct redis *wake_subscriber;
     struct redis_watch *redis_watch;
+    struct resources *resources;
     char *wake_channel;
     int64_t wake_retry_ms;
     atomic_bool stopping;             /* any thread */

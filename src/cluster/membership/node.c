@@ -125,7 +125,8 @@ static void node_update_lag(struct node *node) {
 static void node_heartbeat_answered(struct node *node, const struct store_heartbeat *heartbeat,
                                     int64_t sent_ms) {
     bool changed = heartbeat->rev != node->last_heartbeat.rev ||
-                   heartbeat->draining != node->last_heartbeat.draining;
+                   heartbeat->draining != node->last_heartbeat.draining ||
+                   heartbeat->resources_revision != node->last_heartbeat.resources_revision;
     node->heartbeat_sent_ms = sent_ms;
     node->last_heartbeat = *heartbeat;
     node->fleet_size = heartbeat->nodes > 0 ? (size_t)heartbeat->nodes : 0;
@@ -339,7 +340,8 @@ enum err node_join(struct node *node, struct store *store) {
     node->heartbeat_sent_ms = sent_ms;
     node->unreconciled = again;
     /* Assumed until the first answer: the first node of a fleet leads at once. */
-    node->last_heartbeat = (struct store_heartbeat){.draining = draining, .candidate_wanted = true};
+    node->last_heartbeat = (struct store_heartbeat){
+        .draining = draining, .candidate_wanted = true, .resources_revision = -1};
     node->lag_since_ms = 0;
     node->applied_rev = -1;
     (void)store_noticed_rollback(store); /* clears it; a full pass always follows */
@@ -396,6 +398,13 @@ void node_mark_reconciled(struct node *node) {
     pthread_mutex_lock(&node->lock);
     node->unreconciled = false;
     pthread_mutex_unlock(&node->lock);
+}
+
+int64_t node_resources_revision(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    int64_t revision = node->last_heartbeat.resources_revision;
+    pthread_mutex_unlock(&node->lock);
+    return revision;
 }
 
 bool node_lease_valid(struct node *node) {

@@ -41,6 +41,13 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, ROUTE_OPERATOR, ""},
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, ""},
 
+    {"GET", "/api/v1/sinks", api_sinks_list, 0, ""},
+    {"POST", "/api/v1/sinks:test", api_sinks_test, ROUTE_ADMIN | ROUTE_OPERATOR, "name"},
+    {"GET", "/api/v1/sinks/{name}", api_sink_get, 0, ""},
+    {"PUT", "/api/v1/sinks/{name}", api_sink_put, ROUTE_ADMIN | ROUTE_OPERATOR, ""},
+    {"DELETE", "/api/v1/sinks/{name}", api_sink_delete, ROUTE_ADMIN | ROUTE_OPERATOR, ""},
+    {"GET", "/api/v1/sink-types", api_sink_types, 0, ""},
+
     {"GET", "/livez", api_livez, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
     {"GET", "/readyz", api_readyz, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
     {"GET", "/openapi.json", api_openapi, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
@@ -59,6 +66,7 @@ static const struct http_route route_table[] = {
     {"POST", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL},
 
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
+    {"POST", "/fleet/sinks", api_fleet_sinks, ROUTE_FLEET, NULL},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL},
 
     {"GET", "/beat", go_iot_heartbeat, ROUTE_INLINE | ROUTE_PUBLIC, NULL},

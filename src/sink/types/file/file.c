@@ -3,6 +3,7 @@
  * rotate it by itself. */
 #include "sink/sink_type.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@
 
 static const struct sink_field file_sink_fields[] = {
     {.name = "path",
-     .kind = SINK_FIELD_TEXT,
+     .kind = SINK_FIELD_FILE,
      .required = true,
      .description = "path of the file, in a folder that exists; each node needs its own"},
     {.name = "fsync",
@@ -182,10 +183,33 @@ static void file_sink_maintain(void *state) {
     file_sink_rotate_if_due(state);
 }
 
+static void file_sink_test(const struct sink_environment *environment, const json_t *settings,
+                           const struct sink_test_report *report) {
+    const char *path = sink_settings_text(settings, "path");
+    char detail[SINK_FAULT_LEN];
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? text_copy(path, (size_t)(slash - path) + 1) : text_copy("./", 2);
+    (void)environment;
+    bool exists = folder && access(folder, F_OK) == 0;
+    snprintf(detail, sizeof detail, "folder %.150s: %s", folder ? folder : "?",
+             exists ? "exists" : strerror(errno));
+    report->step(report->context, "folder", exists, detail, "create the folder on this node");
+    if (exists) {
+        bool is_new = access(path, F_OK) != 0;
+        bool writable = access(is_new ? folder : path, W_OK) == 0;
+        snprintf(detail, sizeof detail, "%.150s: %s", is_new ? folder : path,
+                 writable ? "may be written" : strerror(errno));
+        report->step(report->context, "permission", writable, detail,
+                     "allow the user of mqfleetd to write there (ReadWritePaths= of the unit)");
+    }
+    free(folder);
+}
+
 const struct sink_type sink_type_file = {.version = MQFLEET_VERSION,
                                          .name = "file",
                                          .fields = file_sink_fields,
                                          .open = file_sink_open,
                                          .write = file_sink_write,
                                          .close = file_sink_close,
-                                         .maintain = file_sink_maintain};
+                                         .maintain = file_sink_maintain,
+                                         .test = file_sink_test};

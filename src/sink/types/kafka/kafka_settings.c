@@ -7,7 +7,7 @@
 
 const struct sink_field kafka_fields[] = {
     {.name = "brokers",
-     .kind = SINK_FIELD_TEXT,
+     .kind = SINK_FIELD_HOSTS,
      .required = true,
      .description = "one or more brokers to begin with, HOST:PORT, separated by commas"},
     {.name = "topic",
@@ -62,6 +62,7 @@ const struct sink_field kafka_fields[] = {
     {.name = "password", .kind = SINK_FIELD_SECRET, .description = "password for SASL"},
     {.name = "options",
      .kind = SINK_FIELD_MAP,
+     .secret = true,
      .description = "further properties of librdkafka by name, such as message.max.bytes"},
     {0}};
 

@@ -464,6 +464,63 @@ static void stream_sink_status(void *state, struct sink_status *out) {
     stream_trim_status(&stream->trim, out);
 }
 
+/* --- a test --- */
+
+/* A command without effect. False: it failed, and the step was reported. */
+static bool stream_sink_test_command(struct redis *redis, int argc, const char *const *argv,
+                                     const struct sink_test_report *report, const char *step,
+                                     const char *advice, char *answer, size_t size) {
+    struct redis_reply *reply = NULL;
+    char error[SINK_ERROR_LEN];
+    enum err err = redis_command(redis, argc, argv, NULL, &reply);
+    const char *text = err == ERR_OK ? redis_reply_str(reply, NULL) : NULL;
+    snprintf(answer, size, "%s", text ? text : "");
+    redis_describe_error(redis, error, sizeof error);
+    bool failed = err != ERR_OK || redis_reply_type(reply) == REDIS_ERROR;
+    if (failed) {
+        report->step(report->context, step, false, err == ERR_OK ? answer : error, advice);
+    }
+    redis_reply_free(reply);
+    return !failed;
+}
+
+static void stream_sink_test_key(struct redis *redis, const char *key,
+                                 const struct sink_test_report *report) {
+    char answer[SINK_ERROR_LEN];
+    const char *const type[] = {"TYPE", key};
+    if (!stream_sink_test_command(redis, 2, type, report, "permission",
+                                  "allow the user this key (ACL SETUSER)", answer, sizeof answer)) {
+        return;
+    }
+    bool fits = strcmp(answer, "stream") == 0 || strcmp(answer, "none") == 0;
+    char detail[SINK_ERROR_LEN * 2];
+    snprintf(detail, sizeof detail, "the key %.100s is %s%s", key,
+             strcmp(answer, "none") == 0 ? "free" : "a ", fits && answer[0] == 'n' ? "" : answer);
+    report->step(report->context, "permission", fits, detail, "use another key");
+}
+
+static void stream_sink_test(const struct sink_environment *environment, const json_t *settings,
+                             const struct sink_test_report *report) {
+    const char *url = sink_settings_text(settings, "url");
+    char answer[SINK_ERROR_LEN], fault[SINK_FAULT_LEN] = "", key[512];
+    const char *const ping[] = {"PING"};
+    url = *url ? url : environment->redis_url;
+    if (redis_url_check(url, fault) != ERR_OK) {
+        report->step(report->context, "settings", false, fault, "correct the url");
+        return;
+    }
+    struct redis *redis = redis_create(url, environment->redis_timeout_ms);
+    if (redis && stream_sink_test_command(redis, 1, ping, report, "connect",
+                                          "check host, port, TLS, user and password", answer,
+                                          sizeof answer)) {
+        report->step(report->context, "connect", true, "connected and authenticated", NULL);
+        snprintf(key, sizeof key, "%s%s", environment->key_prefix,
+                 sink_settings_text(settings, "key"));
+        stream_sink_test_key(redis, key, report);
+    }
+    redis_destroy(redis);
+}
+
 const struct sink_type sink_type_redis_stream = {.version = MQFLEET_VERSION,
                                                  .name = "redis_stream",
                                                  .fields = stream_sink_fields,
@@ -471,4 +528,5 @@ const struct sink_type sink_type_redis_stream = {.version = MQFLEET_VERSION,
                                                  .write = stream_sink_write,
                                                  .close = stream_sink_close,
                                                  .maintain = stream_sink_maintain,
+                                                 .test = stream_sink_test,
                                                  .status = stream_sink_status};

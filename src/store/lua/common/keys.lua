@@ -1,5 +1,5 @@
 -- Shared by all scripts: store.c prepends the files of this folder to each, in the order keys,
--- records, revisions, transitions, ownership. Each uses only those before it. This one holds the
+-- records, revisions, transitions, ownership, resources. Each uses only those before it. This one holds the
 -- names of the keys and the time. KEYS[1]: <prefix>mqtt_config:no, only for the routing of a
 -- cluster. ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word: 'OK',
 -- or the reason for a rejection.
@@ -35,6 +35,8 @@ local UNPLACED = PREFIX .. 'mqtt_fleet:unplaced'
 local FLEET = PREFIX .. 'mqtt_fleet:name'
 local DEAD = PREFIX .. 'mqtt_dead'
 local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
+local SINKS = PREFIX .. 'mqtt_fleet:sinks'
+local RESOURCES = PREFIX .. 'mqtt_fleet:resources'
 
 local function key_for(name)
     return function(node)

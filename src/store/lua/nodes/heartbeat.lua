@@ -3,7 +3,8 @@
 -- Refused: the node was declared dead, or reaped by a leader of version 0.1 ('FENCED'); the
 -- generation or this incarnation is unknown, so Redis lost data ('STATE').
 -- Answers: 'OK', rev, Redis time in ms, draining, wanted (a leader or a standby is lacking),
--- registered nodes, waiting, delayed, owned, why clients wait (JSON) or false.
+-- registered nodes, waiting, delayed, owned, why clients wait (JSON) or false, revision of the
+-- resources of the fleet.
 
 local ROLE_MS_MAX = 60000 -- a longer one was written before the clock went back
 
@@ -35,5 +36,5 @@ local wanted = leads_ms < 0 or leads_ms > ROLE_MS_MAX or type(standbys) ~= 'numb
 return {
     'OK', rev_of(node), NOW_MS, me.state == 'draining' and 1 or 0, wanted and 1 or 0,
     redis.call('HLEN', REGISTER), redis.call('HLEN', NO), count_delayed(), redis.call('HLEN', USE),
-    text_or(redis.pcall('GET', UNPLACED), false),
+    text_or(redis.pcall('GET', UNPLACED), false), resources_revision(),
 }

@@ -1,0 +1,139 @@
+/* Owns what this node knows of the resources of the fleet. */
+#include "cluster/resources/resources.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/system/json_memory.h"
+#include "base/telemetry/log.h"
+#include "cluster/resources/sink_document.h"
+
+#define RETRY_MS 1000
+
+struct resources {
+    const struct conf *conf;
+    struct node *node;
+    struct store *store;
+    struct secret_box *secrets;
+    struct sinks *sinks;
+    struct address_policy *policy;
+    bool read;
+    int64_t revision;  /* applied */
+    int64_t announced; /* by the heartbeat before that */
+    int64_t retry_at_ms;
+};
+
+struct resources *resources_create(const struct conf *conf, struct node *node, struct store *store,
+                                   struct secret_box *secrets, struct sinks *sinks) {
+    struct resources *resources = calloc(1, sizeof *resources);
+    if (!resources) {
+        return NULL;
+    }
+    *resources = (struct resources){
+        .conf = conf, .node = node, .store = store, .secrets = secrets, .sinks = sinks};
+    if (address_policy_create(&resources->policy, conf->broker_allow, conf->broker_deny,
+                              conf->http_listen) != ERR_OK) {
+        free(resources);
+        return NULL;
+    }
+    return resources;
+}
+
+void resources_destroy(struct resources *resources) {
+    if (resources) {
+        address_policy_destroy(resources->policy);
+        free(resources);
+    }
+}
+
+/* ---- one document ---------------------------------------------------------------------------- */
+
+/* A document as this node may use it. */
+struct resources_sink {
+    json_t *settings; /* NULL: not usable here, see fault */
+    char fault[SINK_FAULT_LEN];
+};
+
+static void resources_note_fault(void *context, const char *pointer, const char *detail) {
+    struct resources_sink *sink = context;
+    if (!*sink->fault) {
+        snprintf(sink->fault, sizeof sink->fault, "%.80s%s%.160s", pointer, *pointer ? ": " : "",
+                 detail);
+    }
+}
+
+static void resources_read_sink(struct resources *resources, const struct store_sink *row,
+                                struct resources_sink *out) {
+    char fault[SINK_DOCUMENT_FAULT_LEN] = "";
+    json_t *document = json_from_text(row->document, strlen(row->document), 0);
+    struct sink_document_rules rules = {resources->conf, resources->policy};
+    enum err err = sink_document_open(document, row->name, resources->secrets, fault);
+    *out = (struct resources_sink){.settings = NULL};
+    if (err != ERR_OK) {
+        resources_note_fault(out, "", *fault ? fault : err_name(err));
+    } else if (sink_document_check(document, &rules, resources_note_fault, out)) {
+        out->settings = sink_document_settings(document);
+    }
+    json_decref(document);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+static enum err resources_apply(struct resources *resources, const struct store_sink *rows,
+                                size_t count) {
+    struct sinks_document *documents = calloc(count + 1, sizeof *documents);
+    struct resources_sink *sinks = calloc(count + 1, sizeof *sinks);
+    enum err err = documents && sinks ? ERR_OK : ERR_MEMORY;
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        resources_read_sink(resources, &rows[i], &sinks[i]);
+        documents[i] = (struct sinks_document){.name = rows[i].name,
+                                               .type = rows[i].type,
+                                               .version = rows[i].version,
+                                               .settings = sinks[i].settings,
+                                               .fault = sinks[i].fault};
+    }
+    if (err == ERR_OK) {
+        sinks_apply(resources->sinks, documents, count);
+    }
+    for (size_t i = 0; sinks && i < count; i++) {
+        json_decref(sinks[i].settings);
+    }
+    free(sinks);
+    free(documents);
+    return err;
+}
+
+static enum err resources_read(struct resources *resources) {
+    struct store_sink *rows;
+    size_t count;
+    int64_t revision;
+    enum err err = store_sinks(resources->store, NULL, &rows, &count, &revision);
+    if (err == ERR_OK) {
+        err = resources_apply(resources, rows, count);
+        store_sinks_free(rows, count);
+    }
+    if (err == ERR_OK) {
+        bool changed = resources->read && revision != resources->revision;
+        log_event(changed ? LOG_INFO : LOG_DEBUG, "resources_applied", KI("revision", revision),
+                  KI("sinks", count));
+        resources->revision = revision;
+        resources->read = true;
+    }
+    return err;
+}
+
+bool resources_step(struct resources *resources) {
+    int64_t announced = node_resources_revision(resources->node);
+    bool current = announced == resources->revision || announced == resources->announced;
+    if (!resources->sinks || (resources->read && current) || clock_ms() < resources->retry_at_ms) {
+        return !resources->sinks || resources->read;
+    }
+    enum err err = resources_read(resources);
+    if (err == ERR_OK) {
+        resources->announced = announced;
+    } else {
+        resources->retry_at_ms = clock_ms() + RETRY_MS;
+        log_event(LOG_WARN, "resources_not_read", KS("error", err_name(err)));
+    }
+    return resources->read;
+}

@@ -1,0 +1,13 @@
+-- sinks: the sinks of the fleet. ARGV[2]: a name ('': all).
+-- Answers: 'OK', revision of the resources, and name, version, type, document of each.
+
+local rows = {}
+local names = ARGV[2] ~= '' and { ARGV[2] } or redis.call('HKEYS', SINKS)
+table.sort(names)
+for _, name in ipairs(names) do
+    local sink = sink_of(name)
+    if sink then
+        rows[#rows + 1] = { name, sink.version, sink.type, sink.document }
+    end
+end
+return { 'OK', resources_revision(), rows }

@@ -1,0 +1,120 @@
+/* Tests of the sinks of the fleet in Redis: versions, types, revision. With a real Redis. */
+#include "fleet_check.h"
+
+static int64_t version;
+static bool created;
+static char *type;
+
+static enum err put(const char *name, int64_t expected, const char *of_type, const char *document) {
+    free(type);
+    return store_put_sink(store,
+                          &(struct store_sink){.name = (char *)name,
+                                               .type = (char *)of_type,
+                                               .document = (char *)document},
+                          expected, &version, &created, &type);
+}
+
+static int64_t revision(void) {
+    struct store_sink *sinks;
+    size_t n;
+    int64_t now;
+    ck_assert_int_eq(store_sinks(store, NULL, &sinks, &n, &now), ERR_OK);
+    store_sinks_free(sinks, n);
+    return now;
+}
+
+START_TEST(a_sink_has_versions_and_keeps_its_type) {
+    int64_t first, none = revision();
+    ck_assert_int_eq(put("a", 7, "null", "{}"), ERR_NOT_FOUND);
+    ck_assert_int_eq(put("a", 0, "null", "{}"), ERR_OK);
+    ck_assert(created && version > none && revision() == version);
+    first = version;
+    ck_assert_int_eq(put("a", 0, "null", "{}"), ERR_OK); /* again: nothing changes */
+    ck_assert(!created && version == first && revision() == first);
+    ck_assert_int_eq(put("a", first, "null", "{\"x\":\n1}"), ERR_OK);
+    ck_assert(!created && version > first && revision() == version);
+    ck_assert_int_eq(put("a", first, "null", "{\"x\":\n1}"), ERR_OK); /* a repeated call */
+    ck_assert_int_eq(put("a", first, "null", "{\"y\":2}"), ERR_VERSION);
+    ck_assert_int_eq(put("a", 0, "file", "{}"), ERR_WRONG_STATE);
+    ck_assert_str_eq(type, "null");
+}
+END_TEST
+
+START_TEST(sinks_are_listed_by_name_with_their_documents) {
+    struct store_sink *sinks;
+    size_t n;
+    ck_assert_int_eq(put("b", 0, "null", "{\"line\":\"1\\n2\"}"), ERR_OK);
+    ck_assert_int_eq(put("a", 0, "file", "{}"), ERR_OK);
+    RAW("HSET", "mqtt_fleet:sinks", "c", "written by hand");
+    ck_assert_int_eq(store_sinks(store, NULL, &sinks, &n, NULL), ERR_OK);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(sinks[0].name, "a");
+    ck_assert_str_eq(sinks[0].type, "file");
+    ck_assert_str_eq(sinks[1].document, "{\"line\":\"1\\n2\"}");
+    ck_assert_int_eq(sinks[0].version, version);
+    store_sinks_free(sinks, n);
+    ck_assert_int_eq(store_sinks(store, "b", &sinks, &n, NULL), ERR_OK);
+    ck_assert(n == 1 && strcmp(sinks[0].name, "b") == 0);
+    store_sinks_free(sinks, n);
+    ck_assert_int_eq(store_sinks(store, "none", &sinks, &n, NULL), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    store_sinks_free(sinks, n);
+}
+END_TEST
+
+START_TEST(a_deleted_sink_comes_back_with_a_later_version) {
+    int64_t first, deleted;
+    ck_assert_int_eq(put("a", 0, "null", "{}"), ERR_OK);
+    first = version;
+    ck_assert_int_eq(store_delete_sink(store, "a", first + 1), ERR_VERSION);
+    ck_assert_int_eq(store_delete_sink(store, "a", first), ERR_OK);
+    deleted = revision();
+    ck_assert_int_gt(deleted, first);
+    ck_assert_int_eq(store_delete_sink(store, "a", 0), ERR_NOT_FOUND);
+    ck_assert_int_eq(revision(), deleted);
+    ck_assert_int_eq(put("a", 0, "file", "{}"), ERR_OK);
+    ck_assert_int_gt(version, deleted);
+}
+END_TEST
+
+START_TEST(there_are_at_most_that_many_sinks) {
+    char name[16];
+    for (int i = 0; i < STORE_SINKS_MAX; i++) {
+        snprintf(name, sizeof name, "s%d", i);
+        ck_assert_int_eq(put(name, 0, "null", "{}"), ERR_OK);
+    }
+    ck_assert_int_eq(put("more", 0, "null", "{}"), ERR_REFUSED);
+    ck_assert_int_eq(put("s7", 0, "null", "{\"x\":1}"), ERR_OK);
+    ck_assert_int_eq(store_delete_sink(store, "s7", 0), ERR_OK);
+    ck_assert_int_eq(put("more", 0, "null", "{}"), ERR_OK);
+}
+END_TEST
+
+START_TEST(a_heartbeat_tells_the_revision) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_heartbeat heartbeat;
+    const char *generation = RAW_TEXT("GET", "mqtt_fleet:generation");
+    ck_assert_int_eq(store_heartbeat(store, &a, generation, TTL_MS, "{}", &heartbeat), ERR_OK);
+    ck_assert_int_eq(heartbeat.resources_revision, 0);
+    ck_assert_int_eq(put("a", 0, "null", "{}"), ERR_OK);
+    generation = RAW_TEXT("GET", "mqtt_fleet:generation");
+    ck_assert_int_eq(store_heartbeat(store, &a, generation, TTL_MS, "{}", &heartbeat), ERR_OK);
+    ck_assert_int_eq(heartbeat.resources_revision, version);
+    RAW("SET", "mqtt_fleet:resources", "rubbish");
+    generation = RAW_TEXT("GET", "mqtt_fleet:generation");
+    ck_assert_int_eq(store_heartbeat(store, &a, generation, TTL_MS, "{}", &heartbeat), ERR_OK);
+    ck_assert_int_eq(heartbeat.resources_revision, 0);
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, a_sink_has_versions_and_keeps_its_type);
+    tcase_add_test(tcase, sinks_are_listed_by_name_with_their_documents);
+    tcase_add_test(tcase, a_deleted_sink_comes_back_with_a_later_version);
+    tcase_add_test(tcase, there_are_at_most_that_many_sinks);
+    tcase_add_test(tcase, a_heartbeat_tells_the_revision);
+}
+
+int main(void) {
+    return fixture_run("store_sinks", add);
+}
