@@ -533,6 +533,8 @@ HTTP_SINK = [
     Mutation("a space ends a tag of InfluxDB", "src/sink/types/http/http_influx.c",
              'http_influx_append_name(out, value, ",= ");',
              'http_influx_append_name(out, value, ",=");', FORMATS),
+    Mutation("a backslash hides the space after it", "src/sink/types/http/http_influx.c",
+             "return kept ? 0 : len;", "return 0;", FORMATS),
     Mutation("a wrong query of ClickHouse rejects messages", "src/sink/types/http/http_clickhouse.c",
              "return HTTP_FAILED;",
              "return http_outcome_of_status(response->status);", FORMATS),

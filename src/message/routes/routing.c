@@ -161,11 +161,9 @@ static enum err routing_collect(struct routing_job *job, const struct route_deci
 
 /* Each that has room. */
 static enum err routing_put_each(struct routing_job *job, struct routing_result *result) {
-    size_t taken = 0;
     for (size_t i = 0; i < job->to_count; i++) {
         struct message_delivery *to = &job->to[i];
         enum err err = message_queue_put(to->queue, to->share, to->message, NULL);
-        taken += err == ERR_OK;
         result->dropped_over_share += err == ERR_BUSY;
         result->dropped += err != ERR_OK && err != ERR_BUSY;
         if (err == ERR_WRONG_STATE) {

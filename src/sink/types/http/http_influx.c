@@ -30,25 +30,29 @@ static const char *http_influx_escape_control(char byte) {
     }
 }
 
-/* Names and tags. special: the characters that a backslash must precede. A backslash at the end
- * would escape the next character, and cannot be escaped itself: it is left out. */
+/* Backslashes at the end, or before a character that gets one, are left out: they cannot be
+ * escaped, and parsers differ about them. */
+static size_t http_influx_skip_backslashes(const char *text, const char *special) {
+    size_t len = strspn(text, "\\");
+    bool kept = text[len] && !strchr(special, text[len]) && !http_influx_escape_control(text[len]);
+    return kept ? 0 : len;
+}
+
+/* Names and tags. special: the characters that a backslash must precede. */
 static void http_influx_append_name(struct buffer *out, const char *text, const char *special) {
-    size_t len = strlen(text);
-    while (len > 0 && text[len - 1] == '\\') {
-        len--;
-    }
-    bool is_utf8 = text_is_utf8(text, len);
-    for (size_t i = 0; i < len; i++) {
-        const char *control = http_influx_escape_control(text[i]);
-        bool strange = !is_utf8 && (unsigned char)text[i] >= 0x80;
+    bool is_utf8 = text_is_utf8(text, strlen(text));
+    for (text += http_influx_skip_backslashes(text, special); *text;
+         text += 1 + http_influx_skip_backslashes(text + 1, special)) {
+        const char *control = http_influx_escape_control(*text);
+        bool strange = !is_utf8 && (unsigned char)*text >= 0x80;
         if (control) {
             buffer_append_str(out, control);
             continue;
         }
-        if (strchr(special, text[i])) {
+        if (strchr(special, *text)) {
             buffer_append(out, "\\", 1);
         }
-        buffer_append(out, strange ? "?" : &text[i], 1);
+        buffer_append(out, strange ? "?" : text, 1);
     }
 }
 

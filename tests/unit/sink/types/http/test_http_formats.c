@@ -97,6 +97,7 @@ static const struct {
     {"c", "t", "a\0b", 3, ",id=c,topic=t payload_base64=\"YQBi\" "},
     {"a b,c=d", "x/\"y\"\nz", "1", 0, ",id=a\\ b\\,c\\=d,topic=x/\"y\"\\nz value=1 "},
     {"c\\", "\\", "1", 0, ",id=c value=1 "},
+    {"a\\b", "a\\\\ b\\\nc", "1", 0, ",id=a\\b,topic=a\\ b\\nc value=1 "},
     {"\xff", "gr\xc3\xbc\xc3\x9f", "1", 0, ",id=?,topic=gr\xc3\xbc\xc3\x9f value=1 "},
     {"c", "t",
      "{\"a b\":1,\"on\":true,\"s\":\"x \\\"y\\\"\",\"deep\":{\"z\":1},\"l\":[1],\"n\":null}", 0,
