@@ -114,6 +114,9 @@ def test_records_that_only_the_broker_finds_too_large_do_not_stop_the_others(fle
     fleet.broker.publish_all([(f"t/{client}/x", payload.encode()) for payload in payloads])
     rows = kafka.wait_payloads(TOPIC, good)
     assert sorted(row["payload"] for row in rows) == good
+    wait_until(lambda: fleet.redis.bytes_client.xlen("mqtt_dead") == 1, 20, "the dead letter")
+    [(_, dead)] = fleet.redis.bytes_client.xrange("mqtt_dead")
+    assert dead[b"payload"] == b"y" * 6000 and b"too large" in dead[b"dead_letter_reason"]
 
 
 def test_a_broker_that_is_not_there_is_told_by_name(fleet, kafka):
