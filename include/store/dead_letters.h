@@ -33,7 +33,7 @@ struct dead_letters_page {
 };
 
 /* Looks at the dead letters after the id `after` ("": from the first on), the oldest first, until
- * `matches_max` match. It does bounded work: a page may have no match, and a list has about 8 MiB
+ * `matches_max` match. It does bounded work: a page may have no match, and a list has about 4 MiB
  * at most. dead_letters_page_fini, after any result. */
 enum err store_dead_letters(struct store *store, enum dead_letters_action action,
                             const struct dead_letters_selector *selector, const char *after,

@@ -111,7 +111,7 @@ START_TEST(one_call_does_bounded_work) {
 }
 END_TEST
 
-START_TEST(a_list_is_bounded_in_bytes) {
+START_TEST(one_call_looks_at_about_four_megabytes) {
     char *large = malloc(3000001);
     memset(large, 'x', 3000000);
     large[3000000] = '\0';
@@ -119,10 +119,11 @@ START_TEST(a_list_is_bounded_in_bytes) {
         RAW("XADD", DEAD_LETTERS_KEY, "*", "payload", large);
     }
     call(DEAD_LETTERS_LIST, &(struct dead_letters_selector){0}, "", 100);
-    ck_assert_uint_eq(page.count, 3);
+    ck_assert_uint_eq(page.count, 2);
     ck_assert_str_ne(page.next, "");
     call(DEAD_LETTERS_COUNT, &(struct dead_letters_selector){0}, "", 100);
-    ck_assert_int_eq(page.matched, 5);
+    ck_assert_int_eq(page.matched, 2);
+    ck_assert_str_ne(page.next, "");
     dead_letters_page_fini(&page);
     free(large);
 }
@@ -142,7 +143,7 @@ static void add_tests(TCase *tcase) {
     tcase_add_loop_test(tcase, a_selector_selects, 0, sizeof selections / sizeof selections[0]);
     tcase_add_test(tcase, pages_follow_each_other);
     tcase_add_test(tcase, one_call_does_bounded_work);
-    tcase_add_test(tcase, a_list_is_bounded_in_bytes);
+    tcase_add_test(tcase, one_call_looks_at_about_four_megabytes);
     tcase_add_test(tcase, without_a_stream_there_are_none);
 }
 

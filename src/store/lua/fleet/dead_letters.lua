@@ -4,9 +4,10 @@
 -- Answers: 'OK', Redis time in ms, the id after which to continue ('': none is left), matches, length
 -- of the stream, the entries that match ('list').
 
-local PAGE = 10
+local PAGE_MAX = 64
+local PAGE_BYTES = 262144 -- pages that are larger are followed by shorter ones
 local SCANNED_MAX = 2000
-local BYTES_MAX = 8388608 -- of a list
+local BYTES_MAX = 4194304 -- that are looked at
 
 local action, after, since, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wanted_id, wanted_topic, matches_max = ARGV[6], ARGV[9], tonumber(ARGV[10])
@@ -68,16 +69,17 @@ end
 
 local found, next_id = {}, ''
 local matched, scanned, bytes = 0, 0, 0
-local done = false
+local page_len, done = 1, false
 while not done do
-    local page = redis.call('XRANGE', DEAD, first, last, 'COUNT', PAGE)
-    done = #page < PAGE
+    local page = redis.call('XRANGE', DEAD, first, last, 'COUNT', page_len)
+    local bytes_before = bytes
+    done = #page < page_len
     for i = 1, #page do
         local id, fields = page[i][1], page[i][2]
         scanned = scanned + 1
+        bytes = bytes + size_of(fields)
         if matches(fields) then
             matched = matched + 1
-            bytes = bytes + size_of(fields)
             if action == 'list' then
                 found[#found + 1] = page[i]
             elseif action == 'drop' then
@@ -85,11 +87,12 @@ while not done do
             end
         end
         first = successor(id)
-        if matched >= matches_max or scanned >= SCANNED_MAX or (action == 'list' and bytes >= BYTES_MAX) then
+        if matched >= matches_max or scanned >= SCANNED_MAX or bytes >= BYTES_MAX then
             next_id = id
             done = true
             break
         end
     end
+    page_len = bytes - bytes_before < PAGE_BYTES and math.min(page_len * 2, PAGE_MAX) or 1
 end
 return { 'OK', NOW_MS, next_id, matched, redis.call('XLEN', DEAD), found }
