@@ -25,6 +25,7 @@ static const struct setting common_settings[] = {
 static const struct setting stream_settings[] = {
     {"url", "sink.url", SETTING_TEXT, offsetof(struct conf, sink_url)},
     {"key", "sink.key", SETTING_TEXT, offsetof(struct conf, sink_key)},
+    {"shards", "sink.redis_shards", SETTING_INTEGER, offsetof(struct conf, sink_redis_shards)},
     {"maxlen", "sink.maxlen", SETTING_INTEGER, offsetof(struct conf, sink_maxlen)},
     {"trim", "sink.redis_trim", SETTING_TEXT, offsetof(struct conf, sink_redis_trim)},
     {"bytes_max", "sink.redis_stream_bytes_max", SETTING_INTEGER,

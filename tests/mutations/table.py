@@ -23,6 +23,8 @@ HOST, TROUBLE, RACE = "mqtt/test_worker", "mqtt/test_worker_trouble", "mqtt/test
 LATE, LIMITER = "mqtt/test_worker_late", "mqtt/test_connect_limiter"
 BACK = "tests/e2e/cases/test_case_f_redis_back.py"
 TRIM = "sink/test_stream_trim"
+STREAM = "src/sink/types/redis_stream/"
+STREAMS, CLUSTERED = "sink/test_streams", "sink/test_stream_cluster"
 STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", "mqtt/test_publish_quota"
 
 REPLICAS = ("tests/e2e/redis/test_redis_world.py::"
@@ -279,12 +281,31 @@ MQTT = [
     Mutation("each node may fill all that is left of Redis", "src/sink/types/redis_stream/redis_quota.c",
              "left / NODES_MAX", "left", "sink/test_redis_quota"),
     # ---- the stream and its consumer groups
-    Mutation("a message that no replica has is acknowledged", "src/sink/types/redis_stream/redis_stream.c",
-             "if (stream->replicas_min > 0 && settled - accepted > rejected) {", "if (false) {",
+    Mutation("a message that no replica has is acknowledged", STREAM + "stream_confirm.c",
+             "if (writer->replicas_min == 0 ||", "if (true ||", REPLICAS),
+    Mutation("what waits for replicas is written again", STREAM + "stream_confirm.c",
+             "item->state = lost ? ITEM_SETTLED : ITEM_UNCONFIRMED;", "item->state = ITEM_SETTLED; (void)lost;",
              REPLICAS),
-    Mutation("what waits for replicas is written again", "src/sink/types/redis_stream/redis_stream.c",
-             "stream->unconfirmed = all ? end - begin : 0;", "stream->unconfirmed = 0;",
-             REPLICAS),
+    Mutation("a client has no shard of its own", STREAM + "streams.c",
+             "streams_shard_of(streams, message->id)", "(size_t)message->number % streams->shards", STREAMS),
+    Mutation("a stream of a template is not trimmed", STREAM + "stream_pipeline.c",
+             "return stream->written == 0 || stream->untracked ||", "return true ||", STREAMS),
+    Mutation("a full stream holds all others", STREAM + "stream_pipeline.c",
+             "item->stream->failed != ERR_OK ? item->stream->failed : node->failed;",
+             "writer->result != ERR_OK ? writer->result : node->failed;", STREAMS),
+    Mutation("streams that nobody writes are not trimmed", STREAM + "stream_writer.c",
+             "    if (!streams_is_one(&writer->streams)) {\n", "    if (false) {\n", STREAMS),
+    Mutation("with consumed, XADD trims what was not read", STREAM + "streams.c",
+             "if (streams->mode != STREAM_TRIM_MAXLEN) {\n        return ERR_FULL;", "if (false) {\n        return ERR_FULL;",
+             STREAMS),
+    Mutation("streams that are too many are not told", STREAM + "streams.c",
+             "    streams_warn_untracked(streams);\n", "", STREAMS),
+    Mutation("only the first shard is measured", "src/sink/stream_status.c",
+             "    total->entries += stream->entries;\n", "    total->entries = stream->entries;\n", STREAMS),
+    Mutation("a slot stays where it was", "src/net/redis/redis_router.c",
+             "    router->owners[from->moved_slot % REDIS_SLOTS] = (uint8_t)owner;\n", "", CLUSTERED),
+    Mutation("a hash tag does not decide on the slot", "src/net/redis/redis_router.c",
+             "if (end && end > tag + 1) {", "if (false) {", CLUSTERED),
     Mutation("what is pending does not hold the stream", "src/sink/types/redis_stream/stream_trim.lua",
              "        group.floor = group.oldest_pending\n", "", TRIM),
     Mutation("a pending id without its entry holds the stream", "src/sink/types/redis_stream/stream_trim.lua",
@@ -301,8 +322,9 @@ MQTT = [
              "    count_lost(groups[i], count)\n", "", TRIM),
     Mutation("what was trimmed while it was pending is not counted", "src/sink/types/redis_stream/stream_trim.lua",
              "      count_lost(group, #lost)\n", "", TRIM),
-    Mutation("while Redis has no room nothing is trimmed", "src/sink/types/redis_stream/redis_stream.c",
-             "        stream_trim_refresh(&stream->trim, stream->redis);\n", "", "sink/test_redis_stream"),
+    Mutation("while Redis has no room nothing is trimmed", STREAM + "stream_writer.c",
+             "    if (err == ERR_FULL) {\n        streams_refresh(&writer->streams, writer->router);\n",
+             "    if (err == ERR_FULL) {\n", "sink/test_redis_stream"),
     Mutation("a paused stream keeps what was read", "src/sink/types/redis_stream/stream_trim.lua",
              "(entries_max > 0 and len > entries_max - math.floor(entries_max / 16))",
              "(entries_max > 0 and len >= entries_max)", TRIM),
@@ -467,8 +489,8 @@ BASE = [
     Mutation("the reason for a closed connection is not read", "src/net/redis/redis_wire.c",
              "(errno == EPIPE || errno == ECONNRESET)", "false", "sink/test_redis_stream"),
     Mutation("a rejected message is taken for one that waits for replicas",
-             "src/sink/types/redis_stream/redis_stream.c",
-             "bool all = stream_sink_count_rejected(batch, 0, end) == 0;", "bool all = true;",
+             STREAM + "stream_confirm.c",
+             "writer->unconfirmed[at].number != batch->messages[i]->number) {", "false) {",
              "sink/test_redis_stream"),
 ]
 

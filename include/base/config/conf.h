@@ -127,9 +127,13 @@
     INT(sink_redis_bytes_max, "sink.redis_bytes_max", "bytes", 0, 0, 1099511627776,                \
         "redis_stream pauses while the fleet's Redis uses more memory than this (no effect with "  \
         "sink.url); 0: three quarters of maxmemory")                                               \
-    STR(sink_key, "sink.key", 0, "mqtt_msg", "key of the Redis stream")                            \
+    STR(sink_key, "sink.key", 0, "mqtt_msg",                                                       \
+        "key of the Redis stream; a template such as site-{label.site|other} makes several")       \
+    INT(sink_redis_shards, "sink.redis_shards", "streams", 1, 1, 256,                              \
+        "Redis streams over which the clients are distributed by their id: <sink.key>:0 to "       \
+        "<sink.key>:<n-1>; 1: the stream is sink.key itself")                                      \
     INT(sink_maxlen, "sink.maxlen", "messages", 1000000, 0, 1000000000,                            \
-        "approximate length to which the stream is trimmed; 0: never trimmed. With "               \
+        "approximate length to which each stream is trimmed; 0: never trimmed. With "              \
         "sink.redis_trim consumed: length at which the sink pauses; 0: no limit")                  \
     ENUM(sink_redis_trim, "sink.redis_trim", "maxlen|bytes|consumed", "maxlen",                    \
          "what redis_stream trims: the oldest entries beyond sink.maxlen or "                      \

@@ -64,6 +64,9 @@ enum err redis_next_message(struct redis *redis, const char *channel, int64_t ti
                             char **out) MUST_CHECK;
 /* The next command reconnects. */
 void redis_disconnect(struct redis *redis);
+/* Of a connection of a redis_router: the last answer was MOVED, and the connection is still open.
+ */
+bool redis_is_moved(const struct redis *redis);
 /* A number that differs for each connection of this object. */
 uint64_t redis_connection_number(const struct redis *redis);
 /* Descriptor to poll for reading, -1 while not connected. */

@@ -13,13 +13,22 @@ static const struct {
     const char *name, *help;
     size_t offset;
 } stream_gauges[] = {
+    {"mqfleet_sink_stream_streams",
+     "Streams of the sink that are measured and trimmed: several with sink.redis_shards or a "
+     "template as sink.key. The other metrics of streams are sums over them.",
+     offsetof(struct stream_status, streams)},
+    {"mqfleet_sink_stream_largest_entries", "Entries of the longest stream of the sink.",
+     offsetof(struct stream_status, entries_most)},
+    {"mqfleet_sink_stream_largest_bytes",
+     "Memory used by the entries of the largest stream of the sink.",
+     offsetof(struct stream_status, bytes_most)},
     {"mqfleet_sink_stream_limit_entries",
-     "Length to which the stream is trimmed, or at which the sink pauses: sink.maxlen; 0: none.",
+     "Length to which each stream is trimmed, or at which the sink pauses: sink.maxlen; 0: none.",
      offsetof(struct stream_status, entries_max)},
     {"mqfleet_sink_stream_bytes", "Memory used by the entries of the stream, estimated every 5 s.",
      offsetof(struct stream_status, bytes)},
     {"mqfleet_sink_stream_limit_bytes",
-     "Size to which the stream is trimmed, or at which the sink pauses: "
+     "Size to which each stream is trimmed, or at which the sink pauses: "
      "sink.redis_stream_bytes_max; 0: none.",
      offsetof(struct stream_status, bytes_max)},
     {"mqfleet_sink_stream_trims_unread",

@@ -47,6 +47,28 @@ struct redis *redis_create(const char *url, int64_t timeout_ms) {
     return redis;
 }
 
+struct redis *redis_create_at(const char *url, const struct redis_address *address,
+                              int64_t timeout_ms) {
+    struct redis *redis = redis_create(url, timeout_ms);
+    char *name = NULL; /* no other connection shares what is known about the location */
+    if (redis && asprintf(&name, "%s %s:%d", url, address->host, address->port) < 0) {
+        name = NULL;
+    }
+    struct redis_topology *topology = name ? redis_topology_acquire(name) : NULL;
+    free(name);
+    if (!topology || !redis->url.addresses) {
+        redis_topology_release(topology);
+        redis_destroy(redis);
+        return NULL;
+    }
+    redis_topology_release(redis->topology);
+    redis->topology = topology;
+    redis->url.addresses[0] = *address;
+    redis->url.address_count = 1;
+    redis->routed = true;
+    return redis;
+}
+
 void redis_destroy(struct redis *redis) {
     if (!redis) {
         return;
@@ -70,6 +92,10 @@ void redis_describe_error(const struct redis *redis, char *out, size_t size) {
 
 const char *redis_error(const struct redis *redis) {
     return redis->error;
+}
+
+bool redis_is_moved(const struct redis *redis) {
+    return redis->moved_to.host[0] != '\0';
 }
 
 uint64_t redis_connection_number(const struct redis *redis) {

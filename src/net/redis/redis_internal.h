@@ -2,6 +2,7 @@
  *
  *   redis.c             the public calls: commands, scripts, WAIT
  *   redis_subscribe.c   the connection that only subscribes
+ *   redis_router.c      a connection to each node of a cluster
  *        |
  *   redis_connect.c     a new connection: when, to which address, and its greeting
  *   redis_sentinel.c    finds the master with the sentinels
@@ -36,15 +37,25 @@ struct redis {
     uint64_t connection_number;
     struct buffer send; /* formatted commands; data before `sent` is on the wire */
     size_t sent;
-    size_t replies_pending; /* replies still to be read */
-    unsigned failures;      /* since the last valid answer */
-    int64_t retry_at_ms;    /* earliest time of a new connection */
-    bool moved;             /* the last call was not run: its keys are on another node */
-    bool subscribed;        /* this connection has sent SUBSCRIBE */
-    int64_t received_ms;    /* subscribed: time of the last data */
-    int64_t ping_sent_ms;   /* subscribed: time of the unanswered PING, 0: none */
+    size_t replies_pending;        /* replies still to be read */
+    unsigned failures;             /* since the last valid answer */
+    int64_t retry_at_ms;           /* earliest time of a new connection */
+    bool moved;                    /* the last call was not run: its keys are on another node */
+    bool routed;                   /* of a redis_router: does not follow MOVED by itself */
+    unsigned moved_slot;           /* routed: of the last MOVED, whose address is: */
+    struct redis_address moved_to; /* no host: it was processed, or there was none */
+    bool subscribed;               /* this connection has sent SUBSCRIBE */
+    int64_t received_ms;           /* subscribed: time of the last data */
+    int64_t ping_sent_ms;          /* subscribed: time of the unanswered PING, 0: none */
     char error[REDIS_ERROR_LEN];
 };
+
+/* ---- redis.c --------------------------------------------------------------------------------- */
+
+/* For a redis_router: a connection to one node of the cluster, with the credentials of the url.
+ * NULL: out of memory or invalid url. */
+struct redis *redis_create_at(const char *url, const struct redis_address *address,
+                              int64_t timeout_ms) MUST_CHECK;
 
 /* ---- redis_wire.c -------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "base/system/clock.h"
@@ -72,7 +73,22 @@ void redis_set_error(struct redis *redis, const char *text) {
     }
 }
 
+/* Of a connection that does not follow redirections by itself. Its other keys are still there. */
+static bool redis_wire_note_redirection(struct redis *redis, const char *text) {
+    struct redis_address to;
+    if (!redis->routed || !redis_topology_parse_moved(text, &redis->peer, &to)) {
+        return false;
+    }
+    redis->moved_slot = (unsigned)strtoul(text + strlen("MOVED "), NULL, 10);
+    redis->moved_to = to;
+    return true;
+}
+
 enum err redis_classify_error(struct redis *redis, const char *text) {
+    if (redis_wire_note_redirection(redis, text)) {
+        redis_set_error(redis, text);
+        return ERR_UNAVAILABLE;
+    }
     const struct redis_error_class *error_class = redis_wire_error_class(text);
     redis_set_error(redis, text);
     return error_class ? error_class->kept_err : ERR_OK;
@@ -90,6 +106,7 @@ void redis_disconnect(struct redis *redis) {
     redis->replies_pending = 0;
     redis->subscribed = false;
     redis->ping_sent_ms = 0;
+    redis->moved_to = (struct redis_address){0};
 }
 
 /* Every failed call ends here. The connection is closed, because replies could no longer be matched
@@ -215,7 +232,8 @@ enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply 
     const struct redis_error_class *error_class = err == ERR_OK && (*out)->type == REDIS_REPLY_ERROR
                                                       ? redis_wire_error_class((*out)->str)
                                                       : NULL;
-    if (error_class && error_class->kept_err == ERR_OK) {
+    if (error_class && error_class->kept_err == ERR_OK &&
+        !redis_wire_note_redirection(redis, (*out)->str)) {
         err = redis_wire_refused(redis, (*out)->str);
         freeReplyObject(*out);
         *out = NULL;

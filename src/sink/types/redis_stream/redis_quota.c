@@ -25,12 +25,18 @@ void redis_quota_init(struct redis_quota *quota, const char *key, bool shared,
     bool replaces = strcmp(sink_settings_text(settings, "trim"), "maxlen") == 0;
     *quota = (struct redis_quota){.key = key,
                                   .shared = shared,
+                                  .replaces = replaces,
                                   .bytes_max = sink_settings_integer(settings, "redis_bytes_max"),
                                   .entries_max =
                                       replaces ? sink_settings_integer(settings, "maxlen") : 0,
                                   .used_bytes = -1,
                                   .limit_bytes = -1,
                                   .entries = -1};
+}
+
+void redis_quota_set_entries(struct redis_quota *quota, int64_t entries, int64_t entries_max) {
+    quota->entries = entries;
+    quota->entries_max = quota->replaces ? entries_max : 0;
 }
 
 bool redis_quota_evaluate(struct redis_quota *quota, int64_t used_bytes, int64_t max_bytes,
@@ -62,8 +68,8 @@ static enum err redis_quota_fetch_entries(struct redis_quota *quota, struct redi
                                           int64_t now_ms, int64_t *out) {
     struct redis_reply *reply = NULL;
     const char *argv[] = {"XLEN", quota->key};
-    *out = -1;
-    if (redis_quota_was_refused(quota->entries_refused_ms, now_ms)) {
+    *out = quota->key ? -1 : quota->entries;
+    if (!quota->key || redis_quota_was_refused(quota->entries_refused_ms, now_ms)) {
         return ERR_OK;
     }
     enum err err = redis_command(redis, 2, argv, NULL, &reply);

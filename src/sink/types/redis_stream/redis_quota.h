@@ -14,8 +14,9 @@
 #define REDIS_QUOTA_ERROR_LEN 160
 
 struct redis_quota {
-    const char *key;            /* of the stream; borrowed */
+    const char *key;            /* of the stream; borrowed; NULL: redis_quota_set_entries */
     bool shared;                /* the same Redis as the fleet; otherwise only measured */
+    bool replaces;              /* the oldest entries make room: trim maxlen */
     int64_t bytes_max;          /* of used memory; 0: three quarters of maxmemory */
     int64_t entries_max;        /* at which entries are replaced; 0: never */
     int64_t measured_ms;        /* clock_ms; 0: never */
@@ -26,9 +27,13 @@ struct redis_quota {
     atomic_bool paused;                               /* any thread */
 };
 
-/* key: borrowed. shared: the Redis of the fleet, which needs some of its memory. */
+/* key: borrowed; NULL: there are several streams. shared: the Redis of the fleet, which needs some
+ * of its memory. */
 void redis_quota_init(struct redis_quota *quota, const char *key, bool shared,
                       const json_t *settings);
+/* Without a key: the entries of all streams, -1: not known, and the number at which they are
+ * replaced, 0: never. */
+void redis_quota_set_entries(struct redis_quota *quota, int64_t entries, int64_t entries_max);
 /* Call it before writing. Measures again when due. ERR_OK: one message may be written, and more
  * while redis_quota_may_write; ERR_FULL: paused, `error` is the reason; other errors: Redis does
  * not answer. */

@@ -41,7 +41,8 @@ static const char *const MODE_NAMES[] = {
 /* --- life --- */
 
 /* The settings were checked against the names. */
-static enum stream_trim_mode stream_trim_parse_mode(const char *name) {
+enum stream_trim_mode stream_trim_mode_of(const json_t *settings) {
+    const char *name = sink_settings_text(settings, "trim");
     for (size_t i = 0; i < sizeof MODE_NAMES / sizeof MODE_NAMES[0]; i++) {
         if (strcmp(MODE_NAMES[i], name) == 0) {
             return (enum stream_trim_mode)i;
@@ -71,14 +72,13 @@ static enum err stream_trim_name_counters(struct stream_trim *trim) {
 
 enum err stream_trim_init(struct stream_trim *trim, const char *key, const json_t *settings,
                           char *fault) {
-    *trim =
-        (struct stream_trim){.mode = stream_trim_parse_mode(sink_settings_text(settings, "trim")),
-                             .stream_key = key,
-                             .ignored = sink_settings_json(settings, "ignore_groups"),
-                             .entries_max = sink_settings_integer(settings, "maxlen"),
-                             .bytes_max = sink_settings_integer(settings, "bytes_max"),
-                             .batch = sink_settings_integer(settings, "batch_messages"),
-                             .measures_early = sink_settings_boolean(settings, "measure_idle")};
+    *trim = (struct stream_trim){.mode = stream_trim_mode_of(settings),
+                                 .stream_key = key,
+                                 .ignored = sink_settings_json(settings, "ignore_groups"),
+                                 .entries_max = sink_settings_integer(settings, "maxlen"),
+                                 .bytes_max = sink_settings_integer(settings, "bytes_max"),
+                                 .batch = sink_settings_integer(settings, "batch_messages"),
+                                 .measures_early = sink_settings_boolean(settings, "measure_idle")};
     pthread_mutex_init(&trim->lock, NULL);
     enum err err = ERR_OK;
     if (json_array_size(trim->ignored) > IGNORED_MAX) {
@@ -297,7 +297,7 @@ static enum err stream_trim_run(struct stream_trim *trim, struct redis *redis,
     struct redis_reply *reply = NULL;
     enum err err = stream_trim_call(trim, redis, measure, &reply);
     if (err != ERR_OK) {
-        bool goes_on = redis_fd(redis) >= 0;
+        bool goes_on = redis_fd(redis) >= 0 && !redis_is_moved(redis);
         snprintf(error, STREAM_TRIM_ERROR_LEN, "%s", redis_error(redis));
         return goes_on ? stream_trim_refuse(trim, redis_error(redis), error) : err;
     }
@@ -334,24 +334,26 @@ enum err stream_trim_check(struct stream_trim *trim, struct redis *redis,
     return stream_trim_is_due(trim) ? stream_trim_run(trim, redis, error) : ERR_OK;
 }
 
-void stream_trim_refresh(struct stream_trim *trim, struct redis *redis) {
+bool stream_trim_refresh(struct stream_trim *trim, struct redis *redis) {
     char error[STREAM_TRIM_ERROR_LEN];
     bool wanted = trim->measures_early || trim->last_measured_ms > 0;
-    if (wanted && stream_trim_is_due(trim)) {
+    bool due = wanted && stream_trim_is_due(trim);
+    if (due) {
         enum err err = stream_trim_run(trim, redis, error);
         (void)err; /* the next write meets the same */
     }
+    return due;
 }
 
 void stream_trim_status(struct stream_trim *trim, struct sink_status *out) {
     int64_t now_ms = clock_ms();
     pthread_mutex_lock(&trim->lock);
+    struct stream_status status = trim->status;
     out->paused = out->paused || trim->paused;
-    out->stream = trim->status;
-    out->stream.measured = trim->measured_ms > 0 && now_ms - trim->measured_ms < STALE_MS;
-    for (size_t i = 0; i < out->stream.group_count; i++) {
-        out->stream.groups[i].losing =
-            trim->lost_ms[i] > 0 && now_ms - trim->lost_ms[i] < LOSING_MS;
+    status.measured = trim->measured_ms > 0 && now_ms - trim->measured_ms < STALE_MS;
+    for (size_t i = 0; i < status.group_count; i++) {
+        status.groups[i].losing = trim->lost_ms[i] > 0 && now_ms - trim->lost_ms[i] < LOSING_MS;
     }
     pthread_mutex_unlock(&trim->lock);
+    stream_status_add(&out->stream, &status);
 }

@@ -28,6 +28,7 @@ struct stream_trim {
     int64_t entries_max, bytes_max; /* 0: none */
     int64_t batch;                  /* messages in one write */
     bool measures_early;            /* also before the first message */
+    bool shows_key;                 /* in errors: there are several streams */
     char sha[41];
 
     int64_t last_measured_ms; /* clock_ms when the groups were last measured; 0: never */
@@ -42,6 +43,7 @@ struct stream_trim {
     struct stream_status status;
 };
 
+enum stream_trim_mode stream_trim_mode_of(const json_t *settings);
 /* key: borrowed, like the settings. ERR_ARGUMENT: fault names the field. */
 enum err stream_trim_init(struct stream_trim *trim, const char *key, const json_t *settings,
                           char *fault) MUST_CHECK;
@@ -55,12 +57,13 @@ bool stream_trim_may_write(const struct stream_trim *trim);
 void stream_trim_consume(struct stream_trim *trim, size_t bytes);
 /* The length to which XADD must trim because the script is not permitted; 0: none. */
 int64_t stream_trim_xadd_maxlen(const struct stream_trim *trim);
-/* Trims and measures when due while no messages arrive. */
-void stream_trim_refresh(struct stream_trim *trim, struct redis *redis);
+/* Trims and measures when due while no messages arrive. Returns whether it was. */
+bool stream_trim_refresh(struct stream_trim *trim, struct redis *redis);
 /* Decides from the script's result whether the sink may continue. `behind`: the group that holds
  * the stream, "": there is none. Pure, but for the state. */
 enum err stream_trim_evaluate(struct stream_trim *trim, int64_t entries, int64_t bytes,
                               const char *behind, char error[STREAM_TRIM_ERROR_LEN]) MUST_CHECK;
-void stream_trim_status(struct stream_trim *trim, struct sink_status *out); /* any thread */
+/* Adds its state to out->stream. Any thread. */
+void stream_trim_status(struct stream_trim *trim, struct sink_status *out);
 
 #endif

@@ -503,12 +503,13 @@ END_TEST
 START_TEST(warnings_tell_of_losses_and_of_a_stream_that_will_pause) {
     char text[200];
     struct stream_status status = {.measured = true,
-                                   .entries = 899,
+                                   .entries = 2899,
+                                   .entries_most = 899,
                                    .entries_max = 1000,
                                    .group_count = 1,
                                    .groups = {{.name = "g", .trimmed_unread = 7}}};
     ck_assert(!stream_status_warn(&status, text, sizeof text));
-    status.entries = 900;
+    status.entries_most = 900;
     ck_assert(stream_status_warn(&status, text, sizeof text));
     ck_assert_msg(strstr(text, "nearly full"), "%s", text);
     status.trims_unread = true; /* is always full */
