@@ -5,6 +5,8 @@ import subprocess
 
 from fleet.node import BINARY, environment
 from fleet.wait import PATIENCE, wait_until
+from test_access import Desk
+from test_cli import Cli
 
 
 def run(*words):
@@ -274,6 +276,22 @@ def test_a_broken_target_holds_only_its_clients_and_a_change_frees_them(fleet):
                "they arrive in order at the new target")
 
 
+def test_a_client_online_before_its_sink_gets_its_messages_there(fleet):
+    """By hand in Redis, since the API does not accept such a client."""
+    node = fleet.start_node()
+    put_sink(node, "alarms", type="redis_stream", key="one")
+    client = fleet.online(1, "named", make=fleet.persistent, sink="alarms")[0]
+    saved = fleet.redis.client.hgetall("mqtt_fleet:sinks")
+    fleet.redis.client.delete("mqtt_fleet:sinks", "mqtt_fleet:resources")
+    wait_until(lambda: node.api.get("/api/v1/sinks/alarms").status_code == 404, 20, "it is gone")
+    fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number) for number in range(10)])
+    fleet.redis.client.hset("mqtt_fleet:sinks", mapping=saved)
+    fleet.redis.client.set("mqtt_fleet:resources", 7)
+    wait_until(lambda: [int(fields["payload"]) for _, fields in fleet.redis.client.xrange("one")] ==
+               list(range(10)), 30, "they waited, and arrive in order")
+    assert fleet.stream.rows() == []
+
+
 def test_sinks_outlive_nodes_and_a_node_that_joins_has_them_before_its_clients(fleet):
     node = fleet.start_node()
     version = put_sink(node, "alarms", type="redis_stream", key="alarms").json()["version"]
@@ -336,3 +354,38 @@ def test_a_test_of_a_sink_reports_steps_and_writes_nothing(fleet, tmp_path):
     assert answer.status_code == 200 and answer.json()["ok"]
     assert node.api.post("/api/v1/sinks:test?name=none").status_code == 404
     assert fleet.redis.client.exists("k") == 0 and not (tmp_path / "x").exists()
+
+
+def test_only_an_admin_changes_sinks(fleet, tmp_path):
+    desk = Desk(fleet, tmp_path)
+    node = desk.start_node()
+    document = {"type": "redis_stream", "key": "k"}
+    for role, code in (("viewer", 403), ("operator", 403), ("admin", 201)):
+        api = desk.api(node, role)
+        assert api.put("/api/v1/sinks/alarms", document).status_code == code
+        assert api.get("/api/v1/sinks").status_code == 200
+        tested = api.post("/api/v1/sinks:test", document)
+        assert tested.status_code == (200 if role == "admin" else 403)
+    for role, code in (("viewer", 403), ("operator", 403), ("admin", 204)):
+        assert desk.api(node, role).delete("/api/v1/sinks/alarms").status_code == code
+
+
+def test_the_command_line_knows_sinks(fleet, tmp_path):
+    node = fleet.start_node("m1")
+    cli = Cli(node)
+    file = write(tmp_path / "alarms.json", json.dumps({"type": "redis_stream", "key": "alarms"}))
+    assert "permission" in cli.good("sinks", "test", "--file", file)
+    assert "alarms created" in cli.good("sinks", "apply", "alarms", "--file", file)
+    assert "alarms applied" in cli.good("sinks", "apply", "alarms", "--file", file)
+    wait_until(lambda: "working" in "".join(line for line in cli.good("sinks").splitlines()
+                                            if line.startswith("alarms")), 20, "it is listed")
+    assert json.loads(cli.good("sinks", "get", "alarms"))["config"]["key"] == "alarms"
+    assert {"default", "alarms"} <= set(cli.good("sinks", "-o", "id").split())
+    assert "permission" in cli.good("sinks", "test", "alarms")
+    assert "/key" in cli.fails(6, "sinks", "apply", "x", "--file",
+                               write(tmp_path / "bad.json", '{"type": "redis_stream"}'))
+    assert "alarms" in cli.good("__complete", "sinks", "get", "al")
+    assert "--yes" in cli.fails(2, "sinks", "delete", "alarms")
+    assert "alarms deleted" in cli.good("sinks", "delete", "alarms", "--yes")
+    wait_until(lambda: cli.run("sinks", "get", "alarms").returncode == 3, 20, "it is gone")
+    assert "usage" in cli.fails(2, "sinks", "get")

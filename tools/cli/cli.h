@@ -26,55 +26,55 @@ enum cli_exit {
 
 /* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help):
  * commands: those that accept the option, separated by a blank. */
-#define CLI_OPTION_TABLE(X)                                                                        \
-    X(OPT_URL, "url", 'u', "URL", NULL,                                                            \
-      "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                       \
-    X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                               \
-      "file with the token ($MQFLEET_TOKEN_FILE; the token itself: $MQFLEET_TOKEN)")               \
-    X(OPT_CA, "ca", 0, "FILE", NULL,                                                               \
-      "CA certificates (PEM) for HTTPS ($MQFLEET_CA, default: the system's)")                      \
-    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "timeout of one request (default 30)")           \
-    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "output format: table, json or id")                 \
-    X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                \
-    X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                   \
-    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                       \
-    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")      \
-    X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",        \
-      "waiting connecting online backoff conflict paused")                                         \
-    X(OPT_DEGRADED, "degraded", 0, NULL, "clients delete pause resume restart release",            \
-      "only clients with a refused subscription")                                                  \
-    X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                  \
-      "only clients of this node")                                                                 \
-    X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",        \
-      "only clients with this label")                                                              \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail dead-letters", "stop after N")            \
-    X(OPT_FILE, "file", 'f', "FILE", "create test publish",                                        \
-      "create, test: JSON (an object, an array, or an object per line); publish: the payload; "    \
-      "- is standard input")                                                                       \
-    X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
-      "create: wait until each client is online or has failed, within --timeout; drain: wait "     \
-      "until the node is empty")                                                                   \
-    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release dead-letters",               \
-      "do not ask for confirmation")                                                               \
-    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                   \
-    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (default 0)")                   \
-    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker retain the message")             \
-    X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                      \
-      "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "    \
-      "name is a user property; may be repeated")                                                  \
-    X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                         \
-    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                          \
-    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters",                                        \
-      "only changes, or dead letters, of this client")                                             \
-    X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again") \
-    X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                \
-    X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")           \
-    X(OPT_TOPIC, "topic", 0, "FILTER", "dead-letters", "only those whose topic matches")           \
-    X(OPT_SINCE, "since", 0, "TIME", "dead-letters",                                               \
-      "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                               \
-    X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                      \
-    X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                       \
-    X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters", "only count those that match")              \
+#define CLI_OPTION_TABLE(X)                                                                            \
+    X(OPT_URL, "url", 'u', "URL", NULL,                                                                \
+      "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                           \
+    X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                                   \
+      "file with the token ($MQFLEET_TOKEN_FILE; the token itself: $MQFLEET_TOKEN)")                   \
+    X(OPT_CA, "ca", 0, "FILE", NULL,                                                                   \
+      "CA certificates (PEM) for HTTPS ($MQFLEET_CA, default: the system's)")                          \
+    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "timeout of one request (default 30)")               \
+    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "output format: table, json or id")                     \
+    X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                    \
+    X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                       \
+    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                           \
+    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")          \
+    X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",            \
+      "waiting connecting online backoff conflict paused")                                             \
+    X(OPT_DEGRADED, "degraded", 0, NULL, "clients delete pause resume restart release",                \
+      "only clients with a refused subscription")                                                      \
+    X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                      \
+      "only clients of this node")                                                                     \
+    X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",            \
+      "only clients with this label")                                                                  \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail dead-letters", "stop after N")                \
+    X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks",                                      \
+      "create, test, sinks: JSON (an object, an array, or an object per line); publish: the payload; " \
+      "- is standard input")                                                                           \
+    X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                       \
+      "create: wait until each client is online or has failed, within --timeout; drain: wait "         \
+      "until the node is empty")                                                                       \
+    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release dead-letters sinks",             \
+      "do not ask for confirmation")                                                                   \
+    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                       \
+    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (default 0)")                       \
+    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker retain the message")                 \
+    X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                          \
+      "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "        \
+      "name is a user property; may be repeated")                                                      \
+    X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                             \
+    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                              \
+    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters",                                            \
+      "only changes, or dead letters, of this client")                                                 \
+    X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")     \
+    X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                    \
+    X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")               \
+    X(OPT_TOPIC, "topic", 0, "FILTER", "dead-letters", "only those whose topic matches")               \
+    X(OPT_SINCE, "since", 0, "TIME", "dead-letters",                                                   \
+      "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                                   \
+    X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                          \
+    X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                           \
+    X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters", "only count those that match")                  \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
 enum cli_option {
@@ -132,6 +132,12 @@ bool cli_sleep_ms(long ms);
 bool cli_confirm(const struct cli *cli, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The object in --file, which must be `what`. NULL: the error was printed, *code is the exit code.
+ */
+json_t *cli_read_object(const struct cli *cli, const char *what, enum cli_exit *code);
+/* The steps of the report of a test. */
+void cli_print_steps(const json_t *report);
+
 /* ---- commands -------------------------------------------------------------------------------- */
 
 enum cli_exit command_status(struct cli *cli);
@@ -144,6 +150,7 @@ enum cli_exit command_create(struct cli *cli);
 enum cli_exit command_act(struct cli *cli); /* delete pause resume restart release */
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
+enum cli_exit command_sinks(struct cli *cli);
 enum cli_exit command_dead_letters(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);
 enum cli_exit command_events(struct cli *cli);

@@ -25,6 +25,8 @@ const struct cli_command cli_commands[] = {
     {"dead-letters", "[list|replay|drop]", 0, 1,
      "list messages that sinks gave up, send them to their sinks again, or delete them",
      command_dead_letters},
+    {"sinks", "[list|get|apply|delete|test] [NAME]", 0, 2,
+     "list the sinks of the fleet, show, create, change, delete or test one", command_sinks},
     {"test", "", 0, 0, "test a configuration step by step without storing it", command_test},
     {"events", "[ID]", 0, 1,
      "show the last changes of a client; without ID or with --follow, show new changes",

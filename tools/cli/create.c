@@ -423,7 +423,7 @@ static void cli_create_print_endpoints(const json_t *report, const char *list, c
     }
 }
 
-static void cli_create_print_steps(const json_t *report) {
+void cli_print_steps(const json_t *report) {
     size_t i;
     const json_t *step;
     char safe[1000];
@@ -442,30 +442,37 @@ static void cli_create_print_steps(const json_t *report) {
     cli_create_print_endpoints(report, "brokers", "broker");
 }
 
-enum cli_exit command_test(struct cli *cli) {
+json_t *cli_read_object(const struct cli *cli, const char *what, enum cli_exit *code) {
     struct buffer data;
-    struct cli_answer answer;
     json_error_t fault;
+    *code = CLI_USAGE;
     if (!cli_create_read_file(cli, &data)) {
         buffer_fini(&data);
-        return CLI_USAGE;
+        return NULL;
     }
     const char *document = data.data ? data.data : "";
     size_t bom_len = text_bom_len(document, data.len);
-    json_t *config =
+    json_t *object =
         json_loadb(document + bom_len, data.len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(&data);
-    if (!json_is_object(config)) {
-        if (!config) {
-            cli_error("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
-        } else {
-            cli_error("--file %s: must be one client (an object)", cli->values[OPT_FILE]);
-        }
-        json_decref(config);
-        return CLI_INVALID;
+    *code = json_is_object(object) ? CLI_OK : CLI_INVALID;
+    if (!object) {
+        cli_error("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
+    } else if (*code != CLI_OK) {
+        cli_error("--file %s: must be %s (an object)", cli->values[OPT_FILE], what);
+        json_decref(object);
+    }
+    return *code == CLI_OK ? object : NULL;
+}
+
+enum cli_exit command_test(struct cli *cli) {
+    struct cli_answer answer;
+    enum cli_exit code;
+    json_t *config = cli_read_object(cli, "one client", &code);
+    if (!config) {
+        return code;
     }
     cli_node_call(cli, "POST", "/api/v1/clients:test", config, 5000, &answer);
-    enum cli_exit code = CLI_OK;
     if (!cli_answer_succeeded(&answer)) {
         code = cli_answer_explain(&answer, NULL);
     } else {
@@ -473,7 +480,7 @@ enum cli_exit command_test(struct cli *cli) {
         if (cli->format == CLI_FORMAT_JSON) {
             cli_answer_print(&answer);
         } else {
-            cli_create_print_steps(answer.json);
+            cli_print_steps(answer.json);
         }
     }
     cli_answer_fini(&answer);

@@ -141,6 +141,17 @@ static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
     cli_answer_fini(&answer);
 }
 
+static void cli_help_complete_sinks(struct cli *cli, const char *begun) {
+    struct cli_answer answer;
+    size_t i;
+    const json_t *sink;
+    cli_node_call(cli, "GET", "/api/v1/sinks", NULL, 0, &answer);
+    json_array_foreach(json_object_get(answer.json, "sinks"), i, sink) {
+        cli_help_print_matching(json_string_value(json_object_get(sink, "name")), begun);
+    }
+    cli_answer_fini(&answer);
+}
+
 static void cli_help_complete_ids(struct cli *cli, const char *begun) {
     struct cli_completion completion = {begun, 0, 0};
     (void)cli_select_clients(cli, cli_help_complete_page, &completion);
@@ -214,6 +225,9 @@ enum cli_exit command_complete(struct cli *cli) {
         cli_help_complete_command(begun);
     } else if (strcmp(command->name, "dead-letters") == 0) {
         cli_help_complete_list("list replay drop", begun);
+    } else if (strcmp(command->name, "sinks") == 0) {
+        cli_help_complete_list("list get apply delete test", begun);
+        cli_help_complete_sinks(cli, begun);
     } else if (strcmp(command->name, "config") == 0) {
         cli_help_print_matching("check", begun);
     } else if (strcmp(command->name, "completion") == 0) {

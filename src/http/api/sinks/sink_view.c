@@ -110,7 +110,8 @@ static void sink_view_destroy(void *data) {
 }
 
 /* The entry of that name, which is added if it is missing. NULL: it is not asked for. */
-static json_t *sink_view_entry(const struct sink_view *view, json_t *list, const char *name) {
+static json_t *sink_view_entry(const struct sink_view *view, json_t *list, const json_t *sink) {
+    const char *name = json_string_value(json_object_get(sink, "name"));
     size_t i;
     json_t *entry;
     if (!name || (view->name && strcmp(view->name, name) != 0)) {
@@ -121,8 +122,8 @@ static json_t *sink_view_entry(const struct sink_view *view, json_t *list, const
             return entry;
         }
     }
-    entry = json_pack("{s:s, s:s, s:n, s:n, s:[]}", "name", name, "origin", "node", "version",
-                      "config", "nodes");
+    entry = json_pack("{s:s, s:O, s:n, s:n, s:[]}", "name", name, "origin",
+                      json_object_get(sink, "origin"), "version", "config", "nodes");
     return json_array_append_new(list, entry) == 0 ? entry : NULL;
 }
 
@@ -131,8 +132,7 @@ static void sink_view_add_report(const struct sink_view *view, json_t *list, con
     size_t i;
     json_t *sink;
     json_array_foreach(sinks, i, sink) {
-        json_t *entry =
-            sink_view_entry(view, list, json_string_value(json_object_get(sink, "name")));
+        json_t *entry = sink_view_entry(view, list, sink);
         json_t *shown = entry ? json_copy(sink) : NULL;
         json_object_del(shown, "name");
         json_object_set(shown, "node", node);
