@@ -76,6 +76,22 @@ def test_a_killed_broker_loses_nothing_and_doubles_nothing(fleet, kafka):
     assert len(rows) == len(sent)
 
 
+def test_a_stalled_broker_loses_nothing_and_doubles_nothing(fleet, kafka):
+    """For longer than several writes wait."""
+    start_node(fleet, kafka)
+    clients = fleet.online(3, sink="kafka")
+
+    def stall(_):
+        kafka.pause()
+        time.sleep(6)
+        kafka.resume()
+
+    sent = published(fleet, [f"t/{client}/x" for client in clients], during=stall)
+    rows = kafka.wait_payloads(TOPIC, sent)
+    check_order(rows, clients)
+    assert len(rows) == len(sent)
+
+
 def test_a_killed_node_loses_nothing(fleet, kafka):
     node = start_node(fleet, kafka)
     clients = fleet.create(3, sink="kafka", make=fleet.persistent)
