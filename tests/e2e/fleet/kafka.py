@@ -96,6 +96,10 @@ class Kafka(Process):
         return subprocess.run(["kcat", "-b", self.brokers, "-X", "log_level=0", *words],
                               capture_output=True, timeout=120)
 
+    def topics(self):
+        listed = json.loads(self._kcat("-L", "-J").stdout)
+        return {topic["topic"] for topic in listed["topics"]}
+
     def records(self, topic):
         """All records, those of a partition in order: {"partition", "offset", "key", "payload", "headers"}.
         Headers are a dictionary."""

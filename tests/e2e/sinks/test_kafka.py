@@ -161,3 +161,24 @@ def test_tls_with_a_certificate_a_user_and_a_password(fleet):
                         {**secure, "type": "kafka", "topic": TOPIC, "password": kafka.password}.items()})
     kafka.wait_payloads(TOPIC, ["1"])
     assert "wrong-hush" not in node.log() and "PRIVATE" not in node.log()
+
+
+def test_a_sink_of_the_fleet_is_tested_and_used(fleet, kafka):
+    node = fleet.start_node()
+    document = {"type": "kafka", "brokers": kafka.brokers, "topic": TOPIC}
+
+    def failed_step(**more):
+        report = node.api.post("/api/v1/sinks:test", {**document, **more}).json()
+        steps = report["steps"]
+        return None if report["ok"] else (steps[-1]["step"], steps[-1]["detail"], steps[-1]["advice"])
+
+    assert failed_step()[0] == "topic" and "create the topic" in failed_step()[2]
+    assert TOPIC not in kafka.topics()  # a test does not create it
+    assert failed_step(brokers="127.0.0.1:1")[0] == "connect"
+    assert node.api.put("/api/v1/sinks/telemetry", document).status_code == 201
+    wait_until(lambda: node.api.post("/api/v1/clients", fleet.document("c", sink="telemetry")).status_code == 201,
+               20, "the node has the sink")
+    fleet.wait_online(["c"])
+    fleet.broker.publish("t/c/x", b"1")
+    kafka.wait_payloads(TOPIC, ["1"])
+    assert failed_step() is None

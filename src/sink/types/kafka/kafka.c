@@ -16,6 +16,7 @@
 #include "kafka_producer.h"
 #include "kafka_record.h"
 #include "kafka_settings.h"
+#include "kafka_test.h"
 
 #define KAFKA_WRITE_MS_MAX 1000
 #define KAFKA_SLICE_MS     100 /* without a report for so long, a write that had some ends */
@@ -324,4 +325,5 @@ const struct sink_type sink_type_kafka = {.version = MQFLEET_VERSION,
                                           .open = kafka_open,
                                           .write = kafka_write,
                                           .close = kafka_close,
+                                          .test = kafka_test,
                                           .maintain = kafka_maintain};

@@ -536,6 +536,43 @@ START_TEST(a_wrong_setting_is_refused_with_the_name_of_its_field) {
 }
 END_TEST
 
+/* ---- the test of settings -------------------------------------------------------------------- */
+
+static char steps[1024]; /* "connect ok; topic failed: DETAIL: ADVICE; " */
+
+static void note_step(void *context, const char *step, bool ok, const char *detail,
+                      const char *advice) {
+    size_t len = strlen(steps);
+    (void)context;
+    snprintf(steps + len, sizeof steps - len, "%s %s: %s: %s; ", step, ok ? "ok" : "failed", detail,
+             ok ? "" : advice);
+}
+
+static const char *test_settings(const char *brokers, const char *topic) {
+    json_t *settings =
+        type_complete(&sink_type_kafka, "{s:s, s:s}", "brokers", brokers, "topic", topic);
+    *steps = '\0';
+    sink_type_kafka.test(&type_environment, settings,
+                         &(struct sink_test_report){.step = note_step});
+    json_decref(settings);
+    return steps;
+}
+
+static void check_steps(const char *brokers, const char *topic, const char *expected) {
+    const char *found = test_settings(brokers, topic);
+    ck_assert_msg(strstr(found, expected) != NULL, "%s", found);
+}
+
+START_TEST(a_test_says_which_step_fails_and_what_to_change) {
+    check_steps(mock.brokers, TOPIC, "connect ok: 1 brokers");
+    check_steps(mock.brokers, TOPIC, "topic ok: devices has 3 partitions");
+    check_steps(mock.brokers, "{topic.1}", "topic ok: depends on the message");
+    check_steps(mock.brokers, "a/b", "open failed: topic may have letters");
+    check_steps("127.0.0.1:1", TOPIC, "connect failed: ");
+    ck_assert_ptr_nonnull(strstr(steps, "check brokers"));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("kafka");
     TCase *tcase = tcase_create("kafka");
@@ -563,6 +600,7 @@ int main(void) {
     tcase_add_test(tcase, a_fatal_error_makes_a_new_producer);
     tcase_add_test(tcase, an_option_that_breaks_a_guarantee_or_loads_a_library_is_refused);
     tcase_add_test(tcase, a_wrong_setting_is_refused_with_the_name_of_its_field);
+    tcase_add_test(tcase, a_test_says_which_step_fails_and_what_to_change);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
