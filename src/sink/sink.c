@@ -406,6 +406,13 @@ static void sink_take_change(struct sink *sink) {
     sink_note_change(sink, resized ? "" : "out of memory: the queue keeps its bounds");
 }
 
+static bool sink_has_change(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    bool has = sink->next_settings && sink->stop_deadline_ms == INT64_MAX;
+    pthread_mutex_unlock(&sink->lock);
+    return has;
+}
+
 /* Waits for messages. Returns how many of them, from the head, must be written now. 0: the sink is
  * over. */
 static size_t sink_next_batch(struct sink *sink) {
@@ -415,6 +422,9 @@ static size_t sink_next_batch(struct sink *sink) {
         size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max,
                                       sink->verdict.doubts ? DOUBT_BYTES_MAX : BATCH_BYTES_MAX,
                                       sink_idle_wait_ms(sink));
+        if (n > 0 && sink_has_change(sink)) {
+            continue; /* it came during the wait: the messages are for the new settings */
+        }
         if (n > 0 || sink_is_over(sink)) {
             return n;
         }

@@ -233,6 +233,21 @@ START_TEST(a_change_loses_nothing_and_keeps_the_order) {
 }
 END_TEST
 
+START_TEST(a_message_after_a_change_of_an_idle_sink_is_for_the_new_target) {
+    int numbers[16];
+    apply_file("a", 1);
+    route_set(&route, router, "kept", NULL);
+    route_waiting(&route, 1);
+    AWAIT(accepted_count == 1);
+    clock_sleep_ms(50); /* it sleeps */
+    apply_file("b", 2);
+    route_waiting(&route, 2);
+    AWAIT(accepted_count == 2);
+    ck_assert_uint_eq(read_numbers("a", numbers, 0), 1);
+    ck_assert_uint_eq(read_numbers("b", numbers, 0), 1);
+}
+END_TEST
+
 START_TEST(a_change_ends_the_wait_of_a_broken_target) {
     int numbers[16];
     apply_file("", 1); /* a folder */
@@ -395,6 +410,7 @@ int main(void) {
     tcase_set_timeout(fleet, 120);
     tcase_add_checked_fixture(fleet, setup_fleet, teardown_fleet);
     tcase_add_test(fleet, a_change_loses_nothing_and_keeps_the_order);
+    tcase_add_test(fleet, a_message_after_a_change_of_an_idle_sink_is_for_the_new_target);
     tcase_add_test(fleet, a_change_ends_the_wait_of_a_broken_target);
     tcase_add_test(fleet, settings_that_cannot_be_opened_leave_the_old_ones_in_effect);
     tcase_add_test(fleet, a_removed_sink_writes_what_it_has_and_its_name_may_come_back);
