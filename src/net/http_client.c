@@ -12,6 +12,7 @@
 
 #define POOL_MAX         256L /* easy handles and idle connections that are kept */
 #define KEEPALIVE_S      30L
+#define DNS_CACHE_S      10L
 #define POLL_MS_MAX      1000
 #define HEADER_BYTES_MAX 65536 /* of all header lines of a response */
 
@@ -182,6 +183,7 @@ static void http_client_set_limits(CURL *easy, const struct http_client *client,
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);

@@ -45,7 +45,9 @@ struct sinks_slot {
 };
 
 struct sinks {
-    struct sink_environment environment;
+    struct sink_environment environment; /* of sinks of the fleet */
+    struct sink_environment
+        own_environment; /* of those of the settings, where all may be reached */
     struct router *router;
     pthread_mutex_t apply_lock; /* one change at a time; taken before `lock` */
     bool started, stopped;
@@ -58,6 +60,8 @@ struct sinks *sinks_create(const struct sink_environment *environment, struct ro
     struct sinks *sinks = calloc(1, sizeof *sinks);
     if (sinks) {
         sinks->environment = *environment;
+        sinks->own_environment = *environment;
+        sinks->own_environment.address_allowed = NULL;
         sinks->router = router;
         pthread_mutex_init(&sinks->apply_lock, NULL);
         pthread_mutex_init(&sinks->lock, NULL);
@@ -255,7 +259,7 @@ enum err sinks_connect_dead_letters(struct sinks *sinks, char *fault) {
 enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *fault) {
     struct sink_config complete = *config;
     struct sink *sink = NULL;
-    complete.environment = &sinks->environment;
+    complete.environment = &sinks->own_environment;
     if (sinks_running_count(sinks) == SINKS_MAX) {
         snprintf(fault, SINK_FAULT_LEN, "a node has at most %d sinks", SINKS_MAX);
         return ERR_FULL;

@@ -16,6 +16,7 @@
 #include "cluster/peers/peers.h"
 #include "http/auth/access.h"
 #include "http/server/server.h"
+#include "mqtt/config/address_policy.h"
 #include "mqtt/workers/workers.h"
 #include "net/redis/redis_server.h"
 #include "sink/sinks.h"
@@ -45,6 +46,7 @@ struct app {
     struct secret_box *secrets;
     struct store *heartbeat_store, *agent_store, *api_store;
     struct router *router;
+    struct address_policy *sink_policy; /* of sinks of the fleet */
     struct sinks *sinks;
     struct node *node;
     struct workers *workers;

@@ -123,15 +123,27 @@ static enum err wiring_open_stores(struct app *app) {
     return ERR_OK;
 }
 
+static bool wiring_sink_address_allowed(const void *context, const char *host,
+                                        const struct sockaddr *address, const char **why) {
+    return address_policy_address(context, host, address, why);
+}
+
 /* The way of messages, from clients to sinks. */
 static enum err wiring_create_sinks(struct app *app, char *fault) {
     const struct conf *conf = app->conf;
+    enum err err = address_policy_create(&app->sink_policy, conf->broker_allow, conf->broker_deny,
+                                         conf->http_listen);
+    if (err != ERR_OK) {
+        return err;
+    }
     struct sink_environment environment = {.node = conf->node_name,
                                            .redis_url = app->redis_url,
                                            .key_prefix = conf->key_prefix,
                                            .redis_timeout_ms = conf->redis_timeout_ms,
                                            .redis_replicas_timeout_ms =
-                                               conf->min_replicas_timeout_ms};
+                                               conf->min_replicas_timeout_ms,
+                                           .address_allowed = wiring_sink_address_allowed,
+                                           .address_context = app->sink_policy};
     app->router = router_create();
     app->message_taps = message_taps_create();
     app->sinks = app->router ? sinks_create(&environment, app->router) : NULL;
@@ -234,6 +246,7 @@ void app_destroy(struct app *app) {
     peers_destroy(app->peers);
     node_destroy(app->node);
     sinks_destroy(app->sinks);
+    address_policy_destroy(app->sink_policy);
     router_destroy(app->router);
     store_close(app->api_store);
     store_close(app->agent_store);

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from fleet.certificates import Authority
+from fleet.names import start_naming_node
 from fleet.node import ROOT
 from fleet.ports import free_port
 from fleet.process import Process
@@ -67,8 +68,7 @@ class Collector:
 
     def wait(self, wanted, bound_s=60):
         wanted = {payload.decode() for payload in wanted}
-        wait_until(lambda: wanted <= self.counts.keys(), bound_s,
-                   lambda: f"{len(wanted - self.counts.keys())} missing")
+        wait_until(lambda: wanted <= self.counts.keys(), bound_s, "all messages")
         assert self.counts.keys() == wanted
 
 
@@ -229,6 +229,56 @@ def test_the_receiver_of_the_documentation_verifies_the_signature(fleet):
     publish(fleet, ids, [b"forged"])
     wait_until(lambda: "status 401" in sink_line(node), 20, "the refusal")
     assert "forged" not in receiver.log()
+
+
+# ---- sinks of the fleet ----------------------------------------------------------------------------
+
+
+def test_a_sink_of_the_fleet_is_changed_while_messages_come(fleet):
+    collectors = [Collector(), Collector()]
+    webs = [fleet.closing(Web(collector)) for collector in collectors]
+    node = fleet.start_node()
+    created = node.api.put("/api/v1/sinks/web", {"type": "http", "url": webs[0].url})
+    assert created.status_code == 201, created.text
+    [client] = fleet.online(1, sink="web")
+    publish(fleet, [client], numbers(20))
+    collectors[0].wait(numbers(20))
+    changed = node.api.put("/api/v1/sinks/web", {"type": "http", "url": webs[1].url},
+                           headers={"If-Match": created.headers["ETag"]})
+    assert changed.status_code == 200, changed.text
+    wait_until(lambda: node.api.get("/api/v1/sinks/web").json()["nodes"][0]["version"] ==
+               changed.json()["version"], 20, "the change is applied")
+    publish(fleet, [client], numbers(50))
+    collectors[1].wait(numbers(50))
+
+
+def test_a_name_that_resolves_to_a_denied_address_is_not_connected_to(fleet):
+    collector = Collector()
+    web = fleet.closing(Web(collector))
+    url = f"http://target.example:{web.server.server_port}/"
+    node = start_naming_node(fleet, {"target.example": ["10.1.2.3"]}, broker_deny="10.0.0.0/8",
+                             **settings(url.replace("target", "mine")))
+    created = node.api.put("/api/v1/sinks/fleet", {"type": "http", "url": url})
+    assert created.status_code == 201, created.text
+    [client] = fleet.online(1, make=fleet.persistent, sink="fleet")
+    publish(fleet, [client], numbers(1))
+    wait_until(lambda: "broker_deny" in sink_line(node), 20, "the reason")
+    node.give({"target.example": ["10.1.2.3", "127.0.0.1"]})
+    collector.wait(numbers(1))
+
+
+def test_a_test_of_a_sink_asks_the_server_and_writes_nothing(fleet):
+    web = fleet.closing(Web(lambda request, body: (500, "not asked for")))
+    node = fleet.start_node()
+
+    def steps(**fields):
+        answer = node.api.post("/api/v1/sinks:test", {"type": "http", **fields})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["ok"], {one["step"]: one["ok"] for one in answer.json()["steps"]}
+
+    assert steps(url=web.url) == (True, {"settings": True, "connect": True, "authenticate": True})
+    assert steps(url=f"http://127.0.0.1:{free_port()}/")[1]["connect"] is False
+    assert web.requests == 0
 
 
 # ---- databases -------------------------------------------------------------------------------------

@@ -3,16 +3,15 @@
  *
  *   http_target    url, headers, credentials: the constant part of each request
  *   http_format    a table of formats        http_outcome   a table of status codes
- *   http_upload   one request               http_lanes     the requests of a batch */
+ *   http_upload    one request               http_lanes     the requests of a batch
+ *   http_probe     the test of the settings */
 #include "sink/sink_type.h"
 
 #include <stdlib.h>
 #include "http_lanes.h"
+#include "http_probe.h"
 #include "http_target.h"
 #include "net/http_client.h"
-
-#define RESPONSE_BYTES      65536 /* enough for an error text */
-#define RESPONSE_ITEM_BYTES 4096  /* of an item of a bulk response */
 
 static const struct sink_field http_sink_fields[] = {
     {.name = "url",
@@ -124,31 +123,6 @@ static void http_sink_close(void *state) {
     free(sink);
 }
 
-static bool http_sink_address_allowed(const void *context, const struct sockaddr *address,
-                                      const char **why) {
-    const struct http_target *target = context;
-    const struct sink_environment *environment = target->environment;
-    return !environment->address_allowed ||
-           environment->address_allowed(environment->address_context, target->host, address, why);
-}
-
-static struct http_client *http_sink_create_client(const struct http_sink *sink,
-                                                   const json_t *settings) {
-    const struct http_target *target = &sink->target;
-    size_t items = target->format->settle ? target->messages_max : 0;
-    return http_client_create(&(struct http_client_options){
-        .timeout_ms = target->timeout_ms,
-        .response_bytes_max = RESPONSE_BYTES + items * RESPONSE_ITEM_BYTES,
-        .cuts_responses = true,
-        .http2 = true,
-        .unverified = !sink_settings_boolean(settings, "tls_verify"),
-        .ca = sink_settings_text(settings, "tls_ca"),
-        .cert = sink_settings_text(settings, "tls_cert"),
-        .key = sink_settings_text(settings, "tls_key"),
-        .address_allowed = http_sink_address_allowed,
-        .address_context = target});
-}
-
 static enum err http_sink_open(void **state, const struct sink_environment *environment,
                                const json_t *settings, char *fault) {
     struct http_sink *sink = calloc(1, sizeof *sink);
@@ -157,7 +131,7 @@ static enum err http_sink_open(void **state, const struct sink_environment *envi
     }
     enum err err = http_target_init(&sink->target, environment, settings, fault);
     if (err == ERR_OK) {
-        sink->client = http_sink_create_client(sink, settings);
+        sink->client = http_target_create_client(&sink->target, settings);
         size_t count = (size_t)sink_settings_integer(settings, "connections");
         err = sink->client && http_lanes_init(&sink->lanes, &sink->target, sink->client, count)
                   ? ERR_OK
@@ -181,4 +155,5 @@ const struct sink_type sink_type_http = {.version = MQFLEET_VERSION,
                                          .fields = http_sink_fields,
                                          .open = http_sink_open,
                                          .write = http_sink_write,
-                                         .close = http_sink_close};
+                                         .close = http_sink_close,
+                                         .test = http_probe_run};

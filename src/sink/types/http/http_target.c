@@ -10,8 +10,10 @@
 #include "base/text.h"
 #include "http_influx.h"
 
-#define HEADERS_MAX 64
-#define URL_MAX     4096
+#define HEADERS_MAX         64
+#define URL_MAX             4096
+#define RESPONSE_BYTES      65536 /* enough for an error text */
+#define RESPONSE_ITEM_BYTES 4096  /* of an item of a bulk response */
 
 static enum err http_target_fault(char *fault, const char *text) {
     snprintf(fault, SINK_FAULT_LEN, "%s", text);
@@ -226,6 +228,24 @@ static enum err http_target_take_signature(struct http_target *target, const jso
                                           "headers");
 }
 
+/* ---- certificates ------------------------------------------------------------------------------
+ */
+
+/* A path that is not absolute would depend on the folder in which the node was started. */
+static enum err http_target_check_certificates(struct http_target *target, const json_t *settings,
+                                               char *fault) {
+    static const char *const names[] = {"tls_ca", "tls_cert", "tls_key"};
+    (void)target;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *text = sink_settings_text(settings, names[i]);
+        if (*text && *text != '/' && strncmp(text, "-----BEGIN", 10) != 0) {
+            snprintf(fault, SINK_FAULT_LEN, "%s must be an absolute path, or PEM text", names[i]);
+            return ERR_ARGUMENT;
+        }
+    }
+    return ERR_OK;
+}
+
 /* ---- documents --------------------------------------------------------------------------------
  */
 
@@ -252,8 +272,8 @@ static enum err http_target_take_document(struct http_target *target, const json
 enum err http_target_init(struct http_target *target, const struct sink_environment *environment,
                           const json_t *settings, char *fault) {
     static enum err (*const steps[])(struct http_target *, const json_t *, char *) = {
-        http_target_take_url, http_target_take_headers, http_target_take_credentials,
-        http_target_take_signature, http_target_take_document};
+        http_target_take_url,       http_target_take_headers,       http_target_take_credentials,
+        http_target_take_signature, http_target_check_certificates, http_target_take_document};
     *target = (struct http_target){
         .environment = environment,
         .method = sink_settings_text(settings, "method"),
@@ -280,4 +300,31 @@ void http_target_fini(struct http_target *target) {
     free(target->headers);
     free(target->url);
     buffer_fini(&target->line_start);
+}
+
+/* ---- client -----------------------------------------------------------------------------------
+ */
+
+static bool http_target_address_allowed(const void *context, const struct sockaddr *address,
+                                        const char **why) {
+    const struct http_target *target = context;
+    const struct sink_environment *environment = target->environment;
+    return !environment->address_allowed ||
+           environment->address_allowed(environment->address_context, target->host, address, why);
+}
+
+struct http_client *http_target_create_client(const struct http_target *target,
+                                              const json_t *settings) {
+    size_t items = target->format->settle ? target->messages_max : 0;
+    return http_client_create(&(struct http_client_options){
+        .timeout_ms = target->timeout_ms,
+        .response_bytes_max = RESPONSE_BYTES + items * RESPONSE_ITEM_BYTES,
+        .cuts_responses = true,
+        .http2 = true,
+        .unverified = !sink_settings_boolean(settings, "tls_verify"),
+        .ca = sink_settings_text(settings, "tls_ca"),
+        .cert = sink_settings_text(settings, "tls_cert"),
+        .key = sink_settings_text(settings, "tls_key"),
+        .address_allowed = http_target_address_allowed,
+        .address_context = target});
 }

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include "http_format.h"
+#include "net/http_client.h"
 #include "sink/sink_type.h"
 
 #define HTTP_HEADER_NAME_LEN 65
@@ -31,5 +32,9 @@ struct http_target {
 enum err http_target_init(struct http_target *target, const struct sink_environment *environment,
                           const json_t *settings, char *fault) MUST_CHECK;
 void http_target_fini(struct http_target *target);
+
+/* With the same settings. NULL: out of memory. */
+struct http_client *http_target_create_client(const struct http_target *target,
+                                              const json_t *settings);
 
 #endif

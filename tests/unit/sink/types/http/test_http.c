@@ -261,6 +261,7 @@ static const struct {
     {"{\"bearer_token\":\"a\",\"username\":\"u\"}", "auth_value"},
     {"{\"username\":\"u:v\"}", "username"},
     {"{\"hmac_header\":\"a b\"}", "hmac_header"},
+    {"{\"tls_ca\":\"ca.pem\"}", "tls_ca"},
     {"{\"clickhouse_table\":\"a; DROP\"}", "clickhouse_table"},
     {"{\"influx_measurement\":\"\"}", "influx_measurement"},
 };
@@ -277,6 +278,58 @@ START_TEST(a_wrong_setting_is_named) {
     ck_assert_int_eq(sink_type_http.open(&state, &type_environment, settings, fault), ERR_ARGUMENT);
     ck_assert_int_eq(strncmp(fault, faults[_i].field, strlen(faults[_i].field)), 0);
     json_decref(settings);
+}
+END_TEST
+
+/* ---- test of the settings ---------------------------------------------------------------------
+ */
+
+static char steps[512];
+
+static void note_step(void *context, const char *step, bool ok, const char *detail,
+                      const char *advice) {
+    size_t len = strlen(steps);
+    (void)context;
+    snprintf(steps + len, sizeof steps - len, "%s %s: %s%s%s\n", step, ok ? "ok" : "fails", detail,
+             advice ? "; " : "", advice ? advice : "");
+}
+
+static const struct {
+    const char *status, *steps;
+} probes[] = {
+    {"204 No Content", "connect ok: the server answers\n"
+                       "authenticate ok: status 204 to OPTIONS\n"},
+    {"405 Method Not Allowed", "connect ok: the server answers\n"
+                               "authenticate ok: status 405 to OPTIONS: row 3 is bad\n"},
+    {"401 Unauthorized", "connect ok: the server answers\n"
+                         "authenticate fails: status 401 to OPTIONS: row 3 is bad; check "
+                         "bearer_token, username and password, or auth_value\n"},
+};
+
+static bool answer_probe(int fd, const struct web_request *request) {
+    ck_assert_int_eq(strncmp(request->head, "OPTIONS /in", 11), 0);
+    ck_assert_str_eq(web_header(request, "Authorization"), "Bearer t0k");
+    ck_assert_uint_eq(request->body_len, 0);
+    return web_reply(fd, poison_status, *poison_status == '2' ? "" : "row 3\nis bad");
+}
+
+START_TEST(a_test_of_the_settings_says_how_far_it_comes_and_sends_no_message) {
+    web_answers = answer_probe;
+    poison_status = probes[_i].status;
+    open_with(json_pack("{s:s}", "bearer_token", "t0k"));
+    sink_type_http.test(&type_environment, type_settings,
+                        &(struct sink_test_report){.step = note_step});
+    ck_assert_str_eq(steps, probes[_i].steps);
+}
+END_TEST
+
+START_TEST(a_test_names_the_reason_why_there_is_no_connection) {
+    web_stop();
+    open_with(json_object());
+    sink_type_http.test(&type_environment, type_settings,
+                        &(struct sink_test_report){.step = note_step});
+    ck_assert_int_eq(strncmp(steps, "connect fails: ", 15), 0);
+    ck_assert_ptr_nonnull(strstr(steps, "127.0.0.1"));
 }
 END_TEST
 
@@ -310,6 +363,9 @@ int main(void) {
     tcase_add_test(tcase, a_target_that_refuses_everything_gets_a_bounded_number_of_requests);
     tcase_add_test(tcase, a_server_with_a_smaller_limit_gets_smaller_requests);
     tcase_add_test(tcase, a_server_can_verify_the_signature);
+    tcase_add_loop_test(tcase, a_test_of_the_settings_says_how_far_it_comes_and_sends_no_message, 0,
+                        COUNT(probes));
+    tcase_add_test(tcase, a_test_names_the_reason_why_there_is_no_connection);
     tcase_add_test(tcase, the_table_of_clickhouse_becomes_a_query);
     tcase_add_loop_test(alone, a_wrong_setting_is_named, 0, COUNT(faults));
     suite_add_tcase(suite, tcase);
