@@ -440,7 +440,7 @@ END_TEST
 
 static const rd_kafka_resp_err_t transient[] = {
     RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
-    RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, /* by librdkafka before 2.1 they are given back: */
+    RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, /* older versions of librdkafka report it: */
     RD_KAFKA_RESP_ERR_INVALID_MSG};
 
 START_TEST(a_transient_error_doubles_nothing) {
