@@ -75,4 +75,5 @@ function(sink_module type)
   set_target_properties(sink_${type} PROPERTIES PREFIX "" OUTPUT_NAME ${type}
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/sinks)
   install(TARGETS sink_${type} LIBRARY DESTINATION lib/mqfleet/sinks)
+  set_property(GLOBAL APPEND PROPERTY SINK_MODULE_TARGETS sink_${type})
 endfunction()

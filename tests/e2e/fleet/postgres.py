@@ -26,15 +26,19 @@ def as_owner(*words):
 
 
 class PostgresServer(Process):
-    """The role mqfleet logs in with a password, postgres without one. authority: for TLS."""
+    """The role mqfleet logs in with a password, postgres without one. authority: for TLS. primary: it is a standby
+    of that server, which runs."""
 
-    def __init__(self, authority=None):
+    def __init__(self, authority=None, primary=None):
         super().__init__("postgres", tempfile.mkdtemp(prefix="mqfleet-postgres-"))
         self.port = free_port()
         self.data = self.folder / "data"
         self.databases = 0
         self._own(self.folder)
-        self._initialize(authority)
+        if primary:
+            self._copy(primary)
+        else:
+            self._initialize(authority)
 
     @staticmethod
     def missing():
@@ -49,8 +53,9 @@ class PostgresServer(Process):
     def _initialize(self, authority):
         subprocess.run(as_owner(PROGRAMS / "initdb", "-D", self.data, "-U", "postgres", "--no-sync", "--locale=C.UTF-8",
                                 "--encoding=UTF8"), check=True, capture_output=True, cwd=self.folder)
-        options = [f"port = {self.port}", "listen_addresses = '127.0.0.1'", f"unix_socket_directories = '{self.folder}'",
-                   "fsync = off", "shared_buffers = 16MB", "max_connections = 30", "log_min_messages = warning"]
+        options = [f"port = {self.port}", "listen_addresses = '127.0.0.1'",
+                   f"unix_socket_directories = '{self.folder}'", "fsync = off", "autovacuum = off",
+                   "shared_buffers = 16MB", "max_connections = 30", "log_min_messages = warning"]
         if authority:
             for source, name in ((authority.server_certificate, "server.pem"), (authority.server_key, "server.key")):
                 shutil.copy(source, self.folder / name)
@@ -60,10 +65,18 @@ class PostgresServer(Process):
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as config:
             config.write("\n".join(options) + "\n")
         (self.data / "pg_hba.conf").write_text(
-            "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+            "local all all trust\nlocal replication all trust\n"
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+
+    def _copy(self, primary):
+        subprocess.run(as_owner(PROGRAMS / "pg_basebackup", "-D", self.data, "-h", primary.folder, "-p",
+                                str(primary.port), "-U", "postgres", "-R", "--checkpoint=fast", "--no-sync"),
+                       check=True, capture_output=True, cwd=self.folder)
+        with open(self.data / "postgresql.conf", "a", encoding="utf-8") as config:
+            config.write(f"port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
 
     def start(self):
-        first = not self.popen
+        first = not self.popen and not (self.data / "standby.signal").exists()
         self.spawn(as_owner(PROGRAMS / "postgres", "-D", self.data))
         self.wait_ready(self._answers, 60)
         if first:
@@ -84,10 +97,13 @@ class PostgresServer(Process):
         assert result.returncode == 0, result.stderr
         return result.stdout.splitlines()
 
-    def background(self, database, sql):
-        """The process of a client that works meanwhile."""
-        return subprocess.Popen(["psql", "-XAtq", "-h", self.folder, "-p", str(self.port), "-U", "postgres",
-                                 "-d", database, "-c", sql], stdout=subprocess.DEVNULL)
+    @contextlib.contextmanager
+    def session(self, database):
+        """A client that takes SQL on its input, and answers on its output."""
+        psql = subprocess.Popen(["psql", "-XAtq", "-h", self.folder, "-p", str(self.port), "-U", "postgres",
+                                 "-d", database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        with psql:
+            yield psql
 
     def pids(self):
         """The server and its processes."""
@@ -110,6 +126,9 @@ class PostgresServer(Process):
         self._signal_all(signal.SIGKILL)
         super().kill()
 
+    def promote(self):
+        self.query("postgres", "SELECT pg_promote()")
+
     def close(self):
         self.resume()
         self.kill()
@@ -117,9 +136,10 @@ class PostgresServer(Process):
 
 
 class Postgres:
-    """The database of one test, with the table messages of the documentation. Everything else runs as postgres."""
+    """The database of one test. Everything but the sinks runs as postgres. A column seq has the order of the rows."""
 
-    TABLE = ("CREATE TABLE messages (message_id text PRIMARY KEY, id text, client_id text, topic text, payload bytea, "
+    SEQ = "seq bigint GENERATED ALWAYS AS IDENTITY"
+    TABLE = (f"CREATE TABLE messages ({SEQ}, message_id text PRIMARY KEY, id text, client_id text, topic text, payload bytea, "
              "qos smallint, retain boolean, received_at timestamptz)")
 
     def __init__(self, server):
@@ -140,12 +160,20 @@ class Postgres:
         self.query(f"{table}; GRANT INSERT ON {name} TO {ROLE}")
         return self
 
-    def rows(self, table="messages", order="received_at"):
+    def rows(self, table="messages", order="seq"):
         """Dictionaries by the names of the columns; bytea is hexadecimal."""
         return [json.loads(line) for line in self.query(f"SELECT to_json(t) FROM {table} t ORDER BY {order}")]
 
     def count(self, table="messages"):
         return int(self.query(f"SELECT count(*) FROM {table}")[0])
+
+    @contextlib.contextmanager
+    def locked(self, table="messages"):
+        """Nobody else gets at the table."""
+        with self.server.session(self.database) as psql:
+            psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
+            assert psql.stdout.readline() == "locked\n"
+            yield
 
     def end_connections(self):
         """Of the sinks; how many."""

@@ -14,6 +14,7 @@ from fleet.wait import holds_for, wait_until
 
 DEAD = "mqtt_dead"
 TIMEOUT_MS = 2000
+SEQ = Postgres.SEQ
 
 
 @pytest.fixture(scope="session")
@@ -102,22 +103,23 @@ def payload_of(row):
 
 @pytest.mark.parametrize("on_conflict", ["error", "nothing"])
 def test_a_row_has_what_the_message_had_whatever_its_bytes_are(fleet, postgres, on_conflict):
-    postgres.create("CREATE TABLE messages (message_id text PRIMARY KEY, id text, topic text, payload bytea, copy bytea, "
-                    "words text, qos smallint, retain boolean, received_at timestamptz)")
+    postgres.create(f"CREATE TABLE messages ({SEQ}, message_id text PRIMARY KEY, id text, topic text, payload bytea, "
+                    "copy bytea, words text, qos smallint, retain boolean, received_at timestamptz)")
     columns = {"message_id": "{message_id}", "id": "{id}", "topic": "{topic}", "payload": "{payload}",
-               "copy": "{payload}", "words": "\\N {user.words|\"none\"}\ta,{{b}}\\", "qos": "{qos}", "retain": "{retain}",
-               "received_at": "{received_at}"}
+               "copy": "{payload}", "words": "\\N {user.words|\"none\"}\ta,{{b}}\\", "qos": "{qos}",
+               "retain": "{retain}", "received_at": "{received_at}"}
     start_node(fleet, postgres, columns=columns, on_conflict=on_conflict)
     [client] = online(fleet)
-    payloads = [bytes(range(256)), b"", b"\\N", b"\\.", b"a\tb\nc\rd\\e", b'{"a": "NULL"}', "\u00fcml\u00e4ut \U0001f600".encode(),
-                b"x" * 300000]
+    payloads = [bytes(range(256)), b"", b"\\N", b"\\.", b"a\tb\nc\rd\\e", b'{"a": "NULL"}',
+                "\u00fcml\u00e4ut \U0001f600".encode(), b"x" * 300000]
     publish(fleet, client, payloads)
     wait_rows(postgres, len(payloads))
     rows = postgres.rows()
     assert sorted(map(payload_of, rows)) == sorted(payloads)
     assert all(row["copy"] == row["payload"] for row in rows)
     assert {row["words"] for row in rows} == {"\\N \"none\"\ta,{b}\\"}
-    assert {(row["id"], row["topic"], row["qos"], row["retain"]) for row in rows} == {(client, f"t/{client}/x", 1, False)}
+    assert {(row["id"], row["topic"], row["qos"], row["retain"]) for row in rows} == {
+        (client, f"t/{client}/x", 1, False)}
     assert not dead_letters(fleet)
 
 
@@ -127,7 +129,7 @@ def test_the_default_columns_fit_the_table_of_the_documentation(fleet, postgres)
     [client] = online(fleet)
     publish(fleet, client, [b"%d" % number for number in range(1000)])
     wait_rows(postgres, 1000)
-    numbers = [int(payload_of(row)) for row in postgres.rows(order="ctid")]
+    numbers = [int(payload_of(row)) for row in postgres.rows()]
     assert numbers == list(range(1000)), "in order"
 
 
@@ -154,7 +156,8 @@ def test_a_missing_value_may_be_null(fleet, postgres):
 
 # ---- bad rows -----------------------------------------------------------------------------------
 
-POISONED = "CREATE TABLE messages (number bigint PRIMARY KEY, celsius numeric(4,1) CHECK (celsius < 100), words varchar(5))"
+POISONED = (f"CREATE TABLE messages ({SEQ}, number bigint PRIMARY KEY, celsius numeric(4,1) CHECK (celsius < 100), "
+            "words varchar(5))")
 POISONED_COLUMNS = {"number": "{json./n}", "celsius": "{json./c}", "words": "{json./w}"}
 
 
@@ -178,7 +181,7 @@ def test_bad_rows_among_a_thousand_become_dead_letters_with_their_reasons(fleet,
     publish(fleet, client, payloads)
     wait_rows(postgres, 1000 - len(poisoned))
     expected = [number for number in range(1000) if number not in poisoned]
-    assert [row["number"] for row in postgres.rows(order="number")] == expected
+    assert [row["number"] for row in postgres.rows()] == expected, "in order"
     letters = {letter[b"payload"].decode(): letter[b"dead_letter_reason"] for letter in wait_dead(fleet, len(poisoned))}
     for payload, reason in poisoned.values():
         assert reason in letters[payload], letters[payload]
@@ -186,26 +189,25 @@ def test_bad_rows_among_a_thousand_become_dead_letters_with_their_reasons(fleet,
 
 
 def test_twenty_bad_rows_in_a_batch_cost_the_others_nothing(fleet, postgres):
-    postgres.create("CREATE TABLE messages (number serial, document jsonb)")
-    postgres.query(f"GRANT USAGE ON SEQUENCE messages_number_seq TO {ROLE}")
+    """A lock lets the messages gather, so that batches are full."""
+    postgres.create(f"CREATE TABLE messages ({SEQ}, document jsonb)")
     start_node(fleet, postgres, columns={"document": "{payload}"})
     [client] = online(fleet)
-    payloads = [f'{{"n": {number}}}' if number % 50 else f"broken {number}" for number in range(1000)]
-    publish(fleet, client, payloads)
-    good = [number for number in range(1000) if number % 50]
+    payloads = [f'{{"n": {number}}}' if number % 20 else f"broken {number}" for number in range(1000)]
+    with postgres.locked():
+        publish(fleet, client, payloads)
+    good = [number for number in range(1000) if number % 20]
     wait_rows(postgres, len(good))
-    assert [row["document"]["n"] for row in postgres.rows(order="number")] == good, "in order"
-    letters = wait_dead(fleet, 20)
-    assert sorted(letter[b"payload"].decode() for letter in letters) == sorted(set(payloads) - {
-        payload for payload in payloads if payload[0] == "{"})
-    assert all(b"broken" not in letter[b"dead_letter_reason"] for letter in letters)
+    assert [row["document"]["n"] for row in postgres.rows()] == good, "in order"
+    letters = wait_dead(fleet, 50)
+    assert [letter[b"payload"].decode() for letter in letters] == payloads[::20]
 
 
 def test_errors_without_a_line_are_found_row_by_row(fleet, postgres):
     """Those of constraints that are checked at the end, and of a limit of an index."""
     postgres.query("CREATE TABLE sites (name text PRIMARY KEY); INSERT INTO sites VALUES ('a')")
-    postgres.create("CREATE TABLE messages (number bigint UNIQUE DEFERRABLE INITIALLY DEFERRED, site text REFERENCES sites, "
-                    "words text UNIQUE)")
+    postgres.create("CREATE TABLE messages (number bigint UNIQUE DEFERRABLE INITIALLY DEFERRED, "
+                    "site text REFERENCES sites, words text UNIQUE)")
     start_node(fleet, postgres, columns={"number": "{json./n}", "site": "{json./s}", "words": "{json./w|}{message_id}"})
     [client] = online(fleet)
 
@@ -286,20 +288,17 @@ def test_a_database_that_is_read_only_for_a_while(fleet, postgres):
 
 def test_a_table_that_somebody_locks_is_given_up_by_the_server_and_doubles_nothing(fleet, postgres):
     """Without a key: if the server went on after the sink gave up, rows would come twice."""
-    postgres.create("CREATE TABLE messages (number bigint)")
+    postgres.create(f"CREATE TABLE messages ({SEQ}, number bigint)")
     node = start_node(fleet, postgres, columns={"number": "{payload}"}, timeout_ms="600")
     [client] = online(fleet)
-    postgres.query("CREATE TABLE done (x int)")
-    locked = postgres.server.background(postgres.database, "BEGIN; LOCK TABLE messages; SELECT pg_sleep(5); COMMIT")
-    wait_until(lambda: postgres.query("SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND "
-                                      "relation = 'messages'::regclass"), 20, "the lock")
-    publish(fleet, client, ["1", "2", "3"])
-    wait_failing(node, "statement timeout (57014)")
-    assert len(postgres.query(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{ROLE}' AND datname = "
-                              f"'{postgres.database}'")) <= 1, "no connections pile up"
-    locked.wait(30)
+    with postgres.locked():
+        publish(fleet, client, ["1", "2", "3"])
+        wait_failing(node, "statement timeout (57014)")
+        time.sleep(3)
+        assert len(postgres.query(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{ROLE}' AND datname = "
+                                  f"'{postgres.database}'")) <= 1, "no connections pile up"
     wait_rows(postgres, 3)
-    assert [row["number"] for row in postgres.rows(order="ctid")] == [1, 2, 3]
+    assert [row["number"] for row in postgres.rows()] == [1, 2, 3]
 
 
 # ---- the server goes away -----------------------------------------------------------------------
@@ -316,7 +315,7 @@ def published(fleet, clients, count, during):
 
 def check_once_and_in_order(postgres, clients, sent):
     wait_until(lambda: {payload_of(row) for row in postgres.rows()} == sent, 60, "all rows", poll_s=0.5)
-    rows = postgres.rows(order="ctid")
+    rows = postgres.rows()
     assert len(rows) == len(sent), "none twice"
     for client in clients:
         numbers = [int(payload_of(row).split(b":")[1]) for row in rows if row["id"] == client]
@@ -384,6 +383,48 @@ def test_a_stopped_server_holds_only_its_own_clients_and_no_stop_of_the_node(fle
     wait_until(lambda: {payload_of(row) for row in postgres.rows()} == {b"1", b"2"}, 60, "both rows")
 
 
+def test_a_promoted_standby_takes_over_without_loss_and_doubles(fleet):
+    """The primary answers a commit once its standby has it, as one that is to lose nothing must."""
+    primary = PostgresServer().start()
+    fleet.at_end(primary.close)
+    postgres = Postgres(primary).create()
+    standby = PostgresServer(primary=primary).start()
+    fleet.at_end(standby.close)
+    primary.query("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.query("postgres", "SELECT pg_reload_conf()")
+    wait_until(lambda: primary.query("postgres", "SELECT sync_state FROM pg_stat_replication") == ["sync"], 30,
+               "the standby")
+    node = start_node(fleet, postgres, on_conflict="nothing", url=f"postgresql://{ROLE}@127.0.0.1:{standby.port},"
+                      f"127.0.0.1:{primary.port}/{postgres.database}?target_session_attrs=read-write")
+    clients = online(fleet, 3)
+
+    def during():
+        primary.kill()
+        wait_failing(node, "failed")
+        standby.promote()
+
+    sent = published(fleet, clients, 2000, during)
+    postgres.server = standby
+    check_once_and_in_order(postgres, clients, sent)
+    assert not dead_letters(fleet)
+
+
+def test_a_standby_alone_is_an_error_and_no_rejection(fleet, postgres_server):
+    primary = PostgresServer().start()
+    fleet.at_end(primary.close)
+    postgres = Postgres(primary).create()
+    standby = PostgresServer(primary=primary).start()
+    fleet.at_end(standby.close)
+    node = start_node(fleet, postgres, url=postgres.url.replace(str(primary.port), str(standby.port)))
+    [client] = online(fleet)
+    publish(fleet, client, ["1"])
+    wait_failing(node, "(25006)")
+    standby.promote()
+    postgres.server = standby
+    wait_rows(postgres, 1)
+    assert not dead_letters(fleet)
+
+
 def test_a_host_that_accepts_and_is_silent_gives_way_to_the_next_one(fleet, postgres):
     postgres.create()
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -392,6 +433,39 @@ def test_a_host_that_accepts_and_is_silent_gives_way_to_the_next_one(fleet, post
         [client] = online(fleet)
         publish(fleet, client, ["1"])
         wait_rows(postgres, 1)
+
+
+# ---- a test of settings -------------------------------------------------------------------------
+
+
+def test_a_test_of_settings_finds_the_step_that_fails_and_writes_nothing(fleet, postgres):
+    postgres.create()
+    node = fleet.start_node()
+
+    def steps(**fields):
+        document = {"type": "postgres", "url": postgres.url, "password": PASSWORD, "table": "messages",
+                    "timeout_ms": TIMEOUT_MS, **fields}
+        answer = node.api.post("/api/v1/sinks:test", document)
+        assert answer.status_code == 200 and PASSWORD not in answer.text, answer.text
+        assert all(step["ok"] or step["advice"] for step in answer.json()["steps"])
+        last = answer.json()["steps"][-1]
+        return last["step"], last["ok"], last["detail"]
+
+    assert steps() == ("permission", True, "the role may insert rows")
+    assert steps(password="wrong")[:2] == ("connect", False)
+    assert steps(url=postgres.url.replace(postgres.database, "nowhere"))[:2] == ("connect", False)
+    assert steps(url="postgresql://u@no.such.host.invalid/d")[:2] == ("resolve", False)
+    assert steps(table="none") == ("table", False, "table none does not exist")
+    assert steps(columns={"missing": "{id}"}) == ("table", False, "table messages has no column missing")
+    assert steps(url=f"{postgres.url}?sslkey=x")[:2] == ("settings", False)
+    postgres.query(f'REVOKE INSERT ON messages FROM {ROLE}; GRANT INSERT (id, topic) ON messages TO {ROLE}')
+    assert steps(columns={"id": "{id}", "topic": "{topic}"})[1]
+    assert steps(columns={"id": "{id}", "qos": "{qos}"}) == (
+        "permission", False, "the role may not insert into the columns qos")
+    postgres.query(f"GRANT INSERT ON messages TO {ROLE}; "
+                   f"ALTER DATABASE {postgres.database} SET default_transaction_read_only = on")
+    assert steps() == ("permission", False, "the server takes no rows: it is read-only")
+    assert postgres.count() == 0
 
 
 # ---- security -----------------------------------------------------------------------------------
@@ -416,7 +490,7 @@ def test_verify_full_accepts_only_the_right_authority_and_name(fleet, postgres, 
 
 
 def test_passwords_and_payloads_are_in_no_log_and_no_printed_configuration(fleet, postgres):
-    postgres.create("CREATE TABLE messages (number bigint)")
+    postgres.create(f"CREATE TABLE messages ({SEQ}, number bigint)")
     url = postgres.url.replace("@", ":in-url-hushhush?@")
     node = start_node(fleet, postgres, url=url, password=None, columns={"number": "{payload}"})
     [client] = online(fleet)
@@ -454,7 +528,7 @@ def test_an_address_names_no_files_and_its_faults_no_secrets(fleet, postgres, ur
 
 
 def test_notices_are_logged_at_a_bounded_rate(fleet, postgres):
-    postgres.create("CREATE TABLE messages (number bigint)")
+    postgres.create(f"CREATE TABLE messages ({SEQ}, number bigint)")
     postgres.query("CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS "
                    "$$BEGIN RAISE NOTICE 'heard %', NEW.number; RETURN NEW; END$$; "
                    "CREATE TRIGGER shout BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION shout()")

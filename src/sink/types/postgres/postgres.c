@@ -13,6 +13,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "postgres_insert.h"
+#include "postgres_test.h"
 
 #define WRITE_MS     1000 /* then a write begins no further statement */
 #define BAD_ROWS_MAX 16   /* of one write, before its rest is written row by row */
@@ -48,7 +49,7 @@ static enum err postgres_sink_open(void **state, const struct sink_environment *
         return ERR_MEMORY;
     }
     postgres_rows_init(&sink->rows, &sink->table, environment->node, settings);
-    enum err err = postgres_target_init(&sink->target, settings, environment->node, fault);
+    enum err err = postgres_target_init(&sink->target, settings, environment, fault);
     if (err == ERR_OK) {
         err = postgres_table_init(&sink->table, settings, fault);
     }
@@ -246,4 +247,5 @@ const struct sink_type sink_type_postgres = {.version = MQFLEET_VERSION,
                                              .open = postgres_sink_open,
                                              .write = postgres_sink_write,
                                              .close = postgres_sink_close,
+                                             .test = postgres_test,
                                              .maintain = postgres_sink_maintain};

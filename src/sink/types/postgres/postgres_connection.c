@@ -72,8 +72,8 @@ static void connection_note_notice(void *context, const PGresult *result) {
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static enum postgres_outcome connection_connect(struct postgres_connection *connection,
-                                                struct postgres_target *target) {
-    int64_t deadline_ms = clock_ms() + target->connect_timeout_ms;
+                                                struct postgres_target *target,
+                                                int64_t deadline_ms) {
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK) { /* until the deadline */
         if (status == PGRES_POLLING_FAILED || PQstatus(connection->pg) == CONNECTION_BAD) {
@@ -81,7 +81,7 @@ static enum postgres_outcome connection_connect(struct postgres_connection *conn
         }
         short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
         if (!connection_poll(connection, events, deadline_ms)) {
-            postgres_target_rotate(target);
+            target->turn++;
             return connection_time_out(connection, "no connection", target->connect_timeout_ms);
         }
         status = PQconnectPoll(connection->pg);
@@ -106,15 +106,25 @@ static enum postgres_outcome connection_set_limits(struct postgres_connection *c
         &(struct postgres_values){2, values}, NULL);
 }
 
-enum postgres_outcome postgres_connection_open(struct postgres_connection *connection,
-                                               struct postgres_target *target) {
+static enum postgres_outcome connection_begin(struct postgres_connection *connection,
+                                              struct postgres_target *target, int64_t deadline_ms) {
+    char fault[SINK_FAULT_LEN];
     connection->timeout_ms = target->timeout_ms;
+    if (postgres_target_resolve(target, deadline_ms, connection->batch, fault) != ERR_OK) {
+        return postgres_connection_fail(connection, fault);
+    }
     connection->pg = PQconnectStartParams(target->keywords, target->values, 0);
     if (!connection->pg) {
         return postgres_connection_fail(connection, "out of memory");
     }
     PQsetNoticeReceiver(connection->pg, connection_note_notice, connection);
-    enum postgres_outcome outcome = connection_connect(connection, target);
+    return connection_connect(connection, target, deadline_ms);
+}
+
+enum postgres_outcome postgres_connection_open(struct postgres_connection *connection,
+                                               struct postgres_target *target) {
+    int64_t deadline_ms = clock_ms() + target->connect_timeout_ms;
+    enum postgres_outcome outcome = connection_begin(connection, target, deadline_ms);
     if (outcome == POSTGRES_OK && PQsetnonblocking(connection->pg, 1) != 0) {
         outcome = postgres_connection_fail(connection, NULL);
     }

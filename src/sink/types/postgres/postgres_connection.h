@@ -26,7 +26,8 @@ struct postgres_values {
     const char *const *values;
 };
 
-/* Connects within target->connect_timeout_ms. On a timeout the next host is tried next. */
+/* Resolves and connects within target->connect_timeout_ms. After a timeout the next address is
+ * tried first. */
 enum postgres_outcome postgres_connection_open(struct postgres_connection *connection,
                                                struct postgres_target *target);
 void postgres_connection_close(struct postgres_connection *connection);

@@ -93,10 +93,11 @@ static void table_forget_types(struct postgres_table *table) {
         free(table->columns[i].type);
         table->columns[i].type = NULL;
     }
+    free(table->column_array);
     free(table->copy_sql);
     free(table->arrays_sql);
     free(table->insert_sql);
-    table->copy_sql = table->arrays_sql = table->insert_sql = NULL;
+    table->column_array = table->copy_sql = table->arrays_sql = table->insert_sql = NULL;
 }
 
 void postgres_table_fini(struct postgres_table *table) {
@@ -125,6 +126,22 @@ static void table_begin_sql(const struct postgres_table *table, struct buffer *o
     buffer_append_str(out, " (");
     table_append_names(table, out);
     buffer_append_str(out, ") ");
+}
+
+/* "{\"a\",\"b\"}": within quotation marks a backslash keeps the next character as it is. */
+static char *table_column_array(const struct postgres_table *table) {
+    struct buffer out;
+    buffer_init(&out);
+    for (size_t i = 0; i < table->column_count; i++) {
+        buffer_append_str(&out, i > 0 ? ",\"" : "{\"");
+        for (const char *at = table->columns[i].name; *at; at++) {
+            buffer_append_str(&out, *at == '"' || *at == '\\' ? "\\" : "");
+            buffer_append(&out, at, 1);
+        }
+        buffer_append_str(&out, "\"");
+    }
+    buffer_append_str(&out, "}");
+    return buffer_take(&out);
 }
 
 static char *table_copy_sql(const struct postgres_table *table) {
@@ -215,7 +232,9 @@ static enum postgres_outcome table_make_sql(struct postgres_table *table,
     table->copy_sql = table->keeps_first ? NULL : table_copy_sql(table);
     table->arrays_sql = table_arrays_sql(table);
     table->insert_sql = table_insert_sql(table);
-    bool made = (table->copy_sql || table->keeps_first) && table->arrays_sql && table->insert_sql;
+    table->column_array = table_column_array(table);
+    bool made = (table->copy_sql || table->keeps_first) && table->arrays_sql && table->insert_sql &&
+                table->column_array;
     return made ? POSTGRES_OK : postgres_connection_fail(connection, "out of memory");
 }
 

@@ -24,9 +24,10 @@ struct postgres_table {
     bool keeps_first; /* on_conflict nothing */
     size_t column_count;
     struct postgres_column columns[POSTGRES_COLUMNS_MAX];
-    char *copy_sql;   /* COPY, or NULL with keeps_first */
-    char *arrays_sql; /* rows from one array of texts for each column */
-    char *insert_sql; /* one row, a parameter for each column */
+    char *column_array; /* their names, as SQL has an array of texts */
+    char *copy_sql;     /* COPY, or NULL with keeps_first */
+    char *arrays_sql;   /* rows from one array of texts for each column */
+    char *insert_sql;   /* one row, a parameter for each column */
 };
 
 /* Borrows the settings. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field. ERR_MEMORY. */

@@ -2,10 +2,13 @@
  * so that libpq reads no files. */
 #include "postgres_target.h"
 
+#include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 #define SYSTEM_CA       "/etc/ssl/certs/ca-certificates.crt"
 #define LIBPQ_16        160000 /* the first that knows sslrootcert=system */
 #define TARGET_TEXT_MAX 1024
+#define SERVER_LISTS    3 /* host, hostaddr, port */
 
 const struct sink_field postgres_fields[] = {
     {.name = "url",
@@ -204,22 +208,19 @@ static void target_add_fixed(struct postgres_target *target) {
     target_add(target, "tcp_user_timeout", target->tcp_timeout);
 }
 
-static enum err target_add_server(struct postgres_target *target, const char *node) {
-    target->hosts = strdup(target_option(target, "host"));
-    target->ports = strdup(target_option(target, "port"));
-    if (!target->hosts || !target->ports) {
-        return ERR_MEMORY;
-    }
+static void target_add_server(struct postgres_target *target) {
     const char *name = target_option(target, "application_name");
-    snprintf(target->application_name, sizeof target->application_name, "mqfleet %.50s", node);
-    target_add(target, "host", target->hosts);
-    target_add(target, "port", target->ports);
+    snprintf(target->application_name, sizeof target->application_name, "mqfleet %.50s",
+             target->environment->node);
+    target->server_index = target->count;
+    target_add(target, "host", "-"); /* these three are replaced by postgres_target_resolve */
+    target_add(target, "hostaddr", "-");
+    target_add(target, "port", "-");
     target_add(target, "user", target_option(target, "user"));
     target_add(target, "dbname", target_option(target, "dbname"));
     target_add(target, "application_name", *name ? name : target->application_name);
     target_add(target, "target_session_attrs", target_option(target, "target_session_attrs"));
     target_add(target, "channel_binding", target_option(target, "channel_binding"));
-    return ERR_OK;
 }
 
 static void target_set_limits(struct postgres_target *target, const json_t *settings) {
@@ -234,15 +235,15 @@ static void target_set_limits(struct postgres_target *target, const json_t *sett
 }
 
 enum err postgres_target_init(struct postgres_target *target, const json_t *settings,
-                              const char *node, char *fault) {
-    *target = (struct postgres_target){.ca_fd = -1};
+                              const struct sink_environment *environment, char *fault) {
+    *target = (struct postgres_target){.ca_fd = -1, .environment = environment};
     enum err err = target_parse(target, sink_settings_text(settings, "url"), fault);
     if (err == ERR_OK) {
+        target->hosts = target_option(target, "host");
+        target->ports = target_option(target, "port");
         target_set_limits(target, settings);
         target_add_fixed(target);
-        err = target_add_server(target, node);
-    }
-    if (err == ERR_OK) {
+        target_add_server(target);
         err = target_add_password(target, sink_settings_text(settings, "password"), fault);
     }
     return err == ERR_OK ? target_add_tls(target, sink_settings_text(settings, "tls_ca"), fault)
@@ -251,27 +252,107 @@ enum err postgres_target_init(struct postgres_target *target, const json_t *sett
 
 void postgres_target_fini(struct postgres_target *target) {
     PQconninfoFree(target->options);
-    free(target->hosts);
-    free(target->ports);
+    postgres_lookup_release(target->lookup);
+    for (size_t i = 0; i < SERVER_LISTS; i++) {
+        buffer_fini(&target->server[i]);
+    }
     if (target->ca_fd >= 0) {
         close(target->ca_fd);
     }
 }
 
-/* "a,b,c" becomes "b,c,a". */
-static void target_rotate_list(char *list) {
-    char first[TARGET_TEXT_MAX];
-    size_t len = strcspn(list, ",");
-    size_t rest = strlen(list) - len;
-    if (rest > 0 && len < sizeof first) {
-        memcpy(first, list, len);
-        memmove(list, list + len + 1, rest - 1);
-        list[rest - 1] = ',';
-        memcpy(list + rest, first, len);
+/* ---- addresses ------------------------------------------------------------------------------- */
+
+/* The element of a list, "a,b"; a list of one is for all. */
+static const char *target_element(const char *list, size_t index, int *len) {
+    for (; index > 0 && strchr(list, ','); index--) {
+        list = strchr(list, ',') + 1;
+    }
+    *len = (int)strcspn(list, ",");
+    return list;
+}
+
+static bool target_is_allowed(const struct postgres_target *target,
+                              const struct postgres_address *address, const char **why) {
+    const struct sink_environment *environment = target->environment;
+    char host[TARGET_TEXT_MAX];
+    int len;
+    const char *at = target_element(target->hosts, address->host, &len);
+    snprintf(host, sizeof host, "%.*s", len, at);
+    return !environment->address_allowed ||
+           environment->address_allowed(environment->address_context, host,
+                                        (const struct sockaddr *)&address->address, why);
+}
+
+static void target_append_address(struct postgres_target *target,
+                                  const struct postgres_address *address) {
+    char numeric[INET6_ADDRSTRLEN + 16] = "";
+    int host_len, port_len;
+    const char *comma = target->server[0].len > 0 ? "," : "";
+    const char *host = target_element(target->hosts, address->host, &host_len);
+    const char *port = target_element(target->ports, address->host, &port_len);
+    getnameinfo((const struct sockaddr *)&address->address, sizeof address->address, numeric,
+                sizeof numeric, NULL, 0, NI_NUMERICHOST);
+    buffer_printf(&target->server[0], "%s%.*s", comma, host_len, host);
+    buffer_printf(&target->server[1], "%s%s", comma, numeric);
+    buffer_printf(&target->server[2], "%s%.*s", comma, port_len > 0 ? port_len : 4,
+                  port_len > 0 ? port : "5432");
+}
+
+/* Those that are allowed; *why: of one that is not. */
+static void target_append_addresses(struct postgres_target *target,
+                                    const struct postgres_address *addresses, size_t count,
+                                    const char **why) {
+    for (size_t i = 0; i < SERVER_LISTS; i++) {
+        buffer_clear(&target->server[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct postgres_address *address = &addresses[(target->turn + i) % count];
+        if (target_is_allowed(target, address, why)) {
+            target_append_address(target, address);
+        }
+    }
+    for (size_t i = 0; i < SERVER_LISTS; i++) {
+        target->values[target->server_index + i] = target->server[i].data;
     }
 }
 
-void postgres_target_rotate(struct postgres_target *target) {
-    target_rotate_list(target->hosts);
-    target_rotate_list(target->ports);
+static enum err target_take_addresses(struct postgres_target *target, char *fault) {
+    const struct postgres_address *addresses;
+    const char *why = NULL;
+    size_t count = postgres_lookup_addresses(target->lookup, &addresses, &why);
+    if (count == 0) {
+        snprintf(fault, SINK_FAULT_LEN, "%s", why);
+        return ERR_NOT_FOUND;
+    }
+    why = "";
+    target_append_addresses(target, addresses, count, &why);
+    if (target->server[0].failed || target->server[1].failed || target->server[2].failed) {
+        snprintf(fault, SINK_FAULT_LEN, "%s", err_name(ERR_MEMORY));
+        return ERR_MEMORY;
+    }
+    if (target->server[0].len == 0) {
+        snprintf(fault, SINK_FAULT_LEN, "no address of %.60s is allowed: %.80s", target->hosts,
+                 why);
+        return ERR_REFUSED;
+    }
+    return ERR_OK;
+}
+
+/* A lookup that does not end is awaited by the next call, so there is never more than one. */
+enum err postgres_target_resolve(struct postgres_target *target, int64_t deadline_ms,
+                                 const struct sink_batch *batch, char *fault) {
+    target->lookup = target->lookup ? target->lookup : postgres_lookup_start(target->hosts);
+    if (!target->lookup) {
+        snprintf(fault, SINK_FAULT_LEN, "%s", err_name(ERR_MEMORY));
+        return ERR_MEMORY;
+    }
+    if (!postgres_lookup_await(target->lookup, deadline_ms, batch)) {
+        snprintf(fault, SINK_FAULT_LEN, "the resolver did not answer for %.100s", target->hosts);
+        return ERR_TIMEOUT;
+    }
+    enum err err = target_take_addresses(target, fault);
+    postgres_lookup_release(target->lookup);
+    target->lookup = NULL;
+    return err;
 }

@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <jansson.h>
 #include <libpq-fe.h>
+#include "base/buffer.h"
 #include "base/err.h"
-#include "sink/sink_settings.h"
+#include "postgres_lookup.h"
+#include "sink/sink_type.h"
 
 #define POSTGRES_PARAMETERS_MAX 32
 
@@ -22,17 +24,24 @@ struct postgres_target {
     const char *keywords[POSTGRES_PARAMETERS_MAX + 1]; /* both end with NULL */
     const char *values[POSTGRES_PARAMETERS_MAX + 1];
     size_t count;
-    char *hosts, *ports;        /* lists of the url; NULL: not given */
-    int64_t connect_timeout_ms; /* at most timeout_ms */
-    int64_t timeout_ms;         /* of one step */
+    const struct sink_environment *environment;
+    const char *hosts, *ports;      /* lists of the url */
+    struct postgres_lookup *lookup; /* that has not ended yet; NULL: none */
+    size_t server_index;            /* of the parameters host, hostaddr and port */
+    struct buffer server[3];        /* lists of the same length: an element for each address */
+    size_t turn;                    /* which address is tried first */
+    int64_t connect_timeout_ms;     /* at most timeout_ms */
+    int64_t timeout_ms;             /* of one step */
 };
 
-/* Borrows the settings, which are complete. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field,
+/* Borrows all. The settings are complete. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field,
  * and contains nothing of the url but names of its parameters. ERR_MEMORY. */
 enum err postgres_target_init(struct postgres_target *target, const json_t *settings,
-                              const char *node, char *fault) MUST_CHECK;
+                              const struct sink_environment *environment, char *fault) MUST_CHECK;
 void postgres_target_fini(struct postgres_target *target);
-/* The next connection tries the second host first. */
-void postgres_target_rotate(struct postgres_target *target);
+/* Resolves the hosts, and makes parameters of the addresses that are allowed. batch NULL: none.
+ * Otherwise than with ERR_OK, fault (SINK_FAULT_LEN) says why. */
+enum err postgres_target_resolve(struct postgres_target *target, int64_t deadline_ms,
+                                 const struct sink_batch *batch, char *fault) MUST_CHECK;
 
 #endif
