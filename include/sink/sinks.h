@@ -64,6 +64,9 @@ bool sinks_has(struct sinks *sinks, const char *name);
 bool sinks_knows(struct sinks *sinks, const char *name);
 /* Whether the settings of this node describe it. */
 bool sinks_owns(struct sinks *sinks, const char *name);
+/* See router_set_routes and router_routes. */
+bool sinks_set_routes(struct sinks *sinks, struct route_table *table);
+struct route_table *sinks_routes(struct sinks *sinks);
 /* The status of the next sink; the default comes first. cursor: 0 at first. False: there are no
  * more. sinks NULL: there are none. */
 bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out);

@@ -437,6 +437,14 @@ enum err store_put_sink(struct store *store, const struct store_sink *sink,
 enum err store_delete_sink(struct store *store, const char *name,
                            int64_t expected_version) MUST_CHECK;
 
+/* ---- routes of the fleet ------------------------------------------------------------------- */
+
+/* *document: new; NULL: none were ever set, and *version is 0. */
+enum err store_routes(struct store *store, char **document, int64_t *version) MUST_CHECK;
+/* expected_version 0: any. ERR_VERSION. */
+enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
+                          int64_t *version) MUST_CHECK;
+
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 
 /* The name of a channel, owned by the caller. node NULL: the channel for waiting clients; otherwise

@@ -138,11 +138,9 @@ static bool sinks_is_hidden(const char *name) {
 
 /* The label of the default is a second name: that of its type, which clients have always used. */
 static void sinks_route(struct sinks *sinks, struct sink *sink) {
-    if (sinks_is_hidden(sink_name(sink))) {
-        return;
-    }
+    bool hidden = sinks_is_hidden(sink_name(sink)); /* only routes whose script fails use it */
     bool added = router_add_sink(sinks->router, sink_name(sink), sink_queue(sink)) &&
-                 router_add_sink(sinks->router, sink_label(sink), sink_queue(sink));
+                 (hidden || router_add_sink(sinks->router, sink_label(sink), sink_queue(sink)));
     assert(added); /* there is room for SINKS_MAX and the labels */
     (void)added;
 }
@@ -538,6 +536,14 @@ static bool sinks_any(struct sinks *sinks, const char *name,
     }
     pthread_mutex_unlock(&sinks->lock);
     return found;
+}
+
+bool sinks_set_routes(struct sinks *sinks, struct route_table *table) {
+    return router_set_routes(sinks->router, table);
+}
+
+struct route_table *sinks_routes(struct sinks *sinks) {
+    return router_routes(sinks->router);
 }
 
 bool sinks_has(struct sinks *sinks, const char *name) {

@@ -42,10 +42,12 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_NODES, "nodes", SCRIPT_READ_ONLY)                                                     \
     X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
+    X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
     X(SCRIPT_PUT_SINK, "put_sink", SCRIPT_REFUSED_WHEN_FULL)                                       \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_ROUTES, "routes", SCRIPT_READ_ONLY)                                                   \
     X(SCRIPT_SINKS, "sinks", SCRIPT_READ_ONLY)                                                     \
     X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \

@@ -93,10 +93,12 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert 'mqfleet_clients{state="online"}' in "".join(reader.page("docs/metrics.md"))
     assert "m1" in "".join(reader.page("docs/redis.md"))
     assert '"dead_letters":[]' in "".join(reader.page("docs/sinks.md"))
+    routes = "".join(reader.page("docs/routes.md"))
+    assert '"version"' in routes and '"matched"' in routes
     reader.fleet.wait_online(["by-hand"])
 
     ran = {"README.md", "docs/api.md", "docs/cli.md", "docs/metrics.md", "docs/redis.md",
-           "docs/sinks.md"}
+           "docs/routes.md", "docs/sinks.md"}
     assert {str(page.relative_to(ROOT)) for page in PAGES if examples(page)} == ran
 
 

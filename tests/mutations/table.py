@@ -422,7 +422,7 @@ BASE = [
              "    if (wait_ms > 0) {\n        reactor_wait_for_limits(connection",
              "    if (false) {\n        reactor_wait_for_limits(connection",
              "mqtt/test_reactor_limits"),
-    Mutation("a message costs a limited client nothing", "src/message/router.c",
+    Mutation("a message costs a limited client nothing", "src/message/route_record.c",
              "    if (record) {\n        rate_limit_take(", "    if (false) {\n        rate_limit_take(",
              "mqtt/test_reactor_limits"),
     Mutation("two sinks write one file", "src/sink/types/file/line_file.c",

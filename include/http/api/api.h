@@ -192,6 +192,9 @@ void api_sink_get(struct http_request *request, struct http_response *response);
 void api_sink_put(struct http_request *request, struct http_response *response);
 void api_sink_delete(struct http_request *request, struct http_response *response);
 void api_sinks_test(struct http_request *request, struct http_response *response);
+void api_routes_get(struct http_request *request, struct http_response *response);
+void api_routes_put(struct http_request *request, struct http_response *response);
+void api_routes_explain(struct http_request *request, struct http_response *response);
 void api_sink_types(struct http_request *request, struct http_response *response);
 void api_fleet_sinks(struct http_request *request, struct http_response *response);
 

@@ -7,6 +7,7 @@
 #include "base/system/json_memory.h"
 #include "base/telemetry/log.h"
 #include "cluster/resources/sink_document.h"
+#include "message/routes/route_table.h"
 
 #define RETRY_MS 1000
 
@@ -18,6 +19,7 @@ struct resources {
     struct sinks *sinks;
     struct address_policy *policy;
     bool read;
+    int64_t routes_version;
     int64_t revision;  /* applied */
     int64_t announced; /* by the heartbeat before that */
     int64_t retry_at_ms;
@@ -103,6 +105,44 @@ static enum err resources_apply(struct resources *resources, const struct store_
     return err;
 }
 
+/* ---- routes ---------------------------------------------------------------------------------- */
+
+static void resources_log_route_fault(void *context, const char *pointer, const char *detail) {
+    bool *logged = context;
+    if (!*logged) { /* the first one; the API reports all */
+        log_event(LOG_ERROR, "routes_not_applied", KS("pointer", pointer), KS("detail", detail));
+    }
+    *logged = true;
+}
+
+/* Routes that this node does not understand are those of a later version: it keeps what it has. */
+static enum err resources_read_routes(struct resources *resources) {
+    char *text;
+    int64_t version;
+    enum err err = store_routes(resources->store, &text, &version);
+    if (err != ERR_OK || version == resources->routes_version) {
+        free(text);
+        return err;
+    }
+    json_t *document = text ? json_from_text(text, strlen(text), 0) : json_array();
+    bool logged = false;
+    struct route_table *table = route_table_create(document, resources_log_route_fault, &logged);
+    json_decref(document);
+    free(text);
+    if (table && route_table_count(table) == 0) {
+        route_table_release(table);
+        table = NULL;
+    } else if (!table) {
+        resources->routes_version = version;
+        return ERR_OK;
+    }
+    if (!sinks_set_routes(resources->sinks, table)) {
+        return ERR_MEMORY;
+    }
+    resources->routes_version = version;
+    return ERR_OK;
+}
+
 static enum err resources_read(struct resources *resources) {
     struct store_sink *rows;
     size_t count;
@@ -111,6 +151,9 @@ static enum err resources_read(struct resources *resources) {
     if (err == ERR_OK) {
         err = resources_apply(resources, rows, count);
         store_sinks_free(rows, count);
+    }
+    if (err == ERR_OK) {
+        err = resources_read_routes(resources);
     }
     if (err == ERR_OK) {
         bool changed = resources->read && revision != resources->revision;

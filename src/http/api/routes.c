@@ -47,6 +47,9 @@ static const struct http_route route_table[] = {
     {"PUT", "/api/v1/sinks/{name}", api_sink_put, ROUTE_ADMIN | ROUTE_OPERATOR, ""},
     {"DELETE", "/api/v1/sinks/{name}", api_sink_delete, ROUTE_ADMIN | ROUTE_OPERATOR, ""},
     {"GET", "/api/v1/sink-types", api_sink_types, 0, ""},
+    {"GET", "/api/v1/routes", api_routes_get, 0, ""},
+    {"PUT", "/api/v1/routes", api_routes_put, ROUTE_ADMIN | ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/routes:explain", api_routes_explain, ROUTE_OPERATOR, ""},
 
     {"GET", "/livez", api_livez, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
     {"GET", "/readyz", api_readyz, ROUTE_INLINE | ROUTE_PUBLIC, NULL},

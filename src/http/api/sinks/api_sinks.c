@@ -290,11 +290,34 @@ static enum err api_sink_find_sinks(struct store *store, const char *name, json_
     return err;
 }
 
+/* Whether the routes of the fleet name it. */
+static enum err api_sink_find_routes(struct store *store, const char *name, json_t *users) {
+    static const char *const fields[] = {"to", "also"};
+    char *text;
+    int64_t version;
+    enum err err = store_routes(store, &text, &version);
+    json_t *list = text ? json_from_text(text, strlen(text), 0) : NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++) {
+            const json_t *names = json_object_get(json_array_get(list, i), fields[k]);
+            for (size_t n = 0; n < json_array_size(names); n++) {
+                const char *used = json_string_value(json_array_get(names, n));
+                if (used && strcmp(used, name) == 0 && json_array_size(users) < USERS_SHOWN_MAX) {
+                    json_array_append_new(users, json_integer((json_int_t)i));
+                }
+            }
+        }
+    }
+    json_decref(list);
+    free(text);
+    return err;
+}
+
 /* False: answered. */
 static bool api_sink_is_unused(const struct http_request *request, struct http_response *response) {
     struct store *store = request->api->context.store;
     const char *name = request->parameter;
-    json_t *clients = json_array(), *sinks = json_array();
+    json_t *clients = json_array(), *sinks = json_array(), *routes = json_array();
     enum err err = api_sink_find_clients(store, STORE_WAITING, name, clients);
     if (err == ERR_OK) {
         err = api_sink_find_clients(store, STORE_OWNED, name, clients);
@@ -302,17 +325,23 @@ static bool api_sink_is_unused(const struct http_request *request, struct http_r
     if (err == ERR_OK) {
         err = api_sink_find_sinks(store, name, sinks);
     }
-    bool unused = err == ERR_OK && json_array_size(clients) + json_array_size(sinks) == 0;
+    if (err == ERR_OK) {
+        err = api_sink_find_routes(store, name, routes);
+    }
+    size_t users = json_array_size(clients) + json_array_size(sinks) + json_array_size(routes);
+    bool unused = err == ERR_OK && users == 0;
     if (err != ERR_OK) {
         http_problem_store(response, err);
     } else if (!unused) {
         http_problem(response, PROBLEM_IN_USE,
-                     "clients or sinks still name the sink %s: change them first", name);
+                     "clients, sinks or routes still name the sink %s: change them first", name);
         http_problem_member(response, "clients", json_incref(clients));
         http_problem_member(response, "sinks", json_incref(sinks));
+        http_problem_member(response, "routes", json_incref(routes));
     }
     json_decref(clients);
     json_decref(sinks);
+    json_decref(routes);
     return unused;
 }
 

@@ -36,6 +36,7 @@ local FLEET = PREFIX .. 'mqtt_fleet:name'
 local DEAD = PREFIX .. 'mqtt_dead'
 local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 local SINKS = PREFIX .. 'mqtt_fleet:sinks'
+local ROUTES = PREFIX .. 'mqtt_fleet:routes'
 local RESOURCES = PREFIX .. 'mqtt_fleet:resources'
 
 local function key_for(name)

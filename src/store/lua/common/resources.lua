@@ -25,3 +25,12 @@ local function write_sink(name, sink)
     redis.call('HSET', SINKS, name, string.format('%.0f %.0f %s\n', sink.version, sink.was,
         sink.type) .. sink.document)
 end
+
+-- Stored as a line "version was" and the document. nil: none, or written by hand.
+local function routes_of_fleet()
+    local text = redis.call('GET', ROUTES) or ''
+    local version, was, document = string.match(text, '^(%d+) (%d+)\n(.*)$')
+    if version then
+        return { version = to_integer(version), was = to_integer(was), document = document }
+    end
+end

@@ -1,0 +1,131 @@
+/* /api/v1/routes: the routes of the fleet, which decide where messages go. The handler threads. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/json_memory.h"
+#include "http/api/api.h"
+#include "http/api/sinks/api_routes.h"
+#include "http/server/json.h"
+#include "http/server/problem.h"
+#include "message/routes/route_table.h"
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* The stored list, never NULL on ERR_OK. */
+static enum err api_routes_read(const struct http_request *request, json_t **list,
+                                int64_t *version) {
+    char *text;
+    enum err err = store_routes(request->api->context.store, &text, version);
+    *list = NULL;
+    if (err == ERR_OK) {
+        *list = text ? json_from_text(text, strlen(text), 0) : json_array();
+        err = *list ? ERR_OK : ERR_MEMORY;
+    }
+    free(text);
+    return err;
+}
+
+static void api_routes_answer(struct http_response *response, json_t *list, int64_t version) {
+    http_answer_json(response, 200,
+                     json_pack("{s:o, s:I}", "routes", list, "version", (json_int_t)version));
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)version);
+}
+
+void api_routes_get(struct http_request *request, struct http_response *response) {
+    json_t *list;
+    int64_t version;
+    enum err err = api_routes_read(request, &list, &version);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
+        return;
+    }
+    api_routes_answer(response, list, version);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static void api_routes_add_fault(void *context, const char *pointer, const char *detail) {
+    char place[256];
+    snprintf(place, sizeof place, "/routes%.200s", pointer);
+    http_fault_add(context, place, "%s", detail);
+}
+
+static void api_routes_check_sinks(const struct http_request *request, const json_t *list,
+                                   struct client_faults *faults) {
+    static const char *const fields[] = {"to", "also"};
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++) {
+            const json_t *names = json_object_get(json_array_get(list, i), fields[k]);
+            for (size_t n = 0; n < json_array_size(names); n++) {
+                const char *name = json_string_value(json_array_get(names, n));
+                if (!sinks_knows(request->api->context.sinks, name) &&
+                    !sinks_has(request->api->context.sinks, name)) {
+                    char pointer[64];
+                    snprintf(pointer, sizeof pointer, "/%zu/%s/%zu", i, fields[k], n);
+                    api_routes_add_fault(faults, pointer, "there is no sink of this name");
+                }
+            }
+        }
+    }
+}
+
+struct route_table *api_routes_compile(const struct http_request *request, const json_t *body,
+                                       struct http_response *response) {
+    struct client_faults faults = {.count = 0};
+    const json_t *list = json_object_get(body, "routes");
+    struct route_table *table = route_table_create(list, api_routes_add_fault, &faults);
+    if (table) {
+        api_routes_check_sinks(request, list, &faults);
+    }
+    if (faults.count > 0) {
+        http_problem_faults(response, &faults);
+        route_table_release(table);
+        return NULL;
+    }
+    return table;
+}
+
+/* The version in If-Match; 0: any. False: answered. */
+static bool api_routes_expected_version(const struct http_request *request, int64_t *version,
+                                        struct http_response *response) {
+    *version = 0;
+    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
+        return true;
+    }
+    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the routes");
+    return false;
+}
+
+static void api_routes_store(struct http_request *request, json_t *list, int64_t expected,
+                             struct http_response *response) {
+    int64_t version;
+    char *text = json_to_text(list, JSON_COMPACT);
+    if (!text) {
+        http_problem_memory(response);
+        return;
+    }
+    enum err err = store_put_routes(request->api->context.store, text, expected, &version);
+    free(text);
+    if (err == ERR_VERSION) {
+        http_problem(response, PROBLEM_VERSION, "the routes have been changed; read them again");
+    } else if (err != ERR_OK) {
+        http_problem_store(response, err);
+    } else {
+        node_heartbeat_now(request->api->context.node); /* its answer makes this node apply them */
+        api_routes_answer(response, json_incref(list), version);
+    }
+}
+
+void api_routes_put(struct http_request *request, struct http_response *response) {
+    json_t *body = NULL;
+    int64_t expected;
+    if (!api_routes_expected_version(request, &expected, response) ||
+        !http_body_object(request, response, &body)) {
+        return;
+    }
+    struct route_table *table = api_routes_compile(request, body, response);
+    if (table) {
+        api_routes_store(request, json_object_get(body, "routes"), expected, response);
+    }
+    route_table_release(table);
+    json_decref(body);
+}
