@@ -89,6 +89,7 @@ struct engine_connack {
     uint32_t session_expiry_s;        /* granted; 0: not sent */
     uint16_t server_keepalive_s;      /* 0: not sent */
     uint8_t maximum_qos;              /* 2 unless sent */
+    uint16_t receive_maximum;         /* 65535 unless sent; 0: unknown (paho) */
     const char *assigned_client_id;   /* NULL: none */
     int address;                      /* index in open->addresses */
     int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or unknown */

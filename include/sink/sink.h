@@ -26,6 +26,7 @@
 
 /* The name of the sink that takes what others reject, unless they name another. */
 
+struct conf;
 struct sink;
 
 /* Whether a sink may connect to that address of a host, after it was resolved. False: *why is a
@@ -33,10 +34,13 @@ struct sink;
 typedef bool sink_address_allowed(const void *context, const char *host,
                                   const struct sockaddr *address, const char **why);
 
-/* The environment that all sinks of a node share. Borrowed for the lifetime of the sinks. */
+/* What a sink gets from its node: the same for all but its own name. Borrowed for the lifetime of
+ * the sinks. */
 struct sink_environment {
-    const char *node;      /* this node's name, written with each message */
-    const char *redis_url; /* of the fleet: for sinks without an address of their own */
+    const char *node;        /* this node's name, written with each message */
+    const char *sink;        /* the name of the sink that gets the environment */
+    const struct conf *conf; /* of the node; NULL in tests that need none of it */
+    const char *redis_url;   /* of the fleet: for sinks without an address of their own */
     const char *key_prefix;
     int64_t redis_timeout_ms;
     int64_t redis_replicas_timeout_ms;

@@ -29,7 +29,7 @@
 struct sink {
     char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
     const struct sink_type *type;
-    const struct sink_environment *environment;
+    struct sink_environment environment;
     json_t *settings;
     struct message_queue *queue;
     bool owns_queue;
@@ -158,13 +158,14 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     snprintf(sink->name, sizeof sink->name, "%s", config->name);
     snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
-    sink->environment = config->environment;
+    sink->environment = *config->environment;
+    sink->environment.sink = sink->name;
     sink->queue = config->queue;
     sink->settings = sink_complete_settings(type, config->settings, fault);
     enum err err = sink->settings ? sink_resize(sink) : ERR_ARGUMENT;
     if (err == ERR_OK) {
         dead_letters_init(&sink->dead_letters, sink->name, sink->label, sink->queue);
-        err = type->open(&sink->state, config->environment, sink->settings, fault);
+        err = type->open(&sink->state, &sink->environment, sink->settings, fault);
         sink->open = err == ERR_OK;
     }
     if (err != ERR_OK) {
@@ -345,10 +346,10 @@ static void sink_close(struct sink *sink) {
  * then the old one is closed first. */
 static enum err sink_open_next(struct sink *sink, const json_t *next, char *fault) {
     void *state = NULL;
-    enum err err = sink->type->open(&state, sink->environment, next, fault);
+    enum err err = sink->type->open(&state, &sink->environment, next, fault);
     sink_close(sink);
     if (err != ERR_OK) {
-        err = sink->type->open(&state, sink->environment, next, fault);
+        err = sink->type->open(&state, &sink->environment, next, fault);
     }
     if (err == ERR_OK) {
         sink_set_open(sink, state);
@@ -360,7 +361,7 @@ static enum err sink_open_next(struct sink *sink, const json_t *next, char *faul
 static void sink_open_again(struct sink *sink) {
     void *state = NULL;
     char fault[SINK_FAULT_LEN] = "";
-    if (sink->type->open(&state, sink->environment, sink->settings, fault) == ERR_OK) {
+    if (sink->type->open(&state, &sink->environment, sink->settings, fault) == ERR_OK) {
         sink_set_open(sink, state);
     }
 }

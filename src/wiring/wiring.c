@@ -137,6 +137,7 @@ static enum err wiring_create_sinks(struct app *app, char *fault) {
         return err;
     }
     struct sink_environment environment = {.node = conf->node_name,
+                                           .conf = conf,
                                            .redis_url = app->redis_url,
                                            .key_prefix = conf->key_prefix,
                                            .redis_timeout_ms = conf->redis_timeout_ms,

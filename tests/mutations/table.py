@@ -721,4 +721,42 @@ POSTGRES_SINK = [
              f"{POSTGRES}passwords_and_payloads_are_in_no_log_and_no_printed_configuration"),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK
+FLIGHT = "src/sink/types/mqtt/mqtt_flight.c"
+OUTGOING = "src/sink/types/mqtt/mqtt_outgoing.c"
+DOUBT = "src/sink/types/mqtt/mqtt_doubt.c"
+
+MQTT_SINK = [
+    Mutation("a target's refusal counts as accepted", FLIGHT,
+             "if (reason_is_error(reason_code) && !refusal) {", "if (false) {", "sink/test_mqtt"),
+    Mutation("a message that the target refuses is tried for ever", FLIGHT,
+             "        if (rows[i].code == reason_code) {", "        if (false) {", "sink/test_mqtt"),
+    Mutation("a whole batch is in flight to the target", FLIGHT,
+             "return most < IN_FLIGHT_MAX ? most : IN_FLIGHT_MAX;", "return SIZE_MAX;", "sink/test_mqtt"),
+    Mutation("suspects are sent among the others", FLIGHT,
+             "    if (mqtt_doubt_sends_alone(&flight->doubt)) {\n        return 1;",
+             "    if (false) {\n        return 1;", "sink/test_mqtt"),
+    Mutation("a refused message comes before the others", FLIGHT,
+             "flight->refused_before = flight->doubt.refused;",
+             "flight->refused_before = (struct mqtt_doubt_list){0};", "sink/test_mqtt"),
+    Mutation("a message is rejected although no other passes", DOUBT,
+             "if (was_alone && is_suspect && loss->others_pass) {", "if (was_alone && is_suspect) {",
+             "sink/test_mqtt_doubt"),
+    Mutation("the message behind one that ends the connection is accused", DOUBT,
+             "if (loss->sent == 1) {", "if (true) {", "sink/test_mqtt_doubt"),
+    Mutation("a message goes round for ever", OUTGOING,
+             "if (mqtt_outgoing_was_here(outgoing, message)) {", "if (false) {", "sink/test_mqtt"),
+    Mutation("the mark of another sink ends a message", OUTGOING,
+             "property->value_len == len && memcmp(property->value, outgoing->via, len) == 0) {",
+             "true) {", "sink/test_mqtt"),
+    Mutation("MQTT 3.1.1 returns messages to their own topic", OUTGOING,
+             "return outgoing->version == 4 && message->origin",
+             "return false && message->origin", "sink/test_mqtt"),
+    Mutation("a retained message is not retained at the target", OUTGOING,
+             "outgoing->keeps_retain && message->retain", "false", "sink/test_mqtt"),
+    Mutation("the time that a message has waited does not count", OUTGOING,
+             "NULL, 10) - waited_s;", "NULL, 10) - 0 * waited_s;", "sink/test_mqtt"),
+    Mutation("addresses of a target are not checked", "src/sink/types/mqtt/mqtt_link.c",
+             "if (!environment->address_allowed ||", "if (true ||", "sink/test_mqtt"),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK

@@ -92,6 +92,8 @@
       "Dead letters that were replayed and stored, by callers of this node.")                      \
     X(METRIC_DEAD_LETTERS_DROPPED, "mqfleet_dead_letters_dropped_total", "",                       \
       "Dead letters that callers of this node deleted.")                                           \
+    X(METRIC_SINK_LOOPS, "mqfleet_sink_loops_total", "",                                           \
+      "Messages that a sink of the type mqtt did not forward, because they had passed it before.") \
     X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                         \
       "How often the sink paused (mqfleet_sink_paused).")                                          \
     X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                \

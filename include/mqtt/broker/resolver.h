@@ -45,6 +45,9 @@ enum err resolver_ask(struct resolver *resolver, const char *name, struct resolv
 /* Afterwards, done is not called any more. Has no effect if the request does not wait. */
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request);
 
+/* The same on the caller's thread, which waits as long as the system's resolver does. */
+void resolver_look_up(const char *name, struct resolver_answer *answer);
+
 void *resolver_run(void *resolver); /* a thread's body */
 void resolver_stop(struct resolver *resolver);
 

@@ -138,6 +138,10 @@ static bool resolver_take_literal(const char *name, struct resolver_answer *answ
     return answer->result == ERR_OK;
 }
 
+void resolver_look_up(const char *name, struct resolver_answer *answer) {
+    resolver_resolve_name(name, 0, answer);
+}
+
 /* ---- requests ---- */
 
 /* Makes room by removing the oldest finished entry. */

@@ -92,6 +92,7 @@ static void receive_take_limits(struct engine_connection *connection, const stru
     }
     connack->address = connection->address;
     connack->maximum_qos = connection->server_maximum_qos;
+    connack->receive_maximum = connection->send_maximum;
     connack->assigned_client_id = connection->assigned_client_id;
     connack->certificate_expires_at_s = stream_certificate_expires_at_s(&connection->stream);
 }
