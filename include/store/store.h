@@ -445,6 +445,18 @@ enum err store_routes(struct store *store, char **document, int64_t *version) MU
 enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 
+/* What a node knows of the sinks and routes. Everything is borrowed. */
+struct store_resources {
+    const struct store_sink *sinks;
+    size_t sink_count;
+    const char *routes; /* NULL: none */
+    int64_t routes_version;
+    int64_t revision;
+};
+/* After Redis lost all of them: puts these back. *restored false: Redis has resources. */
+enum err store_restore_resources(struct store *store, const struct store_resources *resources,
+                                 bool *restored) MUST_CHECK;
+
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 
 /* The name of a channel, owned by the caller. node NULL: the channel for waiting clients; otherwise

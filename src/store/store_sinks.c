@@ -88,3 +88,23 @@ enum err store_delete_sink(struct store *store, const char *name, int64_t expect
     enum err err = store_call_run_plain(store, &call);
     return err == ERR_NOT_FOUND && call.retried ? ERR_OK : err; /* the first attempt did it */
 }
+
+enum err store_restore_resources(struct store *store, const struct store_resources *resources,
+                                 bool *restored) {
+    struct store_call call;
+    struct redis_reply *reply;
+    store_call_begin(&call, store, SCRIPT_RESTORE_RESOURCES);
+    store_call_int(&call, resources->revision);
+    store_call_int(&call, resources->routes_version);
+    store_call_str(&call, resources->routes ? resources->routes : "");
+    for (size_t i = 0; i < resources->sink_count; i++) {
+        store_call_str(&call, resources->sinks[i].name);
+        store_call_int(&call, resources->sinks[i].version);
+        store_call_str(&call, resources->sinks[i].type);
+        store_call_str(&call, resources->sinks[i].document);
+    }
+    enum err err = store_call_run(store, &call, &reply);
+    *restored = err == ERR_OK && store_reply_int(reply, 1) == 1;
+    redis_reply_free(reply);
+    return err;
+}

@@ -268,6 +268,8 @@ def test_a_broken_target_holds_only_its_clients_and_a_change_frees_them(fleet):
     wait_until(lambda: [row[b"payload"] for row in fleet.stream.rows()] == [b"plain"], 20,
                "the neighbour is served")
     wait_until(lambda: sink(node, "broken")["nodes"][0]["state"] == "failing", 20, "it fails")
+    assert node.api.get("/readyz").status_code == 200  # others are served
+    assert "[!]sink.broken" in node.api.get("/readyz?verbose").text
     report = sink(node, "broken")["nodes"][0]
     assert report["queued_messages"] >= 10 and report["last_error"] and report["retried"] > 0
     assert put_sink(node, "broken", type="redis_stream", key="b").status_code == 200
@@ -282,7 +284,8 @@ def test_a_client_online_before_its_sink_gets_its_messages_there(fleet):
     put_sink(node, "alarms", type="redis_stream", key="one")
     client = fleet.online(1, "named", make=fleet.persistent, sink="alarms")[0]
     saved = fleet.redis.client.hgetall("mqtt_fleet:sinks")
-    fleet.redis.client.delete("mqtt_fleet:sinks", "mqtt_fleet:resources")
+    fleet.redis.client.delete("mqtt_fleet:sinks")
+    fleet.redis.client.set("mqtt_fleet:resources", 5)
     wait_until(lambda: node.api.get("/api/v1/sinks/alarms").status_code == 404, 20, "it is gone")
     fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number) for number in range(10)])
     fleet.redis.client.hset("mqtt_fleet:sinks", mapping=saved)
@@ -314,8 +317,22 @@ def test_what_redis_says_is_applied_also_if_it_goes_back(fleet):
     fleet.redis.client.hset("mqtt_fleet:sinks", "alarms", kept)
     fleet.redis.client.set("mqtt_fleet:resources", first)
     wait_applied([node], "alarms", first)
-    fleet.redis.client.delete("mqtt_fleet:sinks", "mqtt_fleet:resources")
+    fleet.redis.client.delete("mqtt_fleet:sinks")
+    fleet.redis.client.set("mqtt_fleet:resources", 5)
     wait_until(lambda: node.api.get("/api/v1/sinks/alarms").status_code == 404, 20, "it is gone")
+
+
+def test_a_redis_that_comes_back_empty_gets_the_sinks_back(fleet):
+    nodes = fleet.start_nodes(2)
+    version = put_sink(nodes[0], "alarms", type="redis_stream", key="one").json()["version"]
+    wait_applied(nodes, "alarms", version)
+    client = fleet.online(1, "named", make=fleet.persistent, sink="alarms")[0]
+    fleet.redis.client.flushall()
+    wait_until(lambda: fleet.redis.client.hexists("mqtt_fleet:sinks", "alarms"), 30, "it is back")
+    wait_applied(nodes, "alarms", version)
+    fleet.wait_online([client])
+    fleet.broker.publish_all([(f"t/{client}/x", b"after")])
+    wait_until(lambda: fleet.redis.client.xlen("one") == 1, 20, "and works")
 
 
 def test_a_sink_of_the_nodes_settings_overrides_that_of_the_fleet(fleet, tmp_path):

@@ -19,8 +19,11 @@ struct resources {
     struct sinks *sinks;
     struct address_policy *policy;
     bool read;
+    struct store_sink *rows; /* applied */
+    size_t row_count;
+    char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
-    int64_t revision;  /* applied */
+    int64_t revision;  /* of all of these */
     int64_t announced; /* by the heartbeat before that */
     int64_t retry_at_ms;
 };
@@ -44,6 +47,8 @@ struct resources *resources_create(const struct conf *conf, struct node *node, s
 void resources_destroy(struct resources *resources) {
     if (resources) {
         address_policy_destroy(resources->policy);
+        store_sinks_free(resources->rows, resources->row_count);
+        free(resources->routes);
         free(resources);
     }
 }
@@ -124,11 +129,12 @@ static enum err resources_read_routes(struct resources *resources) {
         free(text);
         return err;
     }
+    free(resources->routes);
+    resources->routes = text;
     json_t *document = text ? json_from_text(text, strlen(text), 0) : json_array();
     bool logged = false;
     struct route_table *table = route_table_create(document, resources_log_route_fault, &logged);
     json_decref(document);
-    free(text);
     if (table && route_table_count(table) == 0) {
         route_table_release(table);
         table = NULL;
@@ -143,24 +149,68 @@ static enum err resources_read_routes(struct resources *resources) {
     return ERR_OK;
 }
 
+/* ---- all of them, and what Redis lost ---- */
+
+/* Takes over the rows. */
+static void resources_keep(struct resources *resources, struct store_sink *rows, size_t count,
+                           int64_t revision) {
+    bool changed = resources->read && revision != resources->revision;
+    log_event(changed ? LOG_INFO : LOG_DEBUG, "resources_applied", KI("revision", revision),
+              KI("sinks", count));
+    store_sinks_free(resources->rows, resources->row_count);
+    resources->rows = rows;
+    resources->row_count = count;
+    resources->revision = revision;
+    resources->read = true;
+}
+
+/* A Redis that came back empty has no revision: it gets what this node has, unless another node was
+ * faster. True: the sinks must be read again. */
+static bool resources_restore(struct resources *resources, int64_t revision) {
+    bool restored = false;
+    if (revision != 0 || (resources->row_count == 0 && !resources->routes)) {
+        return false;
+    }
+    enum err err = store_restore_resources(
+        resources->store,
+        &(struct store_resources){.sinks = resources->rows,
+                                  .sink_count = resources->row_count,
+                                  .routes = resources->routes,
+                                  .routes_version = resources->routes_version,
+                                  .revision = resources->revision},
+        &restored);
+    if (restored) {
+        log_event(LOG_WARN, "resources_restored", KI("sinks", resources->row_count));
+    }
+    return err == ERR_OK;
+}
+
+static enum err resources_load(struct resources *resources, struct store_sink **rows, size_t *count,
+                               int64_t *revision) {
+    enum err err = store_sinks(resources->store, NULL, rows, count, revision);
+    if (err == ERR_OK && resources_restore(resources, *revision)) {
+        store_sinks_free(*rows, *count);
+        err = store_sinks(resources->store, NULL, rows, count, revision);
+    }
+    return err;
+}
+
 static enum err resources_read(struct resources *resources) {
     struct store_sink *rows;
     size_t count;
     int64_t revision;
-    enum err err = store_sinks(resources->store, NULL, &rows, &count, &revision);
-    if (err == ERR_OK) {
-        err = resources_apply(resources, rows, count);
-        store_sinks_free(rows, count);
+    enum err err = resources_load(resources, &rows, &count, &revision);
+    if (err != ERR_OK) {
+        return err;
     }
+    err = resources_apply(resources, rows, count);
     if (err == ERR_OK) {
         err = resources_read_routes(resources);
     }
     if (err == ERR_OK) {
-        bool changed = resources->read && revision != resources->revision;
-        log_event(changed ? LOG_INFO : LOG_DEBUG, "resources_applied", KI("revision", revision),
-                  KI("sinks", count));
-        resources->revision = revision;
-        resources->read = true;
+        resources_keep(resources, rows, count, revision);
+    } else {
+        store_sinks_free(rows, count);
     }
     return err;
 }

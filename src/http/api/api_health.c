@@ -207,13 +207,27 @@ static void health_add_stream_notes(const struct sink_status *status, struct rea
     }
 }
 
+/* A warning only: one wrong document must not make every node of the fleet unready. */
+static void health_add_fleet_sink(const struct sink_status *status, const char *name,
+                                  struct readiness *readiness) {
+    bool warns = status->failing || *status->fault;
+    health_add_note(readiness, name, warns,
+                    *status->fault    ? status->fault
+                    : status->failing ? status->error
+                                      : "working");
+}
+
 static void health_check_sinks(const struct http_context *context, struct readiness *readiness) {
     struct sink_status status;
     char name[96];
     size_t cursor = 0;
     while (sinks_next(context->sinks, &cursor, &status)) {
         snprintf(name, sizeof(name), "sink.%s", status.label);
-        health_add_check(readiness, name, !status.failing, status.error);
+        if (status.of_fleet) {
+            health_add_fleet_sink(&status, name, readiness);
+        } else {
+            health_add_check(readiness, name, !status.failing, status.error);
+        }
         health_add_stream_notes(&status, readiness);
     }
 }

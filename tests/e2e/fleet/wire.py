@@ -38,12 +38,16 @@ def script_names():
                        (ROOT / "src/store/internal.h").read_text())
     preambles = dict(re.findall(r'\[(SCRIPT_\w+)\] = "(.+)\\n"',
                                 (ROOT / "src/store/store.c").read_text()))
+    parts = re.search(r"store_common_sources\[\] = \{(.+?), NULL\}",
+                      (ROOT / "src/store/store.c").read_text(), re.DOTALL)
+    common = re.findall(r'"(\w+)"', parts[1])
+    before = b"".join(text[name] for name in common)
     names = {}
     for name, kind in kinds:
         preamble = preambles.get(kind)
         between = preamble.encode() + b"\n" + text["history"] if preamble else b""
-        names[hashlib.sha1(text["common"] + between + text[name]).hexdigest()] = name
-    assert set(names.values()) == set(text) - {"common", "history"}
+        names[hashlib.sha1(before + between + text[name]).hexdigest()] = name
+    assert set(names.values()) == set(text) - {*common, "history"}
     return names
 
 

@@ -190,7 +190,9 @@ START_TEST(other_bounds_keep_what_is_queued_and_its_order) {
     static const bool all[10] = {true, true, true, true, true, true, true, true, true, true};
     struct message_queue_entry entries[10];
     for (int i = 0; i < 4; i++) { /* the ring wraps */
-        ck_assert_int_eq(message_queue_put(queue, NULL, message_of(1), NULL), ERR_OK);
+        struct message *before = message_create(&(struct message){
+            .id = "i", .client_id = "c", .topic = i < 3 ? "old" : "oldest", .qos = 1});
+        ck_assert_int_eq(message_queue_put(queue, NULL, before, NULL), ERR_OK);
         message_queue_peek(queue, batch, 1, SIZE_MAX, 0);
         if (i < 2) {
             message_queue_take(queue, all, entries, 1);
@@ -209,6 +211,8 @@ START_TEST(other_bounds_keep_what_is_queued_and_its_order) {
         }
     }
     ck_assert_uint_eq(message_queue_peek(queue, batch, 10, SIZE_MAX, 0), 5);
+    ck_assert_str_eq(batch[0]->topic, "old");
+    ck_assert_str_eq(batch[1]->topic, "oldest");
     ck_assert_str_eq(batch[2]->topic, "0");
     ck_assert_str_eq(batch[4]->topic, "2");
     message_queue_take(queue, all, entries, 5);

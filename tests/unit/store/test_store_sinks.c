@@ -107,7 +107,44 @@ START_TEST(a_heartbeat_tells_the_revision) {
 }
 END_TEST
 
+static enum err restore(const struct store_sink *sinks, size_t n, int64_t of, bool *restored) {
+    return store_restore_resources(
+        store,
+        &(struct store_resources){
+            .sinks = sinks, .sink_count = n, .routes = "[1]", .routes_version = 5, .revision = of},
+        restored);
+}
+
+START_TEST(sinks_are_put_back_only_into_a_redis_that_has_none) {
+    bool restored;
+    int64_t old;
+    struct store_sink *sinks;
+    size_t n;
+    ck_assert_int_eq(put("a", 0, "null", "{\"x\":1}"), ERR_OK);
+    old = version;
+    ck_assert_int_eq(store_sinks(store, NULL, &sinks, &n, NULL), ERR_OK);
+    ck_assert_int_eq(restore(sinks, n, old, &restored), ERR_OK);
+    ck_assert(!restored);
+    ck_assert_int_eq(store_delete_sink(store, "a", 0), ERR_OK);
+    ck_assert_int_eq(restore(sinks, n, old, &restored), ERR_OK);
+    ck_assert(!restored); /* it was deleted, and not lost */
+    RAW("DEL", "mqtt_fleet:sinks", "mqtt_fleet:resources");
+    ck_assert_int_eq(restore(sinks, n, old, &restored), ERR_OK);
+    ck_assert(restored && revision() == old);
+    char *routes;
+    int64_t routes_version;
+    ck_assert_int_eq(store_routes(store, &routes, &routes_version), ERR_OK);
+    ck_assert(routes_version == 5 && strcmp(routes, "[1]") == 0);
+    free(routes);
+    store_sinks_free(sinks, n);
+    ck_assert_int_eq(store_sinks(store, "a", &sinks, &n, NULL), ERR_OK);
+    ck_assert(n == 1 && sinks[0].version == old && strcmp(sinks[0].document, "{\"x\":1}") == 0);
+    store_sinks_free(sinks, n);
+}
+END_TEST
+
 static void add(TCase *tcase) {
+    tcase_add_test(tcase, sinks_are_put_back_only_into_a_redis_that_has_none);
     tcase_add_test(tcase, a_sink_has_versions_and_keeps_its_type);
     tcase_add_test(tcase, sinks_are_listed_by_name_with_their_documents);
     tcase_add_test(tcase, a_deleted_sink_comes_back_with_a_later_version);
