@@ -441,7 +441,8 @@ enum err store_delete_sink(struct store *store, const char *name,
 
 /* *document: new; NULL: none were ever set, and *version is 0. */
 enum err store_routes(struct store *store, char **document, int64_t *version) MUST_CHECK;
-/* expected_version 0: any. ERR_VERSION. */
+#define STORE_VERSION_ANY (-1)
+/* expected_version 0: none were ever set. ERR_VERSION. */
 enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 

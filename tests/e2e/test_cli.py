@@ -389,6 +389,49 @@ def test_dead_letters_are_listed_replayed_and_dropped(fleet, cli):
     assert cli.json("dead-letters", "drop", "--sink", "elsewhere", "--yes")["dropped"] == 10
 
 
+def test_routes_are_applied_listed_and_explained(fleet, cli, tmp_path):
+    fleet.online(1, labels={"site": "oslo"})
+    path = tmp_path / "routes.json"
+
+    def apply(document):
+        path.write_text(json.dumps(document))
+        return "apply", path
+
+    none = cli.json("routes")
+    assert none["routes"] == []
+    cli.good("routes", *apply(none))
+    script = "return function(m) m.payload = m.payload:upper() return m end"
+    routes = [{"name": "a", "match": {"topic": "t/#"}, "to": ["default"], "also": ["null"], "stop": True},
+              {"match": {"labels": {"site": "oslo"}}, "to": ["default"], "lua": script}]
+    assert cli.good("routes", *apply(routes)).startswith("2 routes applied, version ")
+    assert re.search(r"0 +a +default +null +stop +- +.*t/#", cli.good("routes"))
+    document = json.loads(cli.good("routes", "get"))
+    assert document["routes"] == routes == cli.json("routes", "get")["routes"]
+    cli.good("routes", *apply(document))  # the same again
+    cli.good("routes", *apply([*routes, {"to": ["null"]}]))
+    assert "changed" in cli.fails(6, "routes", *apply(document))
+    said = cli.fails(6, "routes", *apply([{"to": ["nowhere"]}, {"to": ["elsewhere"]}]))
+    assert "/routes/0/to/0: " in said and "/routes/1/to/0: " in said
+    assert "/routes/0/to/0" in cli.fails(6, "routes", *apply([{"to": ["nowhere"]}]))
+    cli.good("routes", *apply(routes))
+    assert "array of routes" in cli.fails(6, "routes", *apply({"to": []}))
+    path.write_text("[{]")
+    assert "line 1" in cli.fails(6, "routes", "apply", path)
+    cli.fails(2, "routes", "apply", tmp_path / "nothing")
+
+    wait_until(lambda: "route 0 a matches" in cli.good("routes", "explain", "t/x"), 20)
+    said = cli.good("routes", "explain", "x", "--client", "c00000", "--payload", "loud")
+    assert "route 1 matches" in said and "to default" in said and "payload: LOUD" in said
+    path.write_text(json.dumps([{"to": ["null"], "lua": "return function(m) error('no') end"}]))
+    failed = cli.run("routes", "explain", "x", "--routes", path)
+    assert failed.returncode == 1 and "script of route 0 fails: lua:1: no" in failed.stdout
+    assert cli.json("routes", "explain", "x", "--qos", "1")["default"]
+    cli.fails(6, "routes", "explain", "a/#")
+    cli.fails(3, "routes", "explain", "a", "--client", "nobody")
+    assert "requires explain" in cli.fails(2, "routes", "--payload", "x")
+    assert "usage" in cli.fails(2, "routes", "eat")
+
+
 def test_what_is_still_to_be_published_is_shown_and_dropped(fleet, cli):
     broker = fleet.closing(ScriptedBroker())
     fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "subscriptions": ["t/#"]})

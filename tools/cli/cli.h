@@ -57,15 +57,16 @@ enum cli_exit {
     X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release dead-letters sinks",             \
       "do not ask for confirmation")                                                                   \
     X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                       \
-    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (default 0)")                       \
-    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker retain the message")                 \
+    X(OPT_QOS, "qos", 'q', "0|1|2", "publish routes", "quality of service (default 0)")                \
+    X(OPT_RETAIN, "retain", 'r', NULL, "publish routes",                                               \
+      "publish: let the broker retain the message; routes: it is retained")                            \
     X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                          \
       "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "        \
       "name is a user property; may be repeated")                                                      \
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                             \
     X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                              \
-    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters",                                            \
-      "only changes, or dead letters, of this client")                                                 \
+    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters routes",                                     \
+      "only changes, or dead letters, of this client; routes: who receives the message")               \
     X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")     \
     X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                    \
     X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")               \
@@ -75,6 +76,8 @@ enum cli_exit {
     X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                          \
     X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                           \
     X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters", "only count those that match")                  \
+    X(OPT_PAYLOAD, "payload", 0, "TEXT", "routes", "explain: payload of the message")                  \
+    X(OPT_ROUTES, "routes", 0, "FILE", "routes", "explain: try these routes, which are not set")       \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
 enum cli_option {
@@ -94,6 +97,7 @@ struct cli {
     const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
     char **words; /* the remaining words of the command line */
     int word_count;
+    char if_match[32]; /* header of the requests; "": none */
     enum cli_format format;
 };
 
@@ -132,9 +136,14 @@ bool cli_sleep_ms(long ms);
 bool cli_confirm(const struct cli *cli, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+struct buffer;
+/* Initialises out, and reads --file into it. False: the error was printed. */
+bool cli_read_file(const struct cli *cli, struct buffer *out);
 /* The object in --file, which must be `what`. NULL: the error was printed, *code is the exit code.
  */
 json_t *cli_read_object(const struct cli *cli, const char *what, enum cli_exit *code);
+/* Any JSON document; name "-": standard input. NULL: as above. */
+json_t *cli_read_json(const char *name, enum cli_exit *code);
 /* The steps of the report of a test. */
 void cli_print_steps(const json_t *report);
 
@@ -151,6 +160,7 @@ enum cli_exit command_act(struct cli *cli); /* delete pause resume restart relea
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
 enum cli_exit command_sinks(struct cli *cli);
+enum cli_exit command_routes(struct cli *cli);
 enum cli_exit command_dead_letters(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);
 enum cli_exit command_events(struct cli *cli);

@@ -1,5 +1,4 @@
 /* Creating clients from a file in batches, and testing one configuration. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,52 +9,14 @@
 #include "progress.h"
 #include "table.h"
 
-#define BATCH_LEN      1000
-#define FILE_BYTES_MAX ((size_t)1024 * 1024 * 1024)
-#define READ_BYTES     65536
-#define WAIT_POLL_MS   200
+#define BATCH_LEN    1000
+#define WAIT_POLL_MS 200
 
 static const char *cli_create_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
-
-static bool cli_create_read_stream(FILE *file, const char *name, struct buffer *out) {
-    char block[READ_BYTES];
-    size_t len;
-    while ((len = fread(block, 1, sizeof(block), file)) > 0 && out->len < FILE_BYTES_MAX) {
-        buffer_append(out, block, len);
-    }
-    if (ferror(file) || out->failed || out->len >= FILE_BYTES_MAX) {
-        cli_error("%s: %s", name,
-                  ferror(file)  ? strerror(errno)
-                  : out->failed ? "out of memory"
-                                : "larger than a gigabyte");
-        return false;
-    }
-    return true;
-}
-
-static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
-    const char *name = cli->values[OPT_FILE];
-    buffer_init(out);
-    if (!name) {
-        cli_error("%s: requires --file FILE, or --file - for standard input", cli->command->name);
-        return false;
-    }
-    if (strcmp(name, "-") == 0) {
-        return cli_create_read_stream(stdin, "standard input", out);
-    }
-    FILE *file = fopen(name, "re");
-    if (!file) {
-        cli_error("--file %s: %s", name, strerror(errno));
-        return false;
-    }
-    bool good = cli_create_read_stream(file, name, out);
-    fclose(file);
-    return good;
-}
 
 /* The values of a text in sequence: one object, one array, or one object per line. */
 struct reader {
@@ -375,7 +336,7 @@ static enum cli_exit cli_create_exit_code(const struct cli_creation *creation) {
 
 enum cli_exit command_create(struct cli *cli) {
     struct buffer data;
-    if (!cli_create_read_file(cli, &data)) {
+    if (!cli_read_file(cli, &data)) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
@@ -440,29 +401,6 @@ void cli_print_steps(const json_t *report) {
     }
     cli_create_print_endpoints(report, "addresses", "address");
     cli_create_print_endpoints(report, "brokers", "broker");
-}
-
-json_t *cli_read_object(const struct cli *cli, const char *what, enum cli_exit *code) {
-    struct buffer data;
-    json_error_t fault;
-    *code = CLI_USAGE;
-    if (!cli_create_read_file(cli, &data)) {
-        buffer_fini(&data);
-        return NULL;
-    }
-    const char *document = data.data ? data.data : "";
-    size_t bom_len = text_bom_len(document, data.len);
-    json_t *object =
-        json_loadb(document + bom_len, data.len - bom_len, JSON_REJECT_DUPLICATES, &fault);
-    buffer_fini(&data);
-    *code = json_is_object(object) ? CLI_OK : CLI_INVALID;
-    if (!object) {
-        cli_error("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
-    } else if (*code != CLI_OK) {
-        cli_error("--file %s: must be %s (an object)", cli->values[OPT_FILE], what);
-        json_decref(object);
-    }
-    return *code == CLI_OK ? object : NULL;
 }
 
 enum cli_exit command_test(struct cli *cli) {

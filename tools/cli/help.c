@@ -228,6 +228,8 @@ enum cli_exit command_complete(struct cli *cli) {
     } else if (strcmp(command->name, "sinks") == 0) {
         cli_help_complete_list("list get apply delete test", begun);
         cli_help_complete_sinks(cli, begun);
+    } else if (strcmp(command->name, "routes") == 0) {
+        cli_help_complete_list("list get apply explain", begun);
     } else if (strcmp(command->name, "config") == 0) {
         cli_help_print_matching("check", begun);
     } else if (strcmp(command->name, "completion") == 0) {

@@ -173,6 +173,11 @@ void cli_node_call(struct cli *cli, const char *method, const char *path, json_t
     *answer = (struct cli_answer){0};
     buffer_init(&received);
     json_decref(body);
+    if (cli->if_match[0] != '\0') {
+        char header[64];
+        snprintf(header, sizeof header, "If-Match: %s", cli->if_match);
+        headers = curl_slist_append(headers, header);
+    }
     if (!easy || !cli_node_prepare_request(cli, easy, path, &headers, answer)) {
         goto out;
     }

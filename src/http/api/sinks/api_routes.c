@@ -84,11 +84,16 @@ struct route_table *api_routes_compile(const struct http_request *request, const
     return table;
 }
 
-/* The version in If-Match; 0: any. False: answered. */
+/* The version in If-Match; "0": as long as none were ever set. False: answered. */
 static bool api_routes_expected_version(const struct http_request *request, int64_t *version,
                                         struct http_response *response) {
+    const char *etag = request->if_match;
     *version = 0;
-    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
+    if (etag && strcmp(etag, "\"0\"") == 0) {
+        return true;
+    }
+    if (!etag || http_etag_parse(etag, version) == ERR_OK) {
+        *version = *version > 0 ? *version : STORE_VERSION_ANY;
         return true;
     }
     http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the routes");

@@ -1,5 +1,6 @@
--- put_routes: replaces the routes of the fleet. ARGV[2...]: expected version (0: any), document
--- (opaque). The same document under the version that it would replace changes nothing.
+-- put_routes: replaces the routes of the fleet. ARGV[2...]: expected version (-1: any; 0: none were
+-- ever set), document (opaque). The same document under the version that it would replace changes
+-- nothing.
 -- Refused: another version.
 -- Answers: 'OK', version | 'VERSION'.
 
@@ -7,10 +8,10 @@ local expected, document = tonumber(ARGV[2]), ARGV[3]
 
 local routes = routes_of_fleet() or { version = 0, was = 0 }
 if routes.document == document and
-    (expected == 0 or expected == routes.version or expected == routes.was) then
+    (expected == -1 or expected == routes.version or expected == routes.was) then
     return { 'OK', routes.version }
 end
-if expected ~= 0 and expected ~= routes.version then
+if expected ~= -1 and expected ~= routes.version then
     return { 'VERSION' }
 end
 local version = next_resources_revision()
