@@ -1,6 +1,6 @@
-/* Owns what happens between a queue of messages and one target: batches, retries with backoff, the
- * answers, and the stop. The queue itself is message/message_queue.h. Runs on the sink's thread,
- * unless stated otherwise. */
+/* Owns what happens between a queue of messages and one target: writes, retries with backoff,
+ * changes, and the stop. The queue itself is message/message_queue.h; what becomes of each message
+ * of a write is settlement.h. Runs on the sink's thread, unless stated otherwise. */
 #include "sink/sink.h"
 
 #include <assert.h>
@@ -14,12 +14,9 @@
 #include "base/system/condition.h"
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
-#include "dead_letters.h"
+#include "settlement.h"
 #include "sink/sink_types.h"
-#include "verdict.h"
 
-#define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it contains */
-#define DOUBT_BYTES_MAX       67108864 /* reaches beyond rejected messages, to one that is accepted */
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
@@ -33,24 +30,18 @@ struct sink {
     json_t *settings;
     struct message_queue *queue;
     bool owns_queue;
-    size_t batch_max, batch_room; /* of the arrays below */
-    int64_t retry_ms;             /* 0: without limit */
+    size_t batch_max; /* messages of a write */
+    int64_t retry_ms; /* 0: without limit */
     atomic_bool is_dead_letter;
     _Atomic int64_t stop_deadline_ms; /* INT64_MAX: not stopped */
-    _Atomic int64_t accepted, canceled, rejected, expired, retried;
+    _Atomic int64_t retried;
     _Atomic size_t in_flight; /* messages of the write that is in progress */
 
     /* the sink's thread only */
-    struct message **messages;
-    struct sink_batch batch; /* of these */
-    bool *leaves;            /* which of these leave the queue */
-    struct message_queue_entry *settled;
-    struct receipts **answered; /* whose receipts those were */
+    struct settlement settlement; /* but its counts, and where dead letters go: any thread */
     int64_t backoff_ms;
     int64_t next_maintenance_ms; /* next maintenance of the type */
     int64_t failures;            /* since a whole batch was last settled */
-    struct verdict verdict;
-    struct dead_letters dead_letters;
 
     pthread_mutex_t lock;    /* guards everything below */
     pthread_cond_t stopping; /* the sink stops, changes, or its thread has ended */
@@ -74,34 +65,8 @@ static void sink_free(struct sink *sink) {
     }
     json_decref(sink->settings);
     json_decref(sink->next_settings);
-    free(sink->messages);
-    free(sink->batch.outcomes);
-    free(sink->batch.reasons);
-    free(sink->leaves);
-    free(sink->settled);
-    free(sink->answered);
+    settlement_free(&sink->settlement);
     free(sink);
-}
-
-static bool sink_grow_array(void *array, size_t count, size_t size) {
-    void **at = array;
-    void *grown = reallocarray(*at, count, size);
-    *at = grown ? grown : *at;
-    return grown != NULL;
-}
-
-static enum err sink_grow_batch(struct sink *sink, size_t count) {
-    if (count <= sink->batch_room) {
-        return ERR_OK;
-    }
-    bool grown = sink_grow_array(&sink->messages, count, sizeof *sink->messages) &&
-                 sink_grow_array(&sink->batch.outcomes, count, sizeof *sink->batch.outcomes) &&
-                 sink_grow_array(&sink->batch.reasons, count, sizeof *sink->batch.reasons) &&
-                 sink_grow_array(&sink->leaves, count, sizeof *sink->leaves) &&
-                 sink_grow_array(&sink->settled, count, sizeof *sink->settled) &&
-                 sink_grow_array(&sink->answered, count, sizeof *sink->answered);
-    sink->batch_room = grown ? count : sink->batch_room;
-    return grown ? ERR_OK : ERR_MEMORY;
 }
 
 static enum err sink_resize_queue(struct sink *sink, size_t batch_max) {
@@ -118,7 +83,7 @@ static enum err sink_resize_queue(struct sink *sink, size_t batch_max) {
 /* Bounds of queue and batch, by the settings. */
 static enum err sink_resize(struct sink *sink) {
     size_t batch_max = (size_t)sink_settings_integer(sink->settings, "batch_messages");
-    enum err err = sink_grow_batch(sink, batch_max);
+    enum err err = settlement_grow(&sink->settlement, batch_max);
     if (err == ERR_OK) {
         err = sink_resize_queue(sink, batch_max);
     }
@@ -154,7 +119,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     pthread_mutex_init(&sink->lock, NULL);
     condition_init(&sink->stopping);
     sink->stop_deadline_ms = INT64_MAX;
-    sink->batch.end_ms = &sink->stop_deadline_ms;
+    sink->settlement.batch.end_ms = &sink->stop_deadline_ms;
     snprintf(sink->name, sizeof sink->name, "%s", config->name);
     snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
@@ -164,7 +129,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->settings = sink_complete_settings(type, config->settings, fault);
     enum err err = sink->settings ? sink_resize(sink) : ERR_ARGUMENT;
     if (err == ERR_OK) {
-        dead_letters_init(&sink->dead_letters, sink->name, sink->label, sink->queue);
+        settlement_init(&sink->settlement, sink->name, sink->label, sink->queue);
         err = type->open(&sink->state, &sink->environment, sink->settings, fault);
         sink->open = err == ERR_OK;
     }
@@ -198,9 +163,9 @@ void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter) {
     }
     if (dead_letter && !dead_letter->is_dead_letter) {
         dead_letter->is_dead_letter = true;
-        dead_letter->dead_letters.target = NULL;
+        dead_letter->settlement.dead_letters.target = NULL;
     }
-    sink->dead_letters.target = dead_letter ? dead_letter->queue : NULL;
+    sink->settlement.dead_letters.target = dead_letter ? dead_letter->queue : NULL;
 }
 
 bool sink_is_dead_letter(const struct sink *sink) {
@@ -260,12 +225,12 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .bytes_max = queue.bytes_max,
                              .failing = sink->failing,
                              .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
-                             .accepted = sink->accepted,
+                             .accepted = sink->settlement.accepted,
                              .dropped = queue.dropped,
                              .dropped_over_share = queue.dropped_over_share,
-                             .canceled = sink->canceled,
-                             .rejected = sink->rejected,
-                             .expired = sink->expired,
+                             .canceled = sink->settlement.canceled,
+                             .rejected = sink->settlement.rejected,
+                             .expired = sink->settlement.expired,
                              .retried = sink->retried,
                              .in_flight = sink->in_flight,
                              .changing = sink->next_settings != NULL,
@@ -307,7 +272,7 @@ static bool sink_stop_deadline_passed(const struct sink *sink) {
 static int64_t sink_idle_wait_ms(const struct sink *sink) {
     int64_t wait_ms = sink_maintenance_wait_ms(sink);
     int64_t most_ms =
-        dead_letters_wait(&sink->dead_letters) ? DEAD_LETTERS_WAIT_MS : CHANGE_PERIOD_MS;
+        dead_letters_wait(&sink->settlement.dead_letters) ? DEAD_LETTERS_WAIT_MS : CHANGE_PERIOD_MS;
     return wait_ms < 0 || wait_ms > most_ms ? most_ms : wait_ms;
 }
 
@@ -316,7 +281,7 @@ static bool sink_is_over(struct sink *sink) {
     if (!message_queue_is_over(sink->queue)) {
         return false;
     }
-    if (!dead_letters_wait(&sink->dead_letters) || sink_stop_deadline_passed(sink)) {
+    if (!dead_letters_wait(&sink->settlement.dead_letters) || sink_stop_deadline_passed(sink)) {
         return true;
     }
     clock_sleep_ms(DEAD_LETTERS_WAIT_MS); /* a closed queue does not wait */
@@ -419,10 +384,8 @@ static bool sink_has_change(struct sink *sink) {
 static size_t sink_next_batch(struct sink *sink) {
     for (;;) { /* as long as the sink runs */
         sink_take_change(sink);
-        dead_letters_move(&sink->dead_letters);
-        size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max,
-                                      sink->verdict.doubts ? DOUBT_BYTES_MAX : BATCH_BYTES_MAX,
-                                      sink_idle_wait_ms(sink));
+        dead_letters_move(&sink->settlement.dead_letters);
+        size_t n = settlement_await(&sink->settlement, sink->batch_max, sink_idle_wait_ms(sink));
         if (n > 0 && sink_has_change(sink)) {
             continue; /* it came during the wait: the messages are for the new settings */
         }
@@ -431,42 +394,6 @@ static size_t sink_next_batch(struct sink *sink) {
         }
         sink_maintain_if_due(sink);
     }
-}
-
-static void sink_count_settled(struct sink *sink, size_t n, enum err err) {
-    *(err == ERR_OK ? &sink->accepted : &sink->canceled) += (int64_t)n;
-    metric_add(METRIC_SINK_ACCEPTED, err == ERR_OK ? (int64_t)n : 0);
-}
-
-/* Every engine once, after all of its answers. */
-static void sink_wake_answered(struct sink *sink, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (sink->answered[i] && (i == 0 || sink->answered[i] != sink->answered[i - 1])) {
-            receipts_wake(sink->answered[i]);
-        }
-    }
-}
-
-/* Of the n oldest messages (at most a batch), those with sink->leaves leave the queue and are
- * answered. Returns how many. */
-static size_t sink_settle(struct sink *sink, size_t n, enum err err) {
-    size_t count = message_queue_take(sink->queue, sink->leaves, sink->settled, n);
-    int64_t now_us = clock_us();
-    sink_count_settled(sink, count, err);
-    for (size_t i = 0; i < count; i++) {
-        struct message_queue_entry *entry = &sink->settled[i];
-        if (err == ERR_OK) {
-            histogram_add(HISTOGRAM_SINK, now_us - entry->message->received_us, 1);
-            metric_add(METRIC_DEAD_LETTERS_WRITTEN, entry->message->rejection ? 1 : 0);
-        }
-        message_destroy(entry->message);
-        sink->answered[i] = entry->receipt ? entry->receipt->owner : NULL;
-        if (entry->receipt) {
-            receipt_answer(entry->receipt, err);
-        }
-    }
-    sink_wake_answered(sink, count);
-    return count;
 }
 
 static void sink_set_failing(struct sink *sink, bool failing, const char *error) {
@@ -499,6 +426,11 @@ static void sink_note_success(struct sink *sink) {
     }
 }
 
+/* -1: it does not fail. */
+static int64_t sink_failing_ms(const struct sink *sink) {
+    return sink->failures > 0 ? clock_ms() - sink->failing_since_ms : -1;
+}
+
 /* Locked. */
 static int64_t sink_wait_left_ms(const struct sink *sink, int64_t until_ms) {
     int64_t deadline_ms = sink->stop_deadline_ms;
@@ -526,92 +458,26 @@ static void sink_back_off(struct sink *sink) {
     pthread_mutex_unlock(&sink->lock);
 }
 
-/* Rejects messages that were tried for too long. A message is tried since it came, or since the
- * sink fails, whichever is later. Returns how many. */
-static size_t sink_reject_expired(struct sink *sink) {
-    struct sink_batch *batch = &sink->batch;
-    size_t count = 0;
-    int64_t before_ms = clock_ms() - sink->retry_ms;
-    if (sink->retry_ms == 0 || *batch->error == '\0' || !sink->dead_letters.target ||
-        sink->failures == 0 || sink->failing_since_ms > before_ms) {
-        return 0;
-    }
-    for (size_t i = 0; i < batch->count; i++) {
-        if (batch->outcomes[i] == SINK_RETRY &&
-            batch->messages[i]->received_us / 1000 <= before_ms) {
-            sink_batch_reject(batch, i, "not accepted within %lld ms: %.100s",
-                              (long long)sink->retry_ms, batch->error);
-            count++;
-        }
-    }
-    return count;
-}
-
-/* Of the batch, the rejected messages leave the queue; the others stay in the batch. */
-static void sink_take_rejected(struct sink *sink) {
-    struct sink_batch *batch = &sink->batch;
-    size_t kept = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        sink->leaves[i] =
-            batch->outcomes[i] == SINK_REJECTED &&
-            dead_letters_mark(&sink->dead_letters, sink->messages[i], batch->reasons[i]);
-    }
-    (void)dead_letters_take(&sink->dead_letters, sink->leaves, sink->settled, batch->count);
-    for (size_t i = 0; i < batch->count; i++) {
-        if (batch->outcomes[i] == SINK_REJECTED && !sink->leaves[i]) { /* it was not marked */
-            batch->outcomes[i] = SINK_RETRY;
-            (void)sink_batch_fail(batch, ERR_MEMORY, "out of memory");
-        }
-        if (!sink->leaves[i]) {
-            batch->outcomes[kept] = batch->outcomes[i];
-            sink->messages[kept++] = sink->messages[i];
-        }
-    }
-    batch->count = kept;
-}
-
-/* After it, the messages of the batch are accepted or tried again. Returns how many expired. */
-static size_t sink_judge(struct sink *sink) {
-    size_t rejected =
-        verdict_judge(&sink->verdict, &sink->batch, sink->dead_letters.target != NULL);
-    size_t expired = sink_reject_expired(sink);
-    sink->rejected += (int64_t)rejected;
-    sink->expired += (int64_t)expired;
-    if (rejected + expired > 0) {
-        sink_take_rejected(sink);
-    }
-    return expired;
-}
-
-static size_t sink_settle_accepted(struct sink *sink) {
-    for (size_t i = 0; i < sink->batch.count; i++) {
-        sink->leaves[i] = sink->batch.outcomes[i] == SINK_ACCEPTED;
-    }
-    return sink_settle(sink, sink->batch.count, ERR_OK);
-}
-
 /* left: of n messages. Those that were not attempted are no failure, if there was progress. */
 static bool sink_write_succeeded(const struct sink_batch *batch, size_t n, size_t left) {
     return left == 0 || (*batch->error == '\0' && left < n);
 }
 
 static void sink_write_batch(struct sink *sink, size_t n) {
-    sink->batch.messages = sink->messages;
-    sink->batch.count = n;
-    *sink->batch.error = '\0';
-    memset(sink->batch.outcomes, 0, n * sizeof *sink->batch.outcomes); /* SINK_RETRY */
+    struct sink_batch *batch = &sink->settlement.batch;
+    settlement_begin(&sink->settlement, n);
     if (!sink->open) { /* neither the old nor the new settings could be opened */
         sink_open_again(sink);
     }
     sink->in_flight = n;
-    enum err err = sink->open ? sink->type->write(sink->state, &sink->batch)
-                              : sink_batch_fail(&sink->batch, ERR_UNAVAILABLE, "it is closed: %s",
+    enum err err = sink->open ? sink->type->write(sink->state, batch)
+                              : sink_batch_fail(batch, ERR_UNAVAILABLE, "it is closed: %s",
                                                 sink->change_fault);
-    size_t expired = sink_judge(sink);
-    size_t accepted = sink_settle_accepted(sink);
+    size_t expired = settlement_judge(&sink->settlement, sink_failing_ms(sink), sink->retry_ms);
+    size_t accepted = settlement_accept(&sink->settlement);
     sink->in_flight = 0;
-    size_t left = sink->batch.count - accepted;
-    if (expired == 0 && sink_write_succeeded(&sink->batch, n, left)) {
+    size_t left = batch->count - accepted;
+    if (expired == 0 && sink_write_succeeded(batch, n, left)) {
         sink_note_success(sink);
         return;
     }
@@ -619,7 +485,7 @@ static void sink_write_batch(struct sink *sink, size_t n) {
     if (accepted > 0) {
         sink->backoff_ms = 0;
     }
-    sink_note_failure(sink, *sink->batch.error ? sink->batch.error : err_name(err));
+    sink_note_failure(sink, *batch->error ? batch->error : err_name(err));
     sink_back_off(sink);
 }
 
@@ -627,13 +493,10 @@ static void sink_cancel_remaining(struct sink *sink) {
     size_t canceled = 0;
     size_t n = sink_next_batch(sink);
     while (n > 0) { /* bounded: no messages are accepted any more */
-        memset(sink->leaves, true, n * sizeof *sink->leaves);
-        canceled += sink_settle(sink, n, ERR_CANCELED);
+        canceled += settlement_cancel(&sink->settlement, n);
         n = sink_next_batch(sink);
     }
-    size_t dead_letters = dead_letters_cancel(&sink->dead_letters);
-    sink_count_settled(sink, dead_letters, ERR_CANCELED);
-    canceled += dead_letters;
+    canceled += settlement_cancel_dead_letters(&sink->settlement);
     if (canceled > 0) {
         log_event(LOG_WARN, "sink_canceled", KS("sink", sink->label), KI("messages", canceled));
     }
