@@ -1,5 +1,5 @@
 /* Owns sending and receiving, and the meaning of error replies for the connection. Runs on the
- * thread of the connection's owner. hiredis only formats and parses. Sending and waiting use a
+ * thread of the connection's owner. hiredis only parses. Sending and waiting use a
  * non-blocking socket, so that one deadline applies to a whole call and SIGPIPE cannot occur. */
 #include <errno.h>
 #include <limits.h>
@@ -241,19 +241,37 @@ enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply 
     return err;
 }
 
+/* "\r\n$17\r\n": the line end of the part before, and the length of the next one. */
+static void redis_wire_put_count(struct buffer *send, const char *before, char kind, size_t count) {
+    char text[32];
+    size_t at = sizeof text;
+    text[--at] = '\n';
+    text[--at] = '\r';
+    do { /* bounded by the digits */
+        text[--at] = (char)('0' + count % 10);
+        count /= 10;
+    } while (count > 0);
+    text[--at] = kind;
+    for (size_t i = strlen(before); i > 0; i--) {
+        text[--at] = before[i - 1];
+    }
+    buffer_append(send, text + at, sizeof text - at);
+}
+
+/* The protocol RESP; by hand, because the printf of hiredis is a quarter of the cost of a sink. */
 enum err redis_queue_command(struct redis *redis, int argc, const char *const *argv,
                              const size_t *lens) {
-    char *formatted = NULL;
-    long long len = /* an int in hiredis 0.14 */
-        redisFormatCommandArgv(&formatted, argc, (const char **)argv, lens);
-    if (len < 0) {
-        return redis_fail(redis, ERR_MEMORY, "out of memory");
+    struct buffer *send = &redis->send;
+    redis_wire_put_count(send, "", '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = lens ? lens[i] : strlen(argv[i]);
+        redis_wire_put_count(send, i > 0 ? "\r\n" : "", '$', len);
+        buffer_append(send, argv[i], len);
     }
-    buffer_append(&redis->send, formatted, (size_t)len);
-    redisFreeCommand(formatted);
-    if (redis->send.failed) {
-        buffer_fini(&redis->send);
-        buffer_init(&redis->send);
+    buffer_append(send, "\r\n", 2);
+    if (send->failed) {
+        buffer_fini(send);
+        buffer_init(send);
         return redis_fail(redis, ERR_MEMORY, "out of memory");
     }
     return ERR_OK;

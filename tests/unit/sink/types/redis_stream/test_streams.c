@@ -128,14 +128,14 @@ static void refresh(void) {
 /* --- shards --- */
 
 START_TEST(shards_distribute_the_clients_and_keep_the_order_of_each) {
-    enum { CLIENTS = 200, EACH = 20, SHARDS = 4 };
+    enum { CLIENTS = 199, EACH = 20, SHARDS = 4 };
     int seen[CLIENTS] = {0}, shard_of[CLIENTS];
     OPEN("s:s, s:i, s:i", "key", "k", "shards", SHARDS, "maxlen", 0);
     for (int n = 0; n < CLIENTS * EACH; n++) {
         char id[16];
         snprintf(id, sizeof id, "client-%d", n % CLIENTS);
         add_message(id, NULL, n / CLIENTS);
-        if (batch_len == 500) {
+        if (batch_len == 500 || n == CLIENTS * EACH - 1) {
             write_ok();
         }
     }
@@ -259,6 +259,7 @@ START_TEST(a_full_stream_holds_only_its_own_messages) {
     ck_assert_msg(strstr(type_error, "stream p:a") && strstr(type_error, "no consumer group"), "%s",
                   type_error);
     ck_assert(status().paused);
+    ck_assert_int_eq(stream_len("p:a"), 10);
     clear_batch();
     redis_reply_free(ask("XGROUP CREATE p:a g $")); /* has read everything */
     write_for_site("a", 1);
@@ -319,6 +320,11 @@ START_TEST(with_consumed_any_number_of_streams_is_kept_whole) {
         ck_assert_int_eq(stream_len(key), 4);
     }
     ck_assert_int_le(status().stream.streams, STREAMS_MAX);
+    for (int i = 0; i < 300; i++) {
+        add_message("c", "late", i);
+    }
+    ck_assert_int_eq(write_batch(), ERR_FULL);
+    ck_assert_int_eq(stream_len("p:late"), 100);
 }
 END_TEST
 
