@@ -116,7 +116,7 @@ def test_a_rival_of_a_client_that_is_alone_at_its_broker_is_found(fleet, kind, c
     with rival(fleet.broker, client, clean):
         fleet.api.wait_state(client, "conflict", 30)
     # mosquitto says so in MQTT 5, since 2.0.12.
-    assert re.search("another (client seems to use its|connection uses this client) identifier",
+    assert re.search("another (client seems to use the same|connection uses this client) identifier",
                      fleet.api.status(client)["last_error"]["message"])
     assert node.running
 
