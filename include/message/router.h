@@ -50,8 +50,6 @@ void router_remove_sink(struct router *router, const char *name);
 /* The routes of the fleet; NULL: none, everything goes to the sinks of the clients. Takes over one
  * reference of the table. False: out of memory, they are as before. */
 bool router_set_routes(struct router *router, struct route_table *table);
-/* Whether routes ask for the labels or the broker of a client. */
-bool router_needs_origin(struct router *router);
 /* The routes; NULL: none. The caller releases them. */
 struct route_table *router_routes(struct router *router);
 /* Changes with the sinks and routes: then routes are outdated until they are set again. A queue

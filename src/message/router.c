@@ -104,13 +104,6 @@ struct routing *router_take_routing(struct router *router) {
     return routing;
 }
 
-bool router_needs_origin(struct router *router) {
-    struct route_table *table = router_routes(router);
-    bool needs = table && route_table_needs_origin(table);
-    route_table_release(table);
-    return needs;
-}
-
 /* ---- sinks that come and go ---- */
 
 /* Called with the lock. Without memory, messages go on as before, or wait. */

@@ -45,8 +45,6 @@ size_t route_table_sink_count(const struct route_table *table);
 const char *route_table_sink(const struct route_table *table, size_t index);
 /* Route index's name; NULL: it has none. */
 const char *route_table_name(const struct route_table *table, size_t index);
-/* Whether any route asks for labels or a broker. */
-bool route_table_needs_origin(const struct route_table *table);
 
 /* A route whose script makes the messages that its sinks get. */
 struct route_scripted {

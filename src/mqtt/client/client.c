@@ -83,7 +83,7 @@ static struct message_origin *client_make_origin(const struct client_config *con
                                                  struct router *router) {
     char broker[BROKER_LEN];
     struct message_label labels[UINT8_MAX];
-    if (!router || (config->label_count == 0 && !router_needs_origin(router))) {
+    if (!router) {
         return NULL;
     }
     for (size_t i = 0; i < config->label_count; i++) {

@@ -450,6 +450,39 @@ def test_a_loop_over_two_brokers_and_two_nodes_ends(fleet, target):
     holds_for(lambda: len(receiver.take()) == 100, 1)
 
 
+def test_in_mqtt_3_1_1_no_message_returns_to_its_own_topic(fleet):
+    start(fleet, fleet.broker, protocol_version=4, topic="{json./to|t/c00000/n}")
+    receiver = fleet.closing(Receiver(fleet.broker))
+    publish(fleet, [b"1", b'{"to": "other"}'])
+    wait_until(lambda: len(dead_letters(fleet)) == 1, 20, "the dead letter")
+    assert dead_letters(fleet)[0][1].startswith(b"loop")
+    wait_until(lambda: len(receiver.take()) == 3, 20, "both messages, and one forwarded")
+    holds_for(lambda: len(receiver.take()) == 3, 0.5)
+
+
+def test_a_template_may_name_the_broker(fleet, target, receiver):
+    start(fleet, target, topic="from/{broker}")
+    publish(fleet, [b"1"])
+    wait_until(lambda: [message.topic for message in receiver.take()] ==
+               [f"from/127.0.0.1:{fleet.broker.port}"], 20, "the message at the target")
+
+
+def test_settings_are_tested_without_a_message(fleet):
+    target = fleet.start_broker("target", users={"plant": "word"})
+    node = fleet.start_node()
+
+    def steps(**more):
+        answer = node.api.post("/api/v1/sinks:test", {"type": "mqtt", "url": target.url, **more})
+        assert answer.status_code == 200, answer.text
+        return {step["step"]: step for step in answer.json()["steps"]}
+
+    good = steps(username="plant", password="word")["connect"]
+    assert good["ok"] and "mqfleet-" in good["detail"]
+    bad = steps(username="plant", password="hunter2")["connect"]
+    assert not bad["ok"] and bad["advice"] and "hunter2" not in str(bad)
+    assert not steps(topic="{nothing}")["open"]["ok"]
+
+
 def test_a_ping_keeps_an_idle_connection(fleet, scripted):
     node = start(fleet, scripted, keepalive_s=2, timeout_ms=20000)
     publish(fleet, [b"1"])

@@ -100,10 +100,8 @@ START_TEST(routes_take_effect_when_the_route_is_set_again) {
 END_TEST
 
 START_TEST(the_labels_of_the_client_decide) {
-    ck_assert(!router_needs_origin(router));
     ck_assert(router_set_routes(
         router, table_of("[{\"match\":{\"labels\":{\"site\":\"oslo\"}},\"to\":[\"second\"]}]")));
-    ck_assert(router_needs_origin(router));
     route_set(&route, router, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 1);

@@ -144,6 +144,7 @@ void api_sinks_test(struct http_request *request, struct http_response *response
         return;
     }
     sinks_environment(request->api->context.sinks, &test->environment);
+    test->environment.sink = "test";
     test->document = document;
     test->steps = json_array();
     test->ok = true;

@@ -6,6 +6,7 @@
  *   mqtt_flight    one write             mqtt_doubt      messages that end connections */
 #include "sink/sink_type.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
@@ -133,6 +134,27 @@ static enum err mqtt_sink_open(void **state, const struct sink_environment *envi
     return ERR_OK;
 }
 
+/* Whether the broker lets the sink publish is only known after a message. */
+static void mqtt_sink_test(const struct sink_environment *environment, const json_t *settings,
+                           const struct sink_test_report *report) {
+    char fault[SINK_FAULT_LEN] = "out of memory";
+    void *state;
+    if (mqtt_sink_open(&state, environment, settings, fault) != ERR_OK) {
+        report->step(report->context, "open", false, fault, "correct this field");
+        return;
+    }
+    struct mqtt_sink *sink = state;
+    if (mqtt_link_ensure_open(&sink->link, NULL) == ERR_OK) {
+        snprintf(fault, sizeof fault, "accepted as %.100s", sink->client_id);
+        report->step(report->context, "connect", true, fault, NULL);
+    } else {
+        report->step(report->context, "connect", false, sink->link.error,
+                     "check url, username, password, the tls_ fields, and whether this node can "
+                     "reach the broker");
+    }
+    mqtt_sink_close(sink);
+}
+
 /* ---- the sink's thread ----------------------------------------------------------------------- */
 
 /* At most once a period, however many there are. */
@@ -169,4 +191,5 @@ const struct sink_type sink_type_mqtt = {.version = MQFLEET_VERSION,
                                          .open = mqtt_sink_open,
                                          .write = mqtt_sink_write,
                                          .close = mqtt_sink_close,
+                                         .test = mqtt_sink_test,
                                          .maintain = mqtt_sink_maintain};

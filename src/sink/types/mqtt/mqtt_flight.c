@@ -4,7 +4,8 @@
 #include "base/system/clock.h"
 #include "mqtt/reason_codes.h"
 
-#define IN_FLIGHT_MAX 256 /* bounds what is sent again after a lost connection */
+#define IN_FLIGHT_MAX 256  /* bounds what is sent again after a lost connection */
+#define SEND_MS       1000 /* then the rest of the batch waits for the next write */
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -206,7 +207,7 @@ static void mqtt_flight_begin(struct mqtt_flight *flight, struct sink_batch *bat
     flight->in_flight = flight->lost = flight->sent = flight->refusals = flight->loops = 0;
     flight->others_pass = flight->stopped = flight->full = false;
     flight->answered_at_ms = clock_ms();
-    flight->send_until_ms = flight->answered_at_ms + flight->link->timeout_ms;
+    flight->send_until_ms = flight->answered_at_ms + SEND_MS;
 }
 
 /* Until each message that was sent has its answer, or the connection has ended. */
@@ -215,7 +216,7 @@ static void mqtt_flight_run(struct mqtt_flight *flight) {
     mqtt_flight_send_more(flight);
     while (flight->in_flight > 0) {
         int64_t left_ms = flight->answered_at_ms + timeout_ms - clock_ms();
-        if (left_ms <= 0) {
+        if (left_ms <= 0 || sink_batch_is_over(flight->batch)) {
             mqtt_link_abort(flight->link);
             mqtt_flight_stop(flight, ERR_TIMEOUT, "the broker does not acknowledge messages");
             return;
@@ -255,7 +256,7 @@ static bool mqtt_flight_is_settled(const struct sink_batch *batch) {
 
 enum err mqtt_flight_write(struct mqtt_flight *flight, struct sink_batch *batch) {
     struct mqtt_link *link = flight->link;
-    enum err err = mqtt_link_ensure_open(link);
+    enum err err = mqtt_link_ensure_open(link, batch);
     if (err != ERR_OK) {
         return sink_batch_fail(batch, err, "%s", link->error);
     }
@@ -273,6 +274,8 @@ enum err mqtt_flight_write(struct mqtt_flight *flight, struct sink_batch *batch)
         *batch->error = '\0';
         return ERR_OK;
     }
-    return ended ? sink_batch_fail(batch, ERR_IO, "%s", link->error)
-                 : sink_batch_fail(batch, ERR_TIMEOUT, "the broker takes messages slowly");
+    if (ended) {
+        return sink_batch_fail(batch, ERR_IO, "%s", link->error);
+    }
+    return *batch->error ? ERR_REFUSED : ERR_OK; /* the others were not sent yet */
 }

@@ -33,7 +33,8 @@ struct mqtt_flight {
 /* Both are borrowed; the answers of the link go to the flight. */
 void mqtt_flight_init(struct mqtt_flight *flight, struct mqtt_link *link,
                       struct mqtt_outgoing *outgoing);
-/* As sink_type.write. Sends for up to timeout_ms, and waits for each next answer for as long. */
+/* As sink_type.write. Sends for about a second, then waits up to timeout_ms for each next answer.
+ */
 enum err mqtt_flight_write(struct mqtt_flight *flight, struct sink_batch *batch) MUST_CHECK;
 
 #endif

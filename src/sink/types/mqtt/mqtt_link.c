@@ -165,9 +165,10 @@ static enum err mqtt_link_start(struct mqtt_link *link) {
     return ERR_OK;
 }
 
-static enum err mqtt_link_await_up(struct mqtt_link *link) {
+static enum err mqtt_link_await_up(struct mqtt_link *link, const struct sink_batch *batch) {
     int64_t end_ms = clock_ms() + link->timeout_ms;
-    while (link->state == MQTT_LINK_OPENING && clock_ms() < end_ms) {
+    while (link->state == MQTT_LINK_OPENING && clock_ms() < end_ms &&
+           !(batch && sink_batch_is_over(batch))) {
         mqtt_link_poll(link, POLL_MS);
     }
     if (link->state == MQTT_LINK_OPENING) {
@@ -177,7 +178,7 @@ static enum err mqtt_link_await_up(struct mqtt_link *link) {
     return link->state == MQTT_LINK_UP ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-enum err mqtt_link_ensure_open(struct mqtt_link *link) {
+enum err mqtt_link_ensure_open(struct mqtt_link *link, const struct sink_batch *batch) {
     char fault[SINK_FAULT_LEN];
     mqtt_link_poll(link, 0); /* it may have ended meanwhile */
     if (link->state == MQTT_LINK_UP) {
@@ -198,7 +199,7 @@ enum err mqtt_link_ensure_open(struct mqtt_link *link) {
         link->config = NULL;
         return err;
     }
-    return mqtt_link_await_up(link);
+    return mqtt_link_await_up(link, batch);
 }
 
 /* ---- open ------------------------------------------------------------------------------------ */

@@ -12,7 +12,7 @@
 #include "mqtt/broker/address_list.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/engine.h"
-#include "sink/sink.h"
+#include "sink/sink_type.h"
 
 /* Once for each accepted publication, at the latest when the connection has ended. */
 typedef void mqtt_link_answered(void *context, size_t index, const struct publish_result *result);
@@ -43,9 +43,9 @@ struct mqtt_link {
 /* Ends the connection and frees; waits up to about a second for the broker to close. */
 void mqtt_link_fini(struct mqtt_link *link);
 
-/* Connects unless there is a connection. Takes at most a DNS lookup and timeout_ms. Otherwise see
- * error. */
-enum err mqtt_link_ensure_open(struct mqtt_link *link) MUST_CHECK;
+/* Connects unless there is a connection. Takes at most a DNS lookup and timeout_ms, less if the
+ * batch is over (NULL: none). Otherwise see error. */
+enum err mqtt_link_ensure_open(struct mqtt_link *link, const struct sink_batch *batch) MUST_CHECK;
 /* As engine_ops.publish. */
 enum err mqtt_link_publish(struct mqtt_link *link, const struct engine_publication *publication,
                            size_t index) MUST_CHECK;
