@@ -229,6 +229,12 @@ def test_secrets_of_a_sink_are_encrypted_and_never_shown(fleet, tmp_path):
     moved = put_sink(other, "remote", type="redis_stream", key="k2",
                      url=shown.replace("127.0.0.1", "127.0.0.2"))
     assert moved.status_code == 422 and moved.json()["errors"][0]["pointer"] == "/url"
+    web = {"type": "http", "username": "u", "password": "***"}
+    assert put_sink(node, "web", **{**web, "password": "hushhush"},
+                    url="http://127.0.0.1:9/a").status_code == 201
+    assert put_sink(node, "web", **web, url="http://127.0.0.1:9/a", queue_messages=9).status_code == 200
+    moved = put_sink(node, "web", **web, url="http://127.0.0.2:9/a")
+    assert moved.status_code == 422 and moved.json()["errors"][0]["pointer"] == "/password"
     assert "hushhush" not in node.log() + other.log()
 
 
@@ -292,6 +298,21 @@ def test_a_client_online_before_its_sink_gets_its_messages_there(fleet):
     fleet.redis.client.set("mqtt_fleet:resources", 7)
     wait_until(lambda: [int(fields["payload"]) for _, fields in fleet.redis.client.xrange("one")] ==
                list(range(10)), 30, "they waited, and arrive in order")
+    assert fleet.stream.rows() == []
+
+
+def test_messages_wait_for_a_sink_that_the_node_cannot_use_yet(fleet, tmp_path):
+    node = fleet.start_node(sink__files_allow=tmp_path)
+    path = tmp_path / "later" / "x"
+    put_sink(node, "archive", type="file", path=str(path))
+    wait_until(lambda: sink(node, "archive")["nodes"][0]["state"] == "unavailable", 20, "no folder")
+    client = fleet.online(1, "named", make=fleet.persistent)[0]
+    changed = fleet.persistent(client, sink="archive")
+    assert node.api.put(f"/api/v1/clients/{client}?wait_ms=5000", changed).status_code == 200
+    fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number) for number in range(10)])
+    path.parent.mkdir()
+    wait_until(lambda: [int(row["payload"]) for row in rows(path)] == list(range(10)), 30,
+               "they waited, and arrive in order")
     assert fleet.stream.rows() == []
 
 
