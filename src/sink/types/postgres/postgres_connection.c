@@ -106,7 +106,7 @@ static enum postgres_outcome connection_set_limits(struct postgres_connection *c
         &(struct postgres_values){2, values}, NULL);
 }
 
-static enum postgres_outcome connection_begin(struct postgres_connection *connection,
+static enum postgres_outcome connection_start(struct postgres_connection *connection,
                                               struct postgres_target *target, int64_t deadline_ms) {
     char fault[SINK_FAULT_LEN];
     connection->timeout_ms = target->timeout_ms;
@@ -124,7 +124,7 @@ static enum postgres_outcome connection_begin(struct postgres_connection *connec
 enum postgres_outcome postgres_connection_open(struct postgres_connection *connection,
                                                struct postgres_target *target) {
     int64_t deadline_ms = clock_ms() + target->connect_timeout_ms;
-    enum postgres_outcome outcome = connection_begin(connection, target, deadline_ms);
+    enum postgres_outcome outcome = connection_start(connection, target, deadline_ms);
     if (outcome == POSTGRES_OK && PQsetnonblocking(connection->pg, 1) != 0) {
         outcome = postgres_connection_fail(connection, NULL);
     }
