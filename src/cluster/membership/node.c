@@ -325,14 +325,13 @@ enum err node_join(struct node *node, struct store *store) {
     int64_t sent_ms = clock_ms();
     enum err err = store_join(store, &join, generation);
     free(facts);
-    pthread_mutex_lock(&node->lock);
     if (err != ERR_OK) {
         if (err != ERR_EXISTS && err != ERR_FENCED) {
-            node_warn_failing(node, "join_failed", err, store);
+            node_join_failed(node, err, store);
         }
-        pthread_mutex_unlock(&node->lock);
         return err;
     }
+    pthread_mutex_lock(&node->lock);
     node->redis_failing = false;
     node->redis_error[0] = '\0';
     memcpy(node->incarnation, incarnation, sizeof(incarnation));
