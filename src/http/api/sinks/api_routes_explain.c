@@ -43,7 +43,7 @@ static bool explain_read_payload(struct explain_message *asked, const json_t *bo
                                  struct client_faults *faults) {
     const json_t *text = json_object_get(body, "payload");
     const json_t *base64 = json_object_get(body, "payload_base64");
-    if (base64 && !text && json_is_string(base64)) {
+    if (!text && json_is_string(base64)) {
         enum err err = text_base64_decode(json_string_value(base64), json_string_length(base64),
                                           &asked->payload, &asked->payload_len);
         if (err == ERR_OK) {
