@@ -1,60 +1,13 @@
-/* Owns the sinks of a node and their threads.
- *
- * A slot is a name. It stays for the life of the process, with its queue, because routes of clients
- * and threads that submit refer to the queue. The sink of the slot comes and goes. */
-#include "sink/sinks.h"
+/* Owns the sinks of a node and their threads. Those of the fleet come and go in sinks_fleet.c. */
+#include "sinks_internal.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
-#include "base/telemetry/log.h"
 
-#define SINKS_REMOVE_MS 30000 /* to write what a removed sink has queued */
-#define SINKS_RETRY_MS  5000  /* between two attempts to create or change one */
-#define STOP_MS_MIN     500   /* for dead letters, however long the others took */
-
-/* What the fleet wants of a slot. */
-struct sinks_wish {
-    bool wanted;
-    char type[SINK_NAME_LEN];
-    int64_t version;
-    json_t *settings; /* NULL: not usable here */
-    char fault[SINK_FAULT_LEN];
-};
-
-struct sinks_slot {
-    char name[SINK_NAME_LEN];
-    bool of_fleet;
-    char dead_letter[SINK_NAME_LEN]; /* the name of the sink that takes what it rejects; "": none */
-    struct sink *sink;               /* NULL: none; guarded by sinks->lock */
-    struct message_queue *queue;     /* of a sink of the fleet */
-    pthread_t thread;
-    bool runs;
-    atomic_bool ended; /* the thread */
-
-    /* Guarded by sinks->lock, written with apply_lock. */
-    struct sinks_wish wish;
-    int64_t version; /* of the document that the sink was created from, or changed to */
-    bool leaving;
-    char fault[SINK_FAULT_LEN]; /* why the wish is not fulfilled; "": it is */
-    int64_t fault_since_ms, retry_at_ms;
-};
-
-struct sinks {
-    struct sink_environment environment; /* of sinks of the fleet */
-    struct sink_environment
-        own_environment; /* of those of the settings, where all may be reached */
-    struct router *router;
-    pthread_mutex_t apply_lock; /* one change at a time; taken before `lock` */
-    bool started, stopped;
-    pthread_mutex_t lock; /* guards the slots */
-    struct sinks_slot *slots[SINKS_NAMES_MAX];
-    size_t count;
-};
+#define STOP_MS_MIN 500 /* for dead letters, however long the others took */
 
 struct sinks *sinks_create(const struct sink_environment *environment, struct router *router) {
     struct sinks *sinks = calloc(1, sizeof *sinks);
@@ -90,13 +43,12 @@ void sinks_destroy(struct sinks *sinks) {
 
 /* ---- slots ----------------------------------------------------------------------------------- */
 
-static bool sinks_is_named(const struct sinks_slot *slot, const char *name) {
+bool sinks_is_named(const struct sinks_slot *slot, const char *name) {
     return strcmp(slot->name, name) == 0 ||
            (slot->sink && strcmp(sink_label(slot->sink), name) == 0);
 }
 
-/* Called with the lock, or by the one who changes slots. */
-static struct sinks_slot *sinks_find(struct sinks *sinks, const char *name) {
+struct sinks_slot *sinks_find(struct sinks *sinks, const char *name) {
     for (size_t i = 0; i < sinks->count; i++) {
         if (sinks_is_named(sinks->slots[i], name)) {
             return sinks->slots[i];
@@ -105,8 +57,7 @@ static struct sinks_slot *sinks_find(struct sinks *sinks, const char *name) {
     return NULL;
 }
 
-/* NULL: out of memory, or there are too many names. */
-static struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name) {
+struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name) {
     struct sinks_slot *slot = sinks->count < SINKS_NAMES_MAX ? calloc(1, sizeof *slot) : NULL;
     if (slot) {
         snprintf(slot->name, sizeof slot->name, "%s", name);
@@ -117,7 +68,7 @@ static struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name) 
     return slot;
 }
 
-static size_t sinks_running_count(const struct sinks *sinks) {
+size_t sinks_running_count(const struct sinks *sinks) {
     size_t n = 0;
     for (size_t i = 0; i < sinks->count; i++) {
         n += sinks->slots[i]->sink != NULL;
@@ -125,7 +76,7 @@ static size_t sinks_running_count(const struct sinks *sinks) {
     return n;
 }
 
-static void sinks_set_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink *sink) {
+void sinks_set_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink *sink) {
     pthread_mutex_lock(&sinks->lock);
     slot->sink = sink;
     pthread_mutex_unlock(&sinks->lock);
@@ -137,7 +88,7 @@ static bool sinks_is_hidden(const char *name) {
 }
 
 /* The label of the default is a second name: that of its type, which clients have always used. */
-static void sinks_route(struct sinks *sinks, struct sink *sink) {
+void sinks_route(struct sinks *sinks, struct sink *sink) {
     bool hidden = sinks_is_hidden(sink_name(sink)); /* only routes whose script fails use it */
     bool added = router_add_sink(sinks->router, sink_name(sink), sink_queue(sink)) &&
                  (hidden || router_add_sink(sinks->router, sink_label(sink), sink_queue(sink)));
@@ -154,7 +105,7 @@ static void *sinks_run(void *argument) {
     return NULL;
 }
 
-static enum err sinks_start_slot(struct sinks_slot *slot, char *fault) {
+enum err sinks_start_slot(struct sinks_slot *slot, char *fault) {
     slot->ended = false;
     int error = pthread_create(&slot->thread, NULL, sinks_run, slot);
     if (error != 0) {
@@ -167,7 +118,7 @@ static enum err sinks_start_slot(struct sinks_slot *slot, char *fault) {
     return ERR_OK;
 }
 
-static void sinks_join_slot(struct sinks_slot *slot) {
+void sinks_join_slot(struct sinks_slot *slot) {
     if (slot->runs) {
         pthread_join(slot->thread, NULL);
         slot->runs = false;
@@ -221,13 +172,12 @@ void sinks_stop(struct sinks *sinks, int64_t timeout_ms) {
 
 /* ---- dead letters ---------------------------------------------------------------------------- */
 
-static void sinks_name_dead_letter(struct sinks_slot *slot, const json_t *settings) {
+void sinks_name_dead_letter(struct sinks_slot *slot, const json_t *settings) {
     const char *name = json_string_value(json_object_get(settings, "dead_letter"));
     snprintf(slot->dead_letter, sizeof slot->dead_letter, "%s", name ? name : SINK_DEAD_LETTER);
 }
 
-/* False: the node has no such sink; fault says it, and nothing is rejected. */
-static bool sinks_connect(struct sinks *sinks, struct sinks_slot *slot, char *fault) {
+bool sinks_connect(struct sinks *sinks, struct sinks_slot *slot, char *fault) {
     const char *name = slot->dead_letter;
     struct sinks_slot *to = *name ? sinks_find(sinks, name) : NULL;
     bool found = to && to->sink && !to->leaving;
@@ -272,216 +222,6 @@ enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *
     sinks_set_sink(sinks, slot, sink);
     sinks_route(sinks, sink);
     return ERR_OK;
-}
-
-/* ---- sinks of the fleet: each step works on one slot, with apply_lock ------------------------ */
-
-static void sinks_note_fault(struct sinks *sinks, struct sinks_slot *slot, const char *fault) {
-    bool same = strcmp(slot->fault, fault) == 0;
-    pthread_mutex_lock(&sinks->lock);
-    slot->fault_since_ms = *slot->fault ? slot->fault_since_ms : clock_ms();
-    slot->retry_at_ms = clock_ms() + SINKS_RETRY_MS;
-    snprintf(slot->fault, sizeof slot->fault, "%s", fault);
-    pthread_mutex_unlock(&sinks->lock);
-    if (*fault && !same) {
-        log_event(LOG_WARN, "sink_not_applied", KS("sink", slot->name), KS("detail", fault));
-    }
-}
-
-static void sinks_note_applied(struct sinks *sinks, struct sinks_slot *slot) {
-    pthread_mutex_lock(&sinks->lock);
-    slot->version = slot->wish.version;
-    slot->fault[0] = '\0';
-    pthread_mutex_unlock(&sinks->lock);
-}
-
-static bool sinks_is_due(const struct sinks_slot *slot) {
-    return !*slot->fault || clock_ms() >= slot->retry_at_ms;
-}
-
-static enum err sinks_create_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink **out,
-                                  char *fault) {
-    slot->queue = slot->queue ? slot->queue : message_queue_create(1, 1, 1);
-    if (!slot->queue) {
-        return ERR_MEMORY;
-    }
-    if (sinks_running_count(sinks) == SINKS_MAX) {
-        snprintf(fault, SINK_FAULT_LEN, "a node has at most %d sinks", SINKS_MAX);
-        return ERR_FULL;
-    }
-    return sink_create(out,
-                       &(struct sink_config){.name = slot->name,
-                                             .type = slot->wish.type,
-                                             .environment = &sinks->environment,
-                                             .settings = slot->wish.settings,
-                                             .queue = slot->queue},
-                       fault);
-}
-
-static void sinks_begin(struct sinks *sinks, struct sinks_slot *slot) {
-    char fault[SINK_FAULT_LEN] = "out of memory";
-    struct sink *sink = NULL;
-    enum err err = sinks_create_sink(sinks, slot, &sink, fault);
-    if (err == ERR_OK) {
-        sinks_set_sink(sinks, slot, sink);
-        err = sinks_start_slot(slot, fault);
-    }
-    if (err != ERR_OK) {
-        sinks_set_sink(sinks, slot, NULL);
-        sink_destroy(sink);
-        sinks_note_fault(sinks, slot, fault);
-        return;
-    }
-    sinks_note_applied(sinks, slot);
-    sinks_name_dead_letter(slot, slot->wish.settings);
-    sinks_route(sinks, sink);
-    log_event(LOG_INFO, "sink_added", KS("sink", slot->name), KS("type", slot->wish.type));
-}
-
-/* It goes on until its queue is empty, or for SINKS_REMOVE_MS. */
-static void sinks_leave(struct sinks *sinks, struct sinks_slot *slot) {
-    router_remove_sink(sinks->router, slot->name);
-    pthread_mutex_lock(&sinks->lock);
-    slot->leaving = true;
-    pthread_mutex_unlock(&sinks->lock);
-    sink_stop(slot->sink, SINKS_REMOVE_MS);
-}
-
-static void sinks_end_if_left(struct sinks *sinks, struct sinks_slot *slot) {
-    if (!slot->leaving || !slot->ended) {
-        return;
-    }
-    struct sink *sink = slot->sink;
-    sinks_join_slot(slot);
-    pthread_mutex_lock(&sinks->lock);
-    slot->sink = NULL;
-    slot->leaving = false;
-    pthread_mutex_unlock(&sinks->lock);
-    sink_destroy(sink);
-    log_event(LOG_INFO, "sink_removed", KS("sink", slot->name));
-}
-
-static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
-    char fault[SINK_FAULT_LEN] = "out of memory";
-    if (!sinks_is_due(slot)) {
-        return;
-    }
-    if (sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK) {
-        sinks_note_fault(sinks, slot, fault);
-        return;
-    }
-    sinks_name_dead_letter(slot, slot->wish.settings);
-    pthread_mutex_lock(&sinks->lock);
-    slot->version = slot->wish.version;
-    slot->retry_at_ms = clock_ms() + SINKS_RETRY_MS;
-    pthread_mutex_unlock(&sinks->lock);
-}
-
-/* The sink's thread tries a change: what became of it. A failure is tried again. */
-static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
-    struct sink_status status;
-    sink_status(slot->sink, &status);
-    char missing[SINK_FAULT_LEN] = "";
-    if (status.changing) {
-        return;
-    }
-    if (!sinks_connect(sinks, slot, missing) && !*status.change_fault) {
-        sinks_note_fault(sinks, slot, missing);
-        return;
-    }
-    if (!*status.change_fault || !*slot->fault) {
-        sinks_note_fault(sinks, slot, status.change_fault);
-    } else {
-        sinks_change(sinks, slot);
-    }
-}
-
-static void sinks_fulfil(struct sinks *sinks, struct sinks_slot *slot) {
-    const struct sinks_wish *wish = &slot->wish;
-    sinks_end_if_left(sinks, slot);
-    if (slot->leaving) {
-        return;
-    }
-    if (!wish->wanted) {
-        sinks_note_fault(sinks, slot, "");
-        if (slot->sink) {
-            sinks_leave(sinks, slot);
-        }
-    } else if (!wish->settings) { /* an earlier version of it goes on */
-        sinks_note_fault(sinks, slot, wish->fault);
-    } else if (!slot->sink) {
-        if (sinks_is_due(slot)) {
-            sinks_begin(sinks, slot);
-        }
-    } else if (strcmp(sink_type_name(slot->sink), wish->type) != 0) { /* deleted and created */
-        sinks_leave(sinks, slot);
-    } else if (slot->version != wish->version) {
-        sinks_change(sinks, slot);
-    } else {
-        sinks_check_change(sinks, slot);
-    }
-}
-
-static void sinks_fulfil_all(struct sinks *sinks) {
-    for (size_t i = 0; i < sinks->count && sinks->started && !sinks->stopped; i++) {
-        if (sinks->slots[i]->of_fleet) {
-            sinks_fulfil(sinks, sinks->slots[i]);
-        }
-    }
-}
-
-static void sinks_wish(struct sinks *sinks, struct sinks_slot *slot,
-                       const struct sinks_document *document) {
-    struct sinks_wish *wish = &slot->wish;
-    pthread_mutex_lock(&sinks->lock);
-    slot->of_fleet = slot->of_fleet || !slot->sink;
-    bool changed = wish->version != document->version;
-    wish->wanted = true;
-    wish->version = document->version;
-    snprintf(wish->type, sizeof wish->type, "%s", document->type);
-    snprintf(wish->fault, sizeof wish->fault, "%s", document->fault ? document->fault : "");
-    json_decref(wish->settings);
-    wish->settings = json_deep_copy(document->settings);
-    slot->retry_at_ms = changed ? 0 : slot->retry_at_ms;
-    pthread_mutex_unlock(&sinks->lock);
-}
-
-static void sinks_forget_wishes(struct sinks *sinks, const struct sinks_document *documents,
-                                size_t count) {
-    pthread_mutex_lock(&sinks->lock);
-    for (size_t i = 0; i < sinks->count; i++) {
-        bool listed = false;
-        for (size_t at = 0; at < count && !listed; at++) {
-            listed = sinks_is_named(sinks->slots[i], documents[at].name);
-        }
-        sinks->slots[i]->wish.wanted = listed;
-    }
-    pthread_mutex_unlock(&sinks->lock);
-}
-
-void sinks_apply(struct sinks *sinks, const struct sinks_document *documents, size_t count) {
-    pthread_mutex_lock(&sinks->apply_lock);
-    sinks_forget_wishes(sinks, documents, count);
-    for (size_t i = 0; i < count; i++) {
-        struct sinks_slot *slot = sinks_find(sinks, documents[i].name);
-        if (!slot) {
-            slot = sinks_new_slot(sinks, documents[i].name);
-        }
-        if (slot) {
-            sinks_wish(sinks, slot, &documents[i]);
-        } else {
-            log_event(LOG_ERROR, "sink_not_applied", KS("sink", documents[i].name),
-                      KS("detail", "too many names of sinks: restart the node"));
-        }
-    }
-    sinks_fulfil_all(sinks);
-    pthread_mutex_unlock(&sinks->apply_lock);
-}
-
-void sinks_maintain(struct sinks *sinks) {
-    pthread_mutex_lock(&sinks->apply_lock);
-    sinks_fulfil_all(sinks);
-    pthread_mutex_unlock(&sinks->apply_lock);
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
