@@ -9,8 +9,9 @@
  * Shares: a client may have at most four times as much in the queue as there is room left, in
  * messages and in bytes. The more is queued, by any client, the smaller the share (a dynamic
  * threshold, as switches use it for a buffer that their ports share). A single client gets four
- * fifths of the queue, n greedy ones 4 / (4n + 1) each, and 1 / (4n + 1) stays free for clients
- * that have little in it. A message beyond the share is handled as if the queue were full. */
+ * fifths of the queue. If n clients send as fast as they can, each gets 4 / (4n + 1), and 1 /
+ * (4n + 1) stays free for clients with few messages. A message beyond the share is handled as if
+ * the queue were full. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 #define MQFLEET_MESSAGE_MESSAGE_QUEUE_H
 

@@ -1,6 +1,6 @@
 /* How many messages and bytes a client may receive: two token buckets, for messages and for bytes.
- * A message passes while neither is empty. One that is larger than what is left in the bucket of
- * bytes passes too, and the next ones wait longer for it, so any size passes and the rate is kept.
+ * A message passes while neither is empty. A message that is larger than the rest of the bytes
+ * bucket passes too, and the next messages wait longer. So any size passes, and the rate is kept.
  *
  * One thread takes; meanwhile another one may set, and any thread may read. */
 #ifndef MQFLEET_MESSAGE_RATE_LIMIT_H

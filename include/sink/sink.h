@@ -3,10 +3,10 @@
  *
  *   engine --route_submit--> [ queue: messages and bytes ] --batch--> backend --> receipt_answer
  *
- * A failed write is retried in order, with backoff, for ever or for retry_ms. A message that the
- * target rejects, or that was tried for too long, moves with its receipt to the queue of the dead
- * letter sink. Every message is answered once: ERR_OK, the backend, or that of the dead letter
- * sink, has stored it; ERR_CANCELED, the sink stopped before. */
+ * A failed write is retried in order, with backoff, forever or for retry_ms. A message that
+ * the target rejects, or that was retried for too long, moves with its receipt to the queue of
+ * the dead letter sink. Every message is answered once: ERR_OK if this sink or the dead letter
+ * sink has stored it, ERR_CANCELED if the sink stopped before that. */
 #ifndef MQFLEET_SINK_SINK_H
 #define MQFLEET_SINK_SINK_H
 
@@ -69,17 +69,17 @@ const char *sink_name(const struct sink *sink);
 /* Its name in logs, metrics and /readyz. For the default sink this is its type. */
 const char *sink_label(const struct sink *sink);
 const char *sink_type_name(const struct sink *sink); /* static */
-/* From now on what the sink rejects goes to dead_letter, whose queue must outlive its thread. NULL,
- * as at first: it rejects nothing. A sink that takes dead letters rejects nothing itself, so that
- * there are no circles. One thread at a time. */
+/* From now on, rejected messages go to dead_letter, whose queue must outlive its thread. NULL,
+ * as at first: it rejects nothing. A sink for dead letters rejects nothing itself, so there are
+ * no loops. One thread at a time. */
 void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter);
 bool sink_is_dead_letter(const struct sink *sink);
 /* Of the sink; borrowed. */
 struct message_queue *sink_queue(struct sink *sink);
 
-/* Other settings, from the next write on: the sink's thread closes what it has and opens what the
- * settings describe. Queued messages stay, in their order, and are written to the new place. If
- * that cannot be opened, the old settings stay in effect, and sink_status says why. Errors as of
+/* Changes the settings before the next write: the sink's thread closes the old target and opens
+ * the new one. Queued messages stay in order and are written to the new target. If that cannot
+ * be opened, the old settings stay in effect, and sink_status says why. Errors as of
  * sink_create. Any thread. */
 enum err sink_change(struct sink *sink, const json_t *settings, char *fault) MUST_CHECK;
 

@@ -10,7 +10,7 @@
 
 #define LOG_PERIOD_MS 60000
 
-/* The rejection of a message is the beginning of its dead letter, and is freed with the message. */
+/* A dead letter begins with the rejection of its message, and is freed with the message. */
 struct dead_letter {
     struct rejection rejection; /* must be first */
     struct message_queue_entry entry;

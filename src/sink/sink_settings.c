@@ -39,8 +39,7 @@ const struct sink_field sink_common_fields[] = {
     {.name = "dead_letter",
      .kind = SINK_FIELD_TEXT,
      .text = SINK_DEAD_LETTER,
-     .description = "sink that takes the messages that this one rejects; empty: none, they are "
-                    "tried again"},
+     .description = "sink for the messages that this one rejects; empty: none, they are retried"},
     {0}};
 
 struct settings_check {
@@ -83,7 +82,7 @@ static const char *settings_check_text(const struct sink_field *field, const jso
 static const char *settings_check_choice(const struct sink_field *field, const json_t *value) {
     bool known =
         json_is_string(value) && settings_is_choice(field->choices, json_string_value(value));
-    return known ? NULL : "must be one of the values that are allowed";
+    return known ? NULL : "must be one of the allowed values";
 }
 
 static const char *settings_check_integer(const struct sink_field *field, const json_t *value) {

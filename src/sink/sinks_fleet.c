@@ -111,7 +111,8 @@ static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
     pthread_mutex_unlock(&sinks->lock);
 }
 
-/* The sink's thread tries a change: what became of it. A failure is tried again. */
+/* Takes over the result of a change that the sink's thread has tried. A failed change is tried
+ * again. */
 static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
     struct sink_status status;
     sink_status(slot->sink, &status);

@@ -1,7 +1,7 @@
-/* Whether a rejection is believed. A target that is broken may blame each message; then nothing
- * must become a dead letter. A rejection is believed while the target works for others: another
- * message was accepted in the same write, or since the last other error something was accepted and,
- * after it, fewer than VERDICT_REJECTIONS_MAX messages were rejected. The sink's thread. */
+/* Whether a rejection is believed. A broken target may reject every message; then none must
+ * become a dead letter. A rejection is believed while the target works for others: another
+ * message was accepted in the same write, or since the last other error something was accepted
+ * and, after it, fewer than VERDICT_REJECTIONS_MAX messages were rejected. The sink's thread. */
 #ifndef MQFLEET_SINK_VERDICT_H
 #define MQFLEET_SINK_VERDICT_H
 

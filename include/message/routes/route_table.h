@@ -8,9 +8,9 @@
  *       "lua": "return function(m) ... end",
  *       "to": ["kafka"], "also": ["audit"], "stop": true } ]
  *
- * All routes that match add their sinks, in order, up to the first that says stop. A route matches
- * if all its conditions hold. A condition holds if one of its values matches. A message that no
- * route gives a sink in `to` goes to the default. */
+ * All routes that match add their sinks, in order, up to the first that says stop. A route
+ * matches if all its conditions hold. A condition holds if one of its values matches. A message
+ * to which no route adds a sink in `to` goes to the default. */
 #ifndef MQFLEET_ROUTES_ROUTE_TABLE_H
 #define MQFLEET_ROUTES_ROUTE_TABLE_H
 

@@ -1,6 +1,6 @@
-/* Text with parts of a message in braces: "devices.{label.site|unknown}.{topic.2}". "{{" and "}}"
- * are braces. "|" introduces what stands for a missing value; without it, the message cannot be
- * written. */
+/* Text with parts of a message in braces: "devices.{label.site|unknown}.{topic.2}". "{{" and
+ * "}}" are literal braces. "|" precedes the default for a missing value; without a default, the
+ * message cannot be written. */
 #ifndef MQFLEET_SHAPE_TEMPLATE_H
 #define MQFLEET_SHAPE_TEMPLATE_H
 

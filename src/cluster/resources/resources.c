@@ -120,7 +120,7 @@ static void resources_log_route_fault(void *context, const char *pointer, const 
     *logged = true;
 }
 
-/* Routes that this node does not understand are those of a later version: it keeps what it has. */
+/* Routes that this node cannot parse are from a later version: it keeps the current ones. */
 static enum err resources_read_routes(struct resources *resources) {
     char *text;
     int64_t version;

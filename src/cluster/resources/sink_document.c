@@ -292,7 +292,7 @@ static void document_keep_value(struct document_check *check, bool same_target, 
     }
     json_t *secret = json_object_get(stored, name);
     if (!secret || !json_equal(value, json_object_get(mask, name))) {
-        document_fault(check, field, "must be the secret: there is none that *** could stand for");
+        document_fault(check, field, "must be the secret itself: no secret is stored for ***");
     } else if (!same_target) {
         document_fault(check, field, "must be given again, because the target has changed");
     } else {

@@ -58,7 +58,7 @@ static void api_sinks_test_type(struct sinks_test *test, const struct sink_type 
             type->close(state);
         }
         api_sinks_test_step(test, "open", opened,
-                            opened ? "this type has no further test: the target was not asked"
+                            opened ? "this type has no further test: the target was not contacted"
                                    : fault,
                             "correct this field");
     }

@@ -14,7 +14,7 @@ struct archive;
 struct archive *archive_create(const char *path, bool compress, size_t keep);
 void archive_destroy(struct archive *archive);
 
-/* Moves the file at path away. False: it could not; logged, and not tried again soon. */
+/* Moves the file at path away. False: it failed; this is logged, and not retried soon. */
 bool archive_take(struct archive *archive);
 /* Compresses a bounded part of the remaining data; deletes files that must not be kept. Failures
  * are logged and tried again. */

@@ -18,13 +18,14 @@ static const struct sink_field file_sink_fields[] = {
     {.name = "path",
      .kind = SINK_FIELD_FILE,
      .required = true,
-     .description = "path of the file, in a folder that exists; each node needs its own"},
+     .description = "path of the file, in an existing folder; each node needs its own"},
     {.name = "fsync",
      .kind = SINK_FIELD_CHOICE,
      .text = "acknowledged",
      .choices = "acknowledged|always|never",
-     .description = "which batches are on the disk before they are accepted: those with messages "
-                    "of QoS 1 or 2, all, or none"},
+     .description =
+         "which batches are synced to disk before they are accepted: those with QoS 1 or 2 "
+         "messages, all, or none"},
     {.name = "rotate_bytes",
      .kind = SINK_FIELD_INTEGER,
      .max = 1099511627776,
@@ -58,7 +59,7 @@ struct file_sink {
     struct buffer lines;
 };
 
-/* A missing folder at the start is a mistake in the settings. An error of the file itself may be
+/* A missing folder at the start is a fault of the settings. An error of the file may be
  * temporary, so it is a state of the sink. */
 static bool file_sink_folder_exists(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -144,8 +145,7 @@ static enum err file_sink_format_lines(struct file_sink *sink, struct sink_batch
     return ERR_OK;
 }
 
-/* A file that cannot be moved away is written on: that is a state to be shown, but no reason to
- * hold messages. */
+/* If the file cannot be moved away, the sink keeps writing to it and only reports the failure. */
 static void file_sink_rotate_if_due(struct file_sink *sink) {
     const struct line_file *file = &sink->file;
     bool large = sink->rotate_bytes > 0 && file->size >= sink->rotate_bytes;

@@ -28,8 +28,8 @@ static enum err line_file_explain(const struct line_file *file, const char *what
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
-/* Non-blocking, so that a FIFO at this path is refused and does not block the sink. Without the
- * right to read, a half line at the end is not noticed. */
+/* Non-blocking, so that a FIFO at this path is refused and does not block the sink. Without read
+ * permission, an incomplete last line is not noticed. */
 static int line_file_open_descriptor(const struct line_file *file) {
     static const int flags = O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK;
     int fd = open(file->path, O_RDWR | flags, 0600);

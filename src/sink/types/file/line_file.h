@@ -1,5 +1,5 @@
-/* A file of lines that one process appends to. Every line in it is whole, after any crash. Found
- * again by its path after it was moved away. For one thread. */
+/* A file of lines that one process appends to. Every line in it is complete, even after a crash.
+ * It is reopened by its path after it was moved away. For one thread. */
 #ifndef MQFLEET_FILE_LINE_FILE_H
 #define MQFLEET_FILE_LINE_FILE_H
 
@@ -21,8 +21,8 @@ struct line_file {
 
 void line_file_init(struct line_file *file, const char *path);
 void line_file_close(struct line_file *file);
-/* Opens the file, locks it and ends a half line, unless it is open and still has its path. ERR_IO:
- * `error` (LINE_FILE_ERROR_LEN) says why. */
+/* Opens and locks the file and repairs an incomplete last line, unless it is open and still has
+ * its path. ERR_IO: `error` (LINE_FILE_ERROR_LEN) says why. */
 enum err line_file_ensure_open(struct line_file *file, char *error) MUST_CHECK;
 /* Appends. *len: bytes of whole lines that are in the file, also after ERR_IO. */
 enum err line_file_append(struct line_file *file, const struct buffer *lines, size_t *len,

@@ -4,8 +4,8 @@
 
 #include "http_outcome.h"
 
-/* By the code at the beginning of the body ("Code: 27. DB::Exception: ..."), which says more than
- * the status: 400 is also a query that is wrong, and 500 also a row that a constraint refuses. */
+/* By the code at the beginning of the body ("Code: 27. DB::Exception: ..."), which is more exact
+ * than the status: 400 can also mean a wrong query, and 500 a row that violates a constraint. */
 enum http_outcome http_clickhouse_judge(const struct http_response *response);
 
 #endif

@@ -38,7 +38,7 @@ static void http_format_append_line(struct buffer *out, const struct message *me
     buffer_append(out, "\n", 1);
 }
 
-/* A message that was written before, without an answer that said so, is in the index already: the
+/* A message that was written before, but whose answer was lost, is already in the index: the
  * action `create` does not write the same _id again. */
 static void http_format_append_action(struct buffer *out, const struct message *message,
                                       const struct http_document *document) {

@@ -129,7 +129,7 @@ static void http_influx_append_json(struct buffer *out, const json_t *json) {
     }
 }
 
-/* A cheap look before the payload is parsed. */
+/* A cheap check before the payload is parsed. */
 static bool http_influx_may_be_json(const char *payload, size_t len) {
     size_t i = 0;
     while (i < len && strchr(" \t\r\n", payload[i]) && payload[i]) {

@@ -193,8 +193,8 @@ static void http_lane_refuse(struct http_lane *lane, const struct http_response 
                       response->status, *quoted ? ": " : "", quoted);
 }
 
-/* One message may be to blame: it is found like one that is refused, and tried again. Then others
- * need not wait for it, unless all of the messages are to stay in their order. */
+/* One message may be the cause: it is isolated like a refused one, and retried. Other messages
+ * then do not wait for it, unless all messages must stay in order. */
 static void http_lane_doubt(struct http_lane *lane, const struct http_response *response) {
     if (++lane->doubts > DOUBTS_MAX) {
         http_lane_fail(lane, response);

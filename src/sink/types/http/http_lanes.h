@@ -4,9 +4,9 @@
  *   batch --by client--> lane 0: [1 2 3] [7 8 9] ...     one request per bracket
  *                        lane 1: [4 5 6] ...
  *
- * A request that is refused because of its content is split in halves until the messages to blame
- * are alone. A lane ends at an error of the target; the rest of its messages is tried again. The
- * sink's thread. */
+ * A request that is refused because of its content is split in halves until those messages are
+ * alone. A lane ends at an error of the target; its other messages are retried. The sink's
+ * thread. */
 #ifndef MQFLEET_SINK_HTTP_LANES_H
 #define MQFLEET_SINK_HTTP_LANES_H
 

@@ -25,7 +25,7 @@ void http_upload_fini(struct http_upload *upload) {
 /* ---- body -------------------------------------------------------------------------------------
  */
 
-/* A message that is the first may be larger than the limit: the target decides about it. */
+/* The first message may be larger than the limit: the target accepts or refuses it. */
 static size_t http_upload_append_messages(struct http_upload *upload,
                                           const struct http_range *range) {
     const struct http_target *target = upload->target;

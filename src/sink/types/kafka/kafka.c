@@ -46,9 +46,9 @@ struct kafka_sink {
 
 /* ---- delivery reports ------------------------------------------------------------------------ */
 
-/* The data table: errors by which Kafka refuses a message for what it is. Whatever else happens,
- * the message is produced again; so after RD_KAFKA_RESP_ERR_INVALID_MSG, which is damage on the
- * way. */
+/* The data table: errors by which Kafka refuses a message because of its content. After any
+ * other error the message is produced again, also after RD_KAFKA_RESP_ERR_INVALID_MSG (damaged
+ * in transit). */
 static bool kafka_is_refusal(rd_kafka_resp_err_t error) {
     switch (error) {
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
@@ -101,7 +101,7 @@ static enum err kafka_create_producer(struct kafka_sink *kafka, char *fault) {
     return kafka_producer_create(&kafka->producer, &config, fault);
 }
 
-/* What is under way has an unknown end, and is produced again by the next producer. */
+/* The outcome of messages in flight is unknown: the next producer produces them again. */
 static void kafka_replace_producer(struct kafka_sink *kafka) {
     log_event(LOG_WARN, "kafka_producer_replaced",
               KS("topic", sink_settings_text(kafka->settings, "topic")),

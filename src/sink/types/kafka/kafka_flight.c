@@ -6,7 +6,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-/* A message that was given up is freed, and its address used again: hence the number. */
+/* A message that was given up is freed and its address is reused, so the number identifies it. */
 struct kafka_identity {
     const struct message *message; /* not read */
     uint64_t number;

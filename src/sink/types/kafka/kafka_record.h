@@ -24,7 +24,7 @@ enum err kafka_shape_create(struct kafka_shape **out, const json_t *settings, co
                             char *fault) MUST_CHECK;
 void kafka_shape_destroy(struct kafka_shape *shape); /* NULL is legal */
 
-/* ERR_NOT_FOUND: the message has not what a template needs; reason (SINK_REASON_LEN) says what.
+/* ERR_NOT_FOUND: the message lacks a value for a template; reason (SINK_REASON_LEN) names it.
  * ERR_MEMORY. */
 enum err kafka_record_make(struct kafka_shape *shape, const struct message *message,
                            struct kafka_record *out, char *reason) MUST_CHECK;

@@ -66,7 +66,7 @@ static void kafka_test_note_brokers(struct kafka_test *test,
 
 static const char *kafka_test_topic_advice(rd_kafka_resp_err_t error) {
     return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-               ? "permit the user to Describe and Write the topic"
+               ? "grant the user Describe and Write on the topic"
                : "create the topic; brokers with auto.create.topics.enable do it with the first "
                  "message";
 }

@@ -20,8 +20,7 @@ static const struct sink_field mqtt_sink_fields[] = {
     {.name = "url",
      .kind = SINK_FIELD_URL,
      .required = true,
-     .description = "address of the broker, as that of a client: mqtt://host:1883, mqtts://, ws:// "
-                    "or wss://"},
+     .description = "address of the broker: mqtt://host:1883, mqtts://, ws:// or wss://"},
     {.name = "topic",
      .kind = SINK_FIELD_TEXT,
      .text = "{topic}",
@@ -31,7 +30,7 @@ static const struct sink_field mqtt_sink_fields[] = {
      .number = 1,
      .min = 0,
      .max = 1,
-     .description = "of all publications; with 0, messages can be lost"},
+     .description = "QoS of all publications; with 0, messages can be lost"},
     {.name = "retain",
      .kind = SINK_FIELD_CHOICE,
      .text = "keep",
@@ -57,7 +56,7 @@ static const struct sink_field mqtt_sink_fields[] = {
      .min = 0,
      .max = 65535,
      .unit = "s",
-     .description = "a ping is sent after that time without another packet; 0: never"},
+     .description = "time without a packet after which a ping is sent; 0: never"},
     {.name = "timeout_ms",
      .kind = SINK_FIELD_INTEGER,
      .number = 10000,
@@ -75,7 +74,7 @@ static const struct sink_field mqtt_sink_fields[] = {
     {.name = "tls_verify",
      .kind = SINK_FIELD_BOOLEAN,
      .number = 1,
-     .description = "whether the certificate of the broker is checked"},
+     .description = "whether the certificate of the broker is verified"},
     {0}};
 
 struct mqtt_sink {

@@ -1,13 +1,13 @@
-/* Messages that a broker does not take, and those because of which it ends the connection: some
- * brokers refuse a message in no other way, and do not name it. Pure; the sink's thread.
+/* Messages that a broker refuses, with PUBACK or by ending the connection. Some brokers refuse a
+ * message only by ending the connection, without naming the message. Pure; the sink's thread.
  *
  * A refused message (PUBACK with a code that is not about its content) waits until the others of
  * its batch were sent.
  *
- * After two connections in a row that ended with messages in flight, messages are sent alone. If a
- * connection ends with its first and only message in flight, that message is a suspect. It waits
- * until another message was accepted, and is then sent once more, alone. If that connection ends
- * too, the message is rejected: the broker takes others, and never this one. */
+ * After two connections in a row that ended with messages in flight, messages are sent alone.
+ * If a connection ends with its first and only message in flight, that message is a suspect. It
+ * waits until another message was accepted, and is then sent once more, alone. If that
+ * connection ends too, the message is rejected: the broker accepts others, but not this one. */
 #ifndef MQFLEET_SINK_MQTT_DOUBT_H
 #define MQFLEET_SINK_MQTT_DOUBT_H
 

@@ -18,13 +18,14 @@ static const struct sink_field nats_sink_fields[] = {
     {.name = "subject",
      .kind = SINK_FIELD_TEXT,
      .text = "mqtt.{topic}",
-     .description = "template of the subject, which a stream must take; / becomes ., and what a "
-                    "subject must not have becomes _"},
+     .description =
+         "template of the subject, which a stream must cover; / becomes ., and invalid characters "
+         "become _"},
     {.name = "format",
      .kind = SINK_FIELD_CHOICE,
      .text = "payload",
      .choices = "payload|json",
-     .description = "what is published: the payload as it is, or the message as a JSON object"},
+     .description = "body: the unchanged payload, or the message as a JSON object"},
     {.name = "domain",
      .kind = SINK_FIELD_TEXT,
      .description = "JetStream domain; empty: that of the server"},
@@ -33,7 +34,7 @@ static const struct sink_field nats_sink_fields[] = {
     {.name = "token", .kind = SINK_FIELD_SECRET, .description = "token, instead of a user"},
     {.name = "tls_ca",
      .kind = SINK_FIELD_TEXT,
-     .description = "certificates of authorities as PEM; empty: those of the system"},
+     .description = "CA certificates as PEM text; empty: those of the system"},
     {.name = "timeout_ms",
      .kind = SINK_FIELD_INTEGER,
      .number = 5000,

@@ -1,6 +1,6 @@
 /* Owns the connection. It is not repaired by the library: after a failure it is closed, and the
- * next write opens another one. Messages whose answers were due are sent again then; JetStream
- * knows them by their Nats-Msg-Id. */
+ * next write opens another one. Messages without an answer are then sent again; JetStream
+ * recognizes them by their Nats-Msg-Id. */
 #include "nats_publisher.h"
 
 #include <pthread.h>
@@ -27,7 +27,7 @@ struct nats_publisher {
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* The data table: answers by which JetStream refuses a message for what it is. */
+/* The data table: answers by which JetStream refuses a message because of its content. */
 static bool nats_publisher_is_refusal(const jsPubAckErr *error) {
     static const int codes[] = {10054 /* message size exceeds the maximum of the stream */};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
@@ -139,7 +139,8 @@ static natsStatus nats_publisher_set_access(const json_t *settings, natsOptions 
     return status == NATS_OK && *ca ? natsOptions_SetCATrustedCertificates(options, ca) : status;
 }
 
-/* Servers that a server names are not used: only the one in the settings was allowed. */
+/* Further servers that the server announces are not used: only the one in the settings is
+ * allowed. */
 static natsStatus nats_publisher_set_options(const struct nats_publisher *publisher,
                                              natsOptions *options) {
     natsStatus status = natsOptions_SetURL(options, sink_settings_text(publisher->settings, "url"));

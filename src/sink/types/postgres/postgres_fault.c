@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* By SQLSTATE or its beginning, first match. Everything that has no row is tried again. */
+/* By SQLSTATE or its beginning, first match. Errors without a row are retried. */
 static const struct {
     const char *sqlstate;
     const char *function; /* of the server; NULL: any */

@@ -1,5 +1,5 @@
-/* Resolves the hosts of a sink. libpq would do that with a wait that nothing bounds, and without
- * asking whether an address is allowed. */
+/* Resolves the hosts of a sink. libpq would wait without a limit, and would not check whether an
+ * address is allowed. */
 #ifndef MQFLEET_SINK_POSTGRES_LOOKUP_H
 #define MQFLEET_SINK_POSTGRES_LOOKUP_H
 
@@ -21,7 +21,8 @@ struct postgres_lookup; /* with a thread of its own while it runs */
 
 /* Resolves a list of hosts, "a,b"; NULL: out of memory, or no thread. */
 struct postgres_lookup *postgres_lookup_start(const char *hosts);
-/* Waits for the end. False: not before the deadline, or the batch (NULL: none) is over. */
+/* Waits until the lookup ends. False: the deadline has passed, or the batch (NULL: none) is
+ * over. */
 bool postgres_lookup_await(struct postgres_lookup *lookup, int64_t deadline_ms,
                            const struct sink_batch *batch);
 /* After its end: how many addresses, in the order of the hosts. 0: error says why. */

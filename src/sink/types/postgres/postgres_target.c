@@ -28,7 +28,7 @@ const struct sink_field postgres_fields[] = {
      .description = "password of the user, unless it is in the url"},
     {.name = "tls_ca",
      .kind = SINK_FIELD_TEXT,
-     .description = "certificates of authorities as PEM; empty: those of the system"},
+     .description = "CA certificates as PEM text; empty: those of the system"},
     {.name = "table",
      .kind = SINK_FIELD_TEXT,
      .required = true,
@@ -41,13 +41,14 @@ const struct sink_field postgres_fields[] = {
      .kind = SINK_FIELD_CHOICE,
      .text = "reject",
      .choices = "reject|null",
-     .description = "what becomes of a message without a value that a column needs"},
+     .description = "what happens to a message that lacks a value for a column"},
     {.name = "on_conflict",
      .kind = SINK_FIELD_CHOICE,
      .text = "error",
      .choices = "error|nothing",
-     .description = "what becomes of a row whose key is in the table already: the message is "
-                    "rejected, or accepted without a new row"},
+     .description =
+         "what happens to a row whose key exists: the message is rejected, or accepted without a "
+         "new row"},
     {.name = "timeout_ms",
      .kind = SINK_FIELD_INTEGER,
      .number = 10000,

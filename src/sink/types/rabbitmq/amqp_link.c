@@ -46,8 +46,8 @@ static enum err amqp_link_fail(struct amqp_link *link, int status) {
     return status == AMQP_STATUS_TIMEOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE;
 }
 
-/* The data table: a channel closed for what a message is. 406 PRECONDITION_FAILED names other
- * reasons, too, so its text counts. */
+/* The data table: whether the broker closed the channel because of a message's content. 406
+ * PRECONDITION_FAILED has other causes, too, so the text is compared. */
 static bool amqp_link_is_refusal(uint16_t code, amqp_bytes_t text) {
     static const char size[] = "message size";
     return code == AMQP_PRECONDITION_FAILED &&
