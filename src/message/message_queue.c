@@ -51,6 +51,7 @@ struct message_queue {
     bool idle;                        /* the sink's thread waits for `work` */
     atomic_bool wake_pending;         /* something came meanwhile; for flush, without the lock */
     bool closed;
+    bool alone; /* while a batch is put: it began with an empty queue, and is taken as a whole */
     int64_t dropped, dropped_over_share;
 };
 
@@ -189,7 +190,7 @@ static enum err message_queue_admit(const struct message_queue *queue, uint32_t 
     if (queue->closed) {
         return ERR_WRONG_STATE;
     }
-    if (queue->count + queue->held == 0) {
+    if (queue->count + queue->held == 0 || queue->alone) {
         return ERR_OK;
     }
     if (messages == 0 || bytes < size) {
@@ -298,6 +299,36 @@ static void message_queue_take_back(struct message_queue *queue) {
     queue->count--;
 }
 
+/* Called with the locks. Deliveries to the queue of number i, of which that is the first. */
+static size_t message_queue_batch_count(const struct message_delivery *deliveries, size_t count,
+                                        size_t i) {
+    size_t end = i + 1;
+    while (end < count && deliveries[end].queue == deliveries[i].queue) {
+        end++;
+    }
+    return end - i;
+}
+
+/* Called with the locks. What is larger than the queue would never get in, so an empty one takes
+ * it. */
+static enum err message_queue_take_in_batch(struct message_delivery *deliveries, size_t count,
+                                            struct receipt *receipt, size_t *taken) {
+    struct message_queue *queue = deliveries->queue;
+    bool alone = queue->count + queue->held == 0;
+    enum err err = ERR_OK;
+    if (alone && count > queue->capacity && message_queue_grow(queue, count) != ERR_OK) {
+        return ERR_FULL;
+    }
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        struct message_delivery *next = &deliveries[i];
+        queue->alone = alone;
+        err = message_queue_take_in(queue, next->share, next->message, receipt);
+        *taken += err == ERR_OK;
+    }
+    queue->alone = false;
+    return err;
+}
+
 /* All locks are held at once, in the order of addresses: what one queue took can be taken back as
  * long as its sink does not see it. */
 enum err message_queue_put_all(struct message_delivery *deliveries, size_t count,
@@ -311,9 +342,8 @@ enum err message_queue_put_all(struct message_delivery *deliveries, size_t count
         }
     }
     while (err == ERR_OK && taken < count) {
-        struct message_delivery *next = &deliveries[taken];
-        err = message_queue_take_in(next->queue, next->share, next->message, receipt);
-        taken += err == ERR_OK;
+        size_t batch = message_queue_batch_count(deliveries, count, taken);
+        err = message_queue_take_in_batch(&deliveries[taken], batch, receipt, &taken);
     }
     if (err != ERR_OK) {
         *full = taken;

@@ -103,6 +103,11 @@ def test_a_script_changes_filters_and_fails_visibly(fleet, routed):
     _, fields = fleet.redis.bytes_client.xrange("mqtt_dead")[0]
     assert fields[b"payload"] == b"fail"
     assert any(b"route 0 shout: lua:1: no such thing" in value for value in fields.values())
+    letters = "/api/v1/dead-letters"
+    assert routed.api.get(letters + "?sink=(routes)").json()["total"] == 1
+    replayed = routed.api.post(letters + ":replay?all=true").json()
+    assert replayed["failed"] == 1 and "script of a route" in replayed["failures"][0]["detail"]
+    assert routed.api.post(letters + ":drop?sink=(routes)").json()["dropped"] == 1
 
 
 def test_a_sink_that_routes_name_is_not_deleted(fleet, routed):

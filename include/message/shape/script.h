@@ -24,7 +24,8 @@
 #define SCRIPT_MESSAGES_MAX     64      /* from one message */
 #define SCRIPT_INSTRUCTIONS_MAX 1000000 /* for one message */
 #define SCRIPT_CPU_MS_MAX       50      /* for one message; checked every 100 instructions */
-#define SCRIPT_MEMORY_MAX       4194304 /* bytes of a thread's state, beyond eight times the payload */
+#define SCRIPT_PAYLOAD_COPIES   8       /* for which there is memory, too */
+#define SCRIPT_MEMORY_MAX       4194304 /* bytes of a thread's state, and of what a message becomes */
 
 struct script;
 

@@ -24,6 +24,7 @@ struct script_call {
     const struct message *message;
     struct message **out;
     size_t count;
+    size_t bytes;       /* of the messages, which Lua does not count */
     bool out_of_memory; /* of the process */
 };
 
@@ -159,6 +160,10 @@ static void script_take_message(lua_State *lua, struct script_call *call) {
         luaL_error(lua, "out of memory");
     }
     call->out[call->count++] = message;
+    call->bytes += message->size;
+    if (call->bytes > SCRIPT_MEMORY_MAX + SCRIPT_PAYLOAD_COPIES * call->message->payload_len) {
+        luaL_error(lua, "the messages have more than %d bytes", SCRIPT_MEMORY_MAX);
+    }
     lua_settop(lua, top);
 }
 
@@ -207,40 +212,52 @@ static void script_explain(lua_State *lua, char *fault) {
     }
 }
 
-static enum err script_call_protected(struct script_call *call, char *fault) {
-    struct script_state *state = script_state_current();
-    if (!state) {
-        return ERR_MEMORY;
-    }
+/* Returns the status of Lua. */
+static int script_call_once(struct script_call *call, struct script_state *state, char *fault) {
     lua_State *lua = script_state_lua(state);
-    script_state_begin(state, call->message ? call->message->payload_len : 0);
     int status = LUA_ERRMEM;
+    script_state_begin(state, call->message ? call->message->payload_len : 0);
     if (lua_checkstack(lua, 2)) {
         lua_pushcfunction(lua, script_protected_run);
         lua_pushlightuserdata(lua, call);
         status = lua_pcall(lua, 1, 0, 0);
     }
-    if (status == LUA_OK) {
-        return ERR_OK;
-    }
     if (status == LUA_ERRMEM) {
         snprintf(fault, SCRIPT_FAULT_LEN, "more than %d bytes", SCRIPT_MEMORY_MAX);
         script_state_discard();
-    } else {
+    } else if (status != LUA_OK) {
         script_explain(lua, fault);
         lua_settop(lua, 0);
     }
-    return call->out_of_memory ? ERR_MEMORY : ERR_ARGUMENT;
+    if (status != LUA_OK) {
+        while (call->count > 0) {
+            message_destroy(call->out[--call->count]);
+        }
+        call->bytes = 0;
+    }
+    return status;
+}
+
+/* Other scripts may have used up the memory of the thread's state: a second attempt has a new one.
+ */
+static enum err script_call_protected(struct script_call *call, char *fault) {
+    int status = LUA_ERRMEM;
+    for (int attempt = 0; attempt < 2 && status == LUA_ERRMEM; attempt++) {
+        struct script_state *state = script_state_current();
+        if (!state) {
+            return ERR_MEMORY;
+        }
+        call->out_of_memory = false;
+        status = script_call_once(call, state, fault);
+    }
+    return status == LUA_OK ? ERR_OK : call->out_of_memory ? ERR_MEMORY : ERR_ARGUMENT;
 }
 
 enum err script_run(const struct script *script, const struct message *message,
                     struct message **out, size_t *count, char *fault) {
     struct script_call call = {.script = script, .message = message, .out = out};
     enum err err = script_call_protected(&call, fault);
-    for (size_t i = 0; err != ERR_OK && i < call.count; i++) {
-        message_destroy(out[i]);
-    }
-    *count = err == ERR_OK ? call.count : 0;
+    *count = call.count;
     return err;
 }
 

@@ -7,6 +7,7 @@
 #include "base/system/json_memory.h"
 #include "message/shape/script.h"
 #include "script_library.h"
+#include "script_state.h"
 
 #define DEPTH_MAX   64
 #define SLOTS       4  /* of the stack, for one level */
@@ -19,11 +20,14 @@ struct script_box {
     char *text;
 };
 
-static int script_json_free_box(lua_State *lua) {
-    struct script_box *box = lua_touserdata(lua, 1);
+static void script_json_empty(struct script_box *box) {
     json_decref(box->json);
     free(box->text);
     *box = (struct script_box){0};
+}
+
+static int script_json_free_box(lua_State *lua) {
+    script_json_empty(lua_touserdata(lua, 1));
     return 0;
 }
 
@@ -99,6 +103,7 @@ static void script_json_push(lua_State *lua, const json_t *value, int depth) {
 
 int script_json_decode(lua_State *lua) {
     size_t len;
+    script_state_check_time(lua);
     const char *text = luaL_checklstring(lua, 1, &len);
     struct script_box *box = script_json_push_box(lua);
     json_error_t error;
@@ -107,6 +112,7 @@ int script_json_decode(lua_State *lua) {
         return luaL_error(lua, "json.decode: %s", err == ERR_MEMORY ? "out of memory" : error.text);
     }
     script_json_push(lua, box->json, 0);
+    script_json_empty(box); /* its memory is not counted, so it does not wait for Lua */
     return 1;
 }
 
@@ -192,6 +198,7 @@ static json_t *script_json_read(struct script_writer *writer, int depth) {
 }
 
 int script_json_encode(lua_State *lua) {
+    script_state_check_time(lua);
     luaL_checkany(lua, 1);
     lua_settop(lua, 1);
     struct script_box *box = script_json_push_box(lua);
@@ -209,5 +216,6 @@ int script_json_encode(lua_State *lua) {
         return luaL_error(lua, "out of memory");
     }
     lua_pushstring(lua, box->text);
+    script_json_empty(box);
     return 1;
 }

@@ -7,6 +7,7 @@
 #include <lualib.h>
 #include <stdbool.h>
 #include <string.h>
+#include "script_state.h"
 
 #define MATCH_STEPS_MAX 16777216.0
 
@@ -14,19 +15,46 @@ static const char library_key = 0; /* in the registry: the harmless globals */
 
 /* ---- patterns -------------------------------------------------------------------------------- */
 
-/* A pattern with k repetitions may need about n^(k + 1) steps for n bytes. */
+/* Behind the item of a pattern at `at`: a character, a class, or a set. */
+static const char *script_library_skip_item(const char *at, const char *end) {
+    if (*at == '%') {
+        return at + 1 < end ? at + 2 : end;
+    }
+    if (*at != '[') {
+        return at + 1;
+    }
+    at += at + 1 < end && at[1] == '^' ? 2 : 1;
+    do { /* a ] at once is a character of the set */
+        at += at < end && *at == '%' ? 2 : 1;
+    } while (at < end && *at != ']');
+    return at < end ? at + 1 : end;
+}
+
+/* How often the item at `at` multiplies the steps: a repetition, %b and %1 by the length of the
+ * text. */
+static double script_library_item_cost(const char *at, const char *next, const char *end,
+                                       double len) {
+    bool long_item = *at == '%' && at + 1 < end && (at[1] == 'b' || (at[1] >= '0' && at[1] <= '9'));
+    double cost = long_item ? len : 1;
+    if (next < end && *next == '?') {
+        return cost * 2;
+    }
+    return next < end && (*next == '*' || *next == '+' || *next == '-') ? cost * len : cost;
+}
+
+/* A pattern with k repetitions may need about n^(k + 1) steps for n bytes, and each compares up to
+ * the length of the pattern. */
 static void script_library_check_cost(lua_State *lua, bool plain) {
     size_t subject_len, pattern_len;
     luaL_checklstring(lua, 1, &subject_len);
-    const char *pattern = luaL_checklstring(lua, 2, &pattern_len);
-    double steps = (double)subject_len + 1;
-    if (plain) {
-        steps *= (double)pattern_len + 1;
-    }
-    for (size_t i = 0; !plain && i < pattern_len && steps <= MATCH_STEPS_MAX; i++) {
-        if (strchr("*+-?", pattern[i]) && pattern[i] != '\0') {
-            steps *= (double)subject_len + 1;
-        }
+    const char *at = luaL_checklstring(lua, 2, &pattern_len);
+    const char *end = at + pattern_len;
+    double len = (double)subject_len + 1;
+    double steps = len * (1 + (double)pattern_len / 8);
+    while (!plain && at < end && steps <= MATCH_STEPS_MAX) {
+        const char *next = script_library_skip_item(at, end);
+        steps *= script_library_item_cost(at, next, end, len);
+        at = next;
     }
     if (steps > MATCH_STEPS_MAX) {
         luaL_error(lua, "the pattern has too many repetitions for a text of %d bytes",
@@ -36,12 +64,29 @@ static void script_library_check_cost(lua_State *lua, bool plain) {
 
 /* The upvalue is Lua's own function. */
 static int script_library_match(lua_State *lua) {
+    script_state_check_time(lua);
     bool plain = lua_toboolean(lua, lua_upvalueindex(2)) && lua_toboolean(lua, 4);
     script_library_check_cost(lua, plain);
     lua_pushvalue(lua, lua_upvalueindex(1));
     lua_insert(lua, 1);
     lua_call(lua, lua_gettop(lua) - 1, LUA_MULTRET);
     return lua_gettop(lua);
+}
+
+/* Lua's own loops over copies of an empty text as well, with the hook waiting. */
+static int script_library_repeat(lua_State *lua) {
+    script_state_check_time(lua);
+    size_t len = 0, separator_len = 0;
+    luaL_checklstring(lua, 1, &len);
+    luaL_optlstring(lua, 3, "", &separator_len);
+    if (len + separator_len == 0) {
+        lua_pushliteral(lua, "");
+        return 1;
+    }
+    lua_pushvalue(lua, lua_upvalueindex(1));
+    lua_insert(lua, 1);
+    lua_call(lua, lua_gettop(lua) - 1, 1);
+    return 1;
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
@@ -74,7 +119,7 @@ static void script_library_copy_names(lua_State *lua, int from, const char *name
 }
 
 /* Stack: the table of string functions at the top. */
-static void script_library_bound_patterns(lua_State *lua) {
+static void script_library_bound_texts(lua_State *lua) {
     static const char *const names[] = {"find", "match", "gmatch", "gsub"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         lua_getfield(lua, -1, names[i]);
@@ -82,6 +127,9 @@ static void script_library_bound_patterns(lua_State *lua) {
         lua_pushcclosure(lua, script_library_match, 2);
         lua_setfield(lua, -2, names[i]);
     }
+    lua_getfield(lua, -1, "rep");
+    lua_pushcclosure(lua, script_library_repeat, 1);
+    lua_setfield(lua, -2, "rep");
 }
 
 static void script_library_add_json(lua_State *lua) {
@@ -126,7 +174,7 @@ void script_library_open(lua_State *lua) {
         }
         script_library_copy_names(lua, lua_gettop(lua) - 1, harmless[i].names);
         if (strcmp(harmless[i].library, LUA_STRLIBNAME) == 0) {
-            script_library_bound_patterns(lua);
+            script_library_bound_texts(lua);
         }
         if (!global) {
             lua_setfield(lua, -3, harmless[i].library);

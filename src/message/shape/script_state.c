@@ -13,7 +13,6 @@
 #include "script_library.h"
 
 #define HOOK_INSTRUCTIONS 100
-#define PAYLOAD_COPIES    8 /* for which there is memory */
 
 static const char script_functions_key = 0; /* in the registry: functions by number of the script */
 
@@ -62,6 +61,14 @@ static void script_state_fail(lua_State *lua, const char *unit, int limit) {
     lua_error(lua);
 }
 
+void script_state_check_time(lua_State *lua) {
+    struct script_state *state;
+    (void)lua_getallocf(lua, (void **)&state);
+    if (script_state_cpu_us() > state->cpu_end_us) {
+        script_state_fail(lua, "ms", SCRIPT_CPU_MS_MAX);
+    }
+}
+
 static void script_state_check(lua_State *lua, lua_Debug *event) {
     struct script_state *state;
     (void)event;
@@ -70,13 +77,11 @@ static void script_state_check(lua_State *lua, lua_Debug *event) {
     if (state->instructions > SCRIPT_INSTRUCTIONS_MAX) {
         script_state_fail(lua, "instructions", SCRIPT_INSTRUCTIONS_MAX);
     }
-    if (script_state_cpu_us() > state->cpu_end_us) {
-        script_state_fail(lua, "ms", SCRIPT_CPU_MS_MAX);
-    }
+    script_state_check_time(lua);
 }
 
 void script_state_begin(struct script_state *state, size_t payload_len) {
-    state->bytes_max = SCRIPT_MEMORY_MAX + PAYLOAD_COPIES * payload_len;
+    state->bytes_max = SCRIPT_MEMORY_MAX + SCRIPT_PAYLOAD_COPIES * payload_len;
     state->instructions = 0;
     state->cpu_end_us = script_state_cpu_us() + SCRIPT_CPU_MS_MAX * 1000;
 }

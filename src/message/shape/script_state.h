@@ -21,6 +21,10 @@ void script_state_discard(void);
 /* From now on, for one call: limits count from zero. payload_len: of its message. */
 void script_state_begin(struct script_state *state, size_t payload_len);
 
+/* Raises an error of Lua when the time is over. C functions that may take long call it first: a
+ * hook does not run inside them, nor soon after them. */
+void script_state_check_time(lua_State *lua);
+
 /* Pushes the function that `text` returns, compiled once for each state in an environment of its
  * own. Raises Lua errors. number: of the script, unique. */
 void script_state_push_function(lua_State *lua, uint64_t number, const char *text);

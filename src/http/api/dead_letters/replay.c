@@ -22,6 +22,7 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "message/receipt.h"
+#include "message/sink_name.h"
 
 #define REPLAY_MS_MAX         5000 /* of one request, in addition to one page */
 #define REPLAY_ANSWERS_MS_MAX 5000 /* for the answers to one page */
@@ -175,7 +176,11 @@ static bool replay_entry(struct replay_job *job, const struct dead_letters_page 
     if (err == ERR_OK) {
         err = replay_submit(job, sink, entry, message);
     }
-    if (err == ERR_NOT_FOUND) {
+    if (err == ERR_NOT_FOUND && strcmp(sink, SINK_ROUTES) == 0) {
+        replay_note_failure(job, entry, sink,
+                            "the script of a route failed, and other routes have delivered the "
+                            "message: publish it again once the script is correct, or drop it");
+    } else if (err == ERR_NOT_FOUND) {
         replay_note_failure(job, entry, sink, "this node has no such sink");
     } else if (err == ERR_ARGUMENT) {
         replay_note_failure(job, entry, sink, "the entry is not a dead letter");
