@@ -95,7 +95,7 @@ bool route_set_limits(struct route *route, const struct rate_limit_values *limit
 void route_fini(struct route *route); /* after the last route_submit */
 
 /* Before a message is submitted: whether the limits of the client let it pass. False: a message of
- * QoS 0 is to be dropped, and was counted; one of QoS 1 or 2 is to wait for route_limit_wait_ms. */
+ * QoS 0 must be dropped, and was counted; one of QoS 1 or 2 must wait for route_limit_wait_ms. */
 bool route_admits(struct route *route, uint8_t qos, size_t payload_len);
 /* Until the limits of the client let a message pass; 0: now. Any thread. */
 int64_t route_limit_wait_ms(const struct route *route);

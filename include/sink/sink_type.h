@@ -28,7 +28,7 @@ struct sink_batch {
     size_t count;
     enum sink_outcome *outcomes;
     char (*reasons)[SINK_REASON_LEN]; /* of the rejected ones */
-    char error[SINK_ERROR_LEN];       /* why others are to be written again, one line */
+    char error[SINK_ERROR_LEN];       /* why messages must be written again, one line */
     const _Atomic int64_t *end_ms;    /* deadline of the stop, clock_ms; NULL: none */
 };
 
@@ -63,8 +63,8 @@ struct sink_type {
                      const json_t *settings, char *fault);
     /* Writes the messages and sets their outcomes. Otherwise than with ERR_OK, batch->error is the
      * reason. With ERR_OK, messages that are still SINK_RETRY were not attempted: a write ends
-     * after about a second, also if the target is slow, and the next one goes on. It ends soon when
-     * sink_batch_is_over. Sink thread only. */
+     * after about a second, also if the target is slow, and the next one continues. It ends soon
+     * when sink_batch_is_over. Sink thread only. */
     enum err (*write)(void *state, struct sink_batch *batch);
     void (*close)(void *state);
     /* Tests settings without writing: resolve, connect, authenticate, permission, as far as that is

@@ -17,8 +17,8 @@
 
 struct sinks;
 
-/* environment: copied; its pointers are borrowed, like the router. Its address_allowed is asked for
- * the sinks of the fleet. NULL: out of memory. */
+/* environment: copied; its pointers are borrowed, like the router. Its address_allowed is called
+ * only for sinks of the fleet. NULL: out of memory. */
 struct sinks *sinks_create(const struct sink_environment *environment, struct router *router);
 /* Copies what the sinks of the node share. sinks NULL: zeros. */
 void sinks_environment(const struct sinks *sinks, struct sink_environment *out);

@@ -39,7 +39,7 @@ struct message_queue {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* something was put, or the queue was closed */
     size_t messages_max, bytes_max;
-    size_t wake_threshold; /* messages that are begun with before the flush */
+    size_t wake_threshold; /* messages after which the sink is woken before the flush */
     struct message_queue_entry *ring;
     size_t capacity; /* of ring and slots; at least messages_max */
     size_t head, count;
@@ -49,7 +49,7 @@ struct message_queue {
     uint32_t slots_used;              /* the slots behind were never used */
     uint32_t free_slot;               /* the first of the free ones before; QUEUE_NO_SLOT: none */
     bool idle;                        /* the sink's thread waits for `work` */
-    atomic_bool wake_pending;         /* something came meanwhile; for flush, without the lock */
+    atomic_bool wake_pending; /* messages were put since then; for flush, without the lock */
     bool closed;
     bool alone; /* while a batch is put: it began with an empty queue, and is taken as a whole */
     int64_t dropped, dropped_over_share;

@@ -42,8 +42,8 @@ void receipt_answer(struct receipt *receipt, enum err err) {
     }
 }
 
-/* The thread announces its sleep before it looks at the list for the last time, answers are put on
- * the list before this looks whether it sleeps: one of the two sees the other. */
+/* The thread sets `waiting` before it checks the list for the last time. Answers are put on the
+ * list before `waiting` is checked here. So at least one side sees the other. */
 void receipts_wake(struct receipts *receipts) {
     if (atomic_load(&receipts->waiting) && atomic_load(&receipts->answered) &&
         atomic_exchange(&receipts->waiting, false)) {

@@ -98,7 +98,7 @@ void route_set(struct route *route, struct router *router, const char *sink,
     if (routing || origin) {
         plan = route_make_plan(route, routing, origin);
         if (!plan && route_get_plan(route)) {
-            return; /* without memory, as before */
+            return; /* out of memory: as before */
         }
     }
     route_lock(route);

@@ -52,7 +52,7 @@ void route_count_dropped(struct route *route, enum message_drop reason) {
     };
     struct route_record *record = route_make_record(route);
     metric_add(metrics[reason], 1);
-    if (record) { /* without memory, only the node counts it */
+    if (record) { /* out of memory: only the node counts it */
         route_add(&record->dropped[reason], 1);
     }
 }

@@ -106,7 +106,7 @@ struct routing *router_take_routing(struct router *router) {
 
 /* ---- sinks that come and go ---- */
 
-/* Called with the lock. Without memory, messages go on as before, or wait. */
+/* Called with the lock. If out of memory, messages are routed as before, or wait. */
 static void router_renew_or_keep(struct router *router) {
     if (!router_renew_routing(router)) {
         router->generation++;

@@ -72,7 +72,7 @@ static void sinks_begin(struct sinks *sinks, struct sinks_slot *slot) {
     log_event(LOG_INFO, "sink_added", KS("sink", slot->name), KS("type", slot->wish.type));
 }
 
-/* It goes on until its queue is empty, or for SINKS_REMOVE_MS. */
+/* It runs until its queue is empty, at most for SINKS_REMOVE_MS. */
 static void sinks_leave(struct sinks *sinks, struct sinks_slot *slot) {
     router_remove_sink(sinks->router, slot->name);
     pthread_mutex_lock(&sinks->lock);
@@ -142,7 +142,7 @@ static void sinks_fulfil(struct sinks *sinks, struct sinks_slot *slot) {
         if (slot->sink) {
             sinks_leave(sinks, slot);
         }
-    } else if (!wish->settings) { /* an earlier version of it goes on */
+    } else if (!wish->settings) { /* its earlier version keeps running */
         sinks_note_fault(sinks, slot, wish->fault);
     } else if (!slot->sink) {
         if (sinks_is_due(slot)) {

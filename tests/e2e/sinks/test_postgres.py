@@ -513,7 +513,7 @@ def test_passwords_and_payloads_are_in_no_log_and_no_printed_configuration(fleet
     ("postgresql://u@h/d?sslkey=/etc/passwd", "url must not have the parameter sslkey"),
     ("postgresql://u@h/d?sslrootcert=/etc/passwd", "url: sslrootcert must be one of system"),
     ("postgresql://u@h/d?sslmode=maybe", "url: sslmode must be one of"),
-    ("postgresql://u@h/d?sslmode=verify-ca", "url: the authorities of the system need sslmode=verify-full"),
+    ("postgresql://u@h/d?sslmode=verify-ca", "url: the CA certificates of the system need sslmode=verify-full"),
     ("postgresql://%2Frun%2Fpostgresql/d", "url must name the hosts"),
     ("postgresql:///d", "url must name the hosts"),
     ("host=h password=hushhush", "url must be postgresql://"),

@@ -63,7 +63,7 @@ static enum err line_file_open(struct line_file *file, char *error) {
         snprintf(error, LINE_FILE_ERROR_LEN, "%.80s is locked: another sink writes it", file->path);
         return ERR_IO;
     }
-    if (fstat(file->fd, &status) < 0) { /* its size, now that nobody else writes */
+    if (fstat(file->fd, &status) < 0) { /* its size, now that no other process writes */
         return line_file_explain(file, "cannot open", error);
     }
     file->size = status.st_size;
@@ -132,7 +132,7 @@ enum err line_file_append(struct line_file *file, const struct buffer *lines, si
     }
     enum err err = line_file_explain(file, "cannot write", error);
     *len = line_file_whole_lines(lines->data, done);
-    /* A file that can only grow (chattr +a) keeps the half line. */
+    /* A file that can only grow (chattr +a) keeps the incomplete line. */
     bool cut = done == *len || ftruncate(file->fd, file->size + (off_t)*len) == 0;
     file->ends_half = !cut;
     file->size += (off_t)(cut ? *len : done);

@@ -25,7 +25,7 @@ struct http_lane {
     size_t next, end;       /* those in `indices` that were not yet in a request */
     struct http_lane_part { /* of these */
         size_t begin, end;
-    } sent, splits[HTTP_SPLITS_MAX]; /* in the request under way; to be sent next, the last first */
+    } sent, splits[HTTP_SPLITS_MAX]; /* in the current request; to be sent next, the last first */
     size_t split_count;
     size_t doubts; /* in a row */
     bool ended;
@@ -38,8 +38,8 @@ struct http_lanes {
     size_t count;
     size_t *indices, *lane_of; /* of a batch */
     size_t capacity;
-    struct sink_batch *batch; /* of the write under way */
-    size_t busy;              /* requests under way */
+    struct sink_batch *batch; /* of the current write */
+    size_t busy;              /* requests in flight */
     int64_t start_until_ms;   /* no request is started afterwards */
     int64_t not_before_ms;    /* the target asked to wait until then */
 };

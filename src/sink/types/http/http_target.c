@@ -143,7 +143,7 @@ static enum err http_target_take_header(struct http_target *target, const char *
                                         "values without control characters");
     }
     if (http_target_is_reserved(name)) {
-        snprintf(fault, SINK_FAULT_LEN, "headers must not contain %.40s: it is set by itself",
+        snprintf(fault, SINK_FAULT_LEN, "headers must not contain %.40s: it is set automatically",
                  name);
         return ERR_ARGUMENT;
     }

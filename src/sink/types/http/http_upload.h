@@ -23,7 +23,7 @@ void http_upload_fini(struct http_upload *upload);
 /* Makes the body of the first messages of the range: as many as the limits of a request allow, one
  * at least. Returns how many; 0: out of memory. */
 size_t http_upload_fill(struct http_upload *upload, const struct http_range *range);
-/* Starts it, signed if the target is to be signed. done is called with context from
+/* Starts it, signed if the target has a key. done is called with context from
  * http_client_poll. */
 enum err http_upload_start(struct http_upload *upload, struct http_client *client,
                            http_client_request_done *done, void *context) MUST_CHECK;

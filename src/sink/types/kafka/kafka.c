@@ -1,10 +1,9 @@
 /* The sink that produces records to a topic of Kafka, by librdkafka. A batch is produced in groups.
- * A group is over when each of its messages has its delivery report; reports that are due when the
- * time of a write is over are awaited by the next one, so that a live producer writes each message
- * once.
+ * A group is complete when each of its messages has its delivery report. If reports are missing at
+ * the end of a write, the next write waits for them, so a live producer writes each message once.
  *
- * A broker refuses a whole record batch for one record. Then the group is halved until the message
- * that is to blame is alone, and grows again. */
+ * A broker refuses a whole record batch because of one record. Then the group is halved until that
+ * record is alone, and grows again. */
 #include "sink/sink_type.h"
 
 #include <stdio.h>
@@ -24,7 +23,7 @@
 
 enum kafka_group_result {
     KAFKA_GROUP_DONE,
-    KAFKA_GROUP_SLOW,    /* reports are due; the next write goes on */
+    KAFKA_GROUP_SLOW,    /* reports are due; the next write continues */
     KAFKA_GROUP_REFUSED, /* for some message, which is not known */
     KAFKA_GROUP_FAILED
 };
@@ -33,13 +32,13 @@ struct kafka_sink {
     const json_t *settings;
     const struct sink_environment *environment;
     struct kafka_shape *shape;
-    struct kafka_producer *producer; /* NULL: is to be created */
+    struct kafka_producer *producer; /* NULL: not created yet */
     struct kafka_flight flight;
     size_t group_max;
 
     /* during a write */
     struct sink_batch *batch; /* NULL: there is none */
-    bool alone;               /* one message is under way */
+    bool alone;               /* one message is in flight */
     size_t settled;           /* of the batch */
     enum kafka_group_result result;
 };
@@ -225,7 +224,7 @@ static void kafka_await_reports(struct kafka_sink *kafka, int64_t deadline_ms) {
     }
 }
 
-/* A target that is slow is no failure; one that has settled nothing is. */
+/* A slow target is no failure, unless it has settled no message. */
 static enum err kafka_judge_wait(struct kafka_sink *kafka) {
     const char *error = kafka_producer_error(kafka->producer);
     if (kafka_producer_is_dead(kafka->producer)) {
@@ -306,7 +305,7 @@ static enum err kafka_write(void *state, struct sink_batch *batch) {
     return err == ERR_OK ? ERR_OK : sink_batch_fail(batch, err, "%s", err_name(err));
 }
 
-/* The queue is empty: whatever is under way was given up. */
+/* The queue is empty: all messages in flight were given up. */
 static void kafka_maintain(void *state) {
     struct kafka_sink *kafka = state;
     kafka_flight_abandon(&kafka->flight);

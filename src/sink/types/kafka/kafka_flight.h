@@ -15,7 +15,7 @@ struct kafka_delivery;
 
 struct kafka_flight {
     struct kafka_delivery *deliveries; /* all, in no order */
-    struct kafka_delivery **current;   /* of the batch, by index; NULL: not under way */
+    struct kafka_delivery **current;   /* of the batch, by index; NULL: not in flight */
     size_t capacity;                   /* of `current` */
     size_t due;                        /* of the batch */
     size_t abandoned;                  /* whose message is in no batch any more */

@@ -103,7 +103,7 @@ static const struct {
     {"transaction.timeout.ms", "the sink has no transactions"},
     {"test.", "it is for tests"},
     {"internal.termination.signal", "it sends signals to the program"},
-    {"statistics.interval.ms", "nobody reads them"},
+    {"statistics.interval.ms", "the sink does not read them"},
     {"client.id", "it is set to mqfleet-NODE"},
 };
 
@@ -174,7 +174,7 @@ static void kafka_set_guarantees(struct kafka_settings *to) {
     static const char *const values[][2] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
-        {"message.timeout.ms", "0"}, /* librdkafka repeats for as long as it takes */
+        {"message.timeout.ms", "0"}, /* librdkafka retries without a time limit */
         {"delivery.report.only.error", "false"},
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
@@ -183,7 +183,7 @@ static void kafka_set_guarantees(struct kafka_settings *to) {
 }
 
 /* What an operator may change. A group of messages is sent at once by rd_kafka_flush: the linger
- * time only keeps librdkafka from sending the first ones by themselves. */
+ * time only keeps librdkafka from sending the first messages alone. */
 static void kafka_set_defaults(struct kafka_settings *to) {
     static const char *const values[][2] = {
         {"queue.buffering.max.ms", "50"},     {"socket.nagle.disable", "true"},

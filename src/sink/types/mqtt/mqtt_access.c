@@ -61,7 +61,8 @@ enum err mqtt_access_client_id(const struct sink_environment *environment, const
 
 /* ---- files of TLS ---------------------------------------------------------------------------- */
 
-/* A path stays one unless files are to be read: the configuration accepts both. NULL: see fault. */
+/* A path stays a path unless files must be read: the configuration accepts both. NULL: see fault.
+ */
 static json_t *mqtt_access_pem(const json_t *settings, const char *name, bool reads, char *fault) {
     const char *text = sink_settings_text(settings, name);
     const char *why;

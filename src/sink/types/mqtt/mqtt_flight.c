@@ -33,7 +33,7 @@ static const char *mqtt_flight_advice(uint8_t reason_code) {
                                                       : "";
 }
 
-/* Others go on, and this one follows them. */
+/* Other messages are sent first, and this one after them. */
 static void mqtt_flight_refused(struct mqtt_flight *flight, size_t index, uint8_t reason_code) {
     const struct message *message = flight->batch->messages[index];
     (void)sink_batch_fail(flight->batch, ERR_REFUSED,

@@ -180,7 +180,7 @@ static enum err mqtt_link_await_up(struct mqtt_link *link, const struct sink_bat
 
 enum err mqtt_link_ensure_open(struct mqtt_link *link, const struct sink_batch *batch) {
     char fault[SINK_FAULT_LEN];
-    mqtt_link_poll(link, 0); /* it may have ended meanwhile */
+    mqtt_link_poll(link, 0); /* it may have ended in the meantime */
     if (link->state == MQTT_LINK_UP) {
         return ERR_OK;
     }

@@ -19,7 +19,7 @@ struct nats_publisher {
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t answered;
-    struct sink_batch *batch; /* NULL: no write is under way */
+    struct sink_batch *batch; /* NULL: no write is in progress */
     natsMsg **sent;           /* by index in the batch; NULL: none is due. Not owned */
     size_t capacity;
     size_t due, next; /* the answer that probably comes next */
@@ -267,7 +267,7 @@ enum err nats_publisher_end(struct nats_publisher *publisher) {
     }
     struct sink_batch *batch = publisher->batch;
     size_t due = publisher->due;
-    publisher->batch = NULL; /* answers that come later concern nobody */
+    publisher->batch = NULL; /* later answers are ignored */
     pthread_mutex_unlock(&publisher->lock);
     if (due > 0) {
         nats_publisher_close(publisher);

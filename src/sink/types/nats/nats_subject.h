@@ -1,4 +1,4 @@
-/* Subjects of NATS from texts that may hold anything. Pure. */
+/* Makes NATS subjects from arbitrary texts. Pure. */
 #ifndef MQFLEET_NATS_NATS_SUBJECT_H
 #define MQFLEET_NATS_NATS_SUBJECT_H
 

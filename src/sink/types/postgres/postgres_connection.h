@@ -1,5 +1,5 @@
 /* A connection to PostgreSQL by the asynchronous interface of libpq: nothing waits beyond its
- * deadline. After POSTGRES_FAILED the connection is to be closed. One thread. */
+ * deadline. After POSTGRES_FAILED the connection must be closed. One thread. */
 #ifndef MQFLEET_SINK_POSTGRES_CONNECTION_H
 #define MQFLEET_SINK_POSTGRES_CONNECTION_H
 
@@ -32,7 +32,7 @@ enum postgres_outcome postgres_connection_open(struct postgres_connection *conne
                                                struct postgres_target *target);
 void postgres_connection_close(struct postgres_connection *connection);
 bool postgres_connection_is_open(const struct postgres_connection *connection);
-/* Reads what the server said meanwhile, and closes a connection that has ended. */
+/* Reads pending messages of the server, and closes a connection that has ended. */
 void postgres_connection_check(struct postgres_connection *connection);
 
 /* One statement. *out, unless it is NULL: its result, which the caller clears; set on POSTGRES_OK.

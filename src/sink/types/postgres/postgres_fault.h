@@ -10,7 +10,7 @@
 
 enum postgres_outcome {
     POSTGRES_OK,
-    POSTGRES_BAD_ROW, /* the content of a row is to blame */
+    POSTGRES_BAD_ROW, /* the content of a row is the cause */
     POSTGRES_FAILED   /* anything else: to be tried again */
 };
 

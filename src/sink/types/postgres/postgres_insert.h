@@ -9,7 +9,7 @@
 #define POSTGRES_INSERT_MAX 100 /* rows in one transaction */
 
 /* indices: of the messages, in order. On POSTGRES_OK each is accepted or rejected; on
- * POSTGRES_FAILED none is, and the connection is to be closed. */
+ * POSTGRES_FAILED none is, and the connection must be closed. */
 enum postgres_outcome postgres_insert(struct postgres_connection *connection,
                                       struct postgres_rows *rows, struct sink_batch *batch,
                                       const size_t *indices, size_t count);

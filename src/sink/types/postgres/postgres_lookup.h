@@ -28,7 +28,7 @@ bool postgres_lookup_await(struct postgres_lookup *lookup, int64_t deadline_ms,
 /* After its end: how many addresses, in the order of the hosts. 0: error says why. */
 size_t postgres_lookup_addresses(const struct postgres_lookup *lookup,
                                  const struct postgres_address **out, const char **error);
-/* Also while it runs: its thread then ends by itself. NULL is legal. */
+/* Allowed while it runs: its thread then ends later. NULL is legal. */
 void postgres_lookup_release(struct postgres_lookup *lookup);
 
 #endif

@@ -166,7 +166,8 @@ static char *table_insert_sql(const struct postgres_table *table) {
     return buffer_take(&out);
 }
 
-/* The types have no modifiers: a cast to varchar(5) would cut a value, the assignment refuses it.
+/* The types have no modifiers: a cast to varchar(5) would truncate a value, the assignment rejects
+ * it.
  */
 static char *table_arrays_sql(const struct postgres_table *table) {
     struct buffer out;

@@ -1,4 +1,4 @@
-/* Owns what a connection may be told: the parameters that a url may have, and those that are fixed,
+/* Owns the parameters of connections: those that a url may have, and those that are fixed,
  * so that libpq reads no files. */
 #include "postgres_target.h"
 
@@ -152,7 +152,7 @@ static void target_add(struct postgres_target *target, const char *keyword, cons
     }
 }
 
-/* libpq reads authorities from a file only. ERR_MEMORY. */
+/* libpq reads CA certificates only from a file. ERR_MEMORY. */
 static enum err target_store_ca(struct postgres_target *target, const char *pem) {
     target->ca_fd = memfd_create("tls_ca", MFD_CLOEXEC);
     size_t len = strlen(pem);
@@ -173,7 +173,7 @@ static enum err target_add_tls(struct postgres_target *target, const char *ca, c
     }
     if (*ca == '\0' && !full && (verifies || *target_option(target, "sslrootcert"))) {
         snprintf(fault, SINK_FAULT_LEN,
-                 "url: the authorities of the system need sslmode=verify-full");
+                 "url: the CA certificates of the system need sslmode=verify-full");
         return ERR_ARGUMENT;
     }
     target_add(target, "sslmode", mode);

@@ -106,7 +106,7 @@ enum err amqp_link_check_url(const char *url, char *fault) {
     return ERR_OK;
 }
 
-/* The library reads authorities from a file, and settings have them as text. */
+/* The library reads CA certificates from a file, but the settings have them as text. */
 static int amqp_link_set_authorities(amqp_socket_t *socket, const char *pem) {
     char path[64];
     int fd = memfd_create("mqfleet-ca", MFD_CLOEXEC);

@@ -17,7 +17,7 @@ struct amqp_link {
     amqp_connection_state_t connection; /* NULL: not open */
     uint64_t published;                 /* delivery tag of the last message */
     char error[AMQP_LINK_ERROR_LEN];    /* of the last call that failed */
-    bool refused;                       /* by it the broker refused a message for what it is */
+    bool refused;                       /* the broker refused a message for its content */
 };
 
 void amqp_link_init(struct amqp_link *link, const json_t *settings);

@@ -268,7 +268,7 @@ static enum err rabbitmq_sink_await_confirms(struct rabbitmq_sink *sink) {
     return err;
 }
 
-/* ERR_FULL: the group is to be smaller. */
+/* ERR_FULL: the group must be smaller. */
 static enum err rabbitmq_sink_write_group(struct rabbitmq_sink *sink, size_t begin, size_t end) {
     enum err err = amqp_link_ensure_open(&sink->link);
     if (err == ERR_OK) {
