@@ -53,8 +53,8 @@ struct message_queue_status {
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max, size_t batch_max);
 void message_queue_destroy(
     struct message_queue *queue); /* must be empty, nothing held; NULL is legal */
-/* Other bounds for a queue that exists. What is queued stays, even beyond them. A closed queue
- * opens again. ERR_MEMORY: it is as before. Any thread. */
+/* Other bounds for a queue that exists. Queued messages stay, even beyond the new bounds. A closed
+ * queue opens again. ERR_MEMORY: it is as before. Any thread. */
 enum err message_queue_resize(struct message_queue *queue, size_t messages_max, size_t bytes_max,
                               size_t batch_max) MUST_CHECK;
 

@@ -44,7 +44,7 @@ struct routing_result {
 };
 
 /* As route_submit. QoS 1 and 2: all sinks in `to` get the message, or none (ERR_FULL). QoS 0: each
- * gets it that has room. */
+ * sink that has room gets it. */
 enum err routing_submit(const struct routing *routing, const struct routing_client *client,
                         struct message *message, struct receipt *receipt,
                         struct routing_result *result) MUST_CHECK;

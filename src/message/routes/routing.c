@@ -208,7 +208,7 @@ static void routing_put_also(struct routing_job *job, struct routing_result *res
     }
 }
 
-/* Nothing is left to be stored: that is an answer as well. */
+/* No sink stores anything: the message is answered at once. */
 static void routing_answer_filtered(struct receipt *receipt) {
     if (receipt) {
         struct receipts *owner = receipt->owner;

@@ -5,7 +5,7 @@
 #include "sink/sink_type.h"
 
 /* Sends OPTIONS with the credentials of the sink. Shows whether the server is reachable and
- * trusted, and accepts them. Bounded by the timeout of a request. */
+ * trusted, and accepts the credentials. Bounded by the timeout of a request. */
 void http_probe_run(const struct sink_environment *environment, const json_t *settings,
                     const struct sink_test_report *report);
 

@@ -169,7 +169,7 @@ static void kafka_set_options(struct kafka_settings *to) {
     }
 }
 
-/* What the guarantees rest on. */
+/* The properties that ensure the guarantees. */
 static void kafka_set_guarantees(struct kafka_settings *to) {
     static const char *const values[][2] = {
         {"enable.idempotence", "true"},
