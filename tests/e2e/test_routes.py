@@ -157,6 +157,9 @@ def test_explain_shows_the_way_and_the_form(fleet, routed):
     assert seen["scripted"][0]["messages"][0]["payload"] == "made"
     assert explain(topic="x")["to"] == ["default"] and explain(topic="x")["default"]
     assert explain(topic="x", routes=[{"to": ["audit"]}])["to"] == ["audit"]
+    level = [{"match": {"when": {"pointer": "/level", "eq": 5}}, "to": ["audit"]}]
+    for spaces, default in ((100, False), (1 << 20, True)):  # more than 1 MiB is not read as JSON
+        assert explain(topic="x", routes=level, payload='{"level":5}' + " " * spaces)["default"] == default
     assert routed.api.post(ROUTES + ":explain", {"topic": "a/#"}).status_code == 422
     assert routed.api.post(ROUTES + ":explain", {"topic": "a", "client": "nobody"}).status_code == 404
 

@@ -45,6 +45,8 @@ enum err message_name_parse(const char *text, struct message_name *out, char *fa
 
 bool message_pointer_is_valid(const char *pointer); /* a JSON pointer */
 
+/* A larger payload is not read as JSON, which may take 60 times its bytes. */
+#define MESSAGE_JSON_BYTES_MAX 1048576
 enum message_json { MESSAGE_JSON_UNREAD, MESSAGE_JSON_READ, MESSAGE_JSON_INVALID };
 
 struct message_view {

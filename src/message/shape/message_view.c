@@ -164,8 +164,10 @@ static enum err message_view_append_broker(const struct message *message, struct
 
 static void message_view_read_json(struct message_view *view) {
     const struct message *message = view->message;
-    view->json = json_from_text((const char *)message->payload, message->payload_len,
-                                JSON_DECODE_ANY | JSON_ALLOW_NUL);
+    if (message->payload_len <= MESSAGE_JSON_BYTES_MAX) {
+        view->json = json_from_text((const char *)message->payload, message->payload_len,
+                                    JSON_DECODE_ANY | JSON_ALLOW_NUL);
+    }
     view->json_state = view->json ? MESSAGE_JSON_READ : MESSAGE_JSON_INVALID;
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include "base/system/json_memory.h"
+#include "message/shape/message_view.h"
 #include "message/shape/script.h"
 #include "script_library.h"
 #include "script_state.h"
@@ -105,6 +106,9 @@ int script_json_decode(lua_State *lua) {
     size_t len;
     script_state_check_time(lua);
     const char *text = luaL_checklstring(lua, 1, &len);
+    if (len > MESSAGE_JSON_BYTES_MAX) {
+        return luaL_error(lua, "json.decode: more than %d bytes", MESSAGE_JSON_BYTES_MAX);
+    }
     struct script_box *box = script_json_push_box(lua);
     json_error_t error;
     enum err err = json_parse(&box->json, text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);

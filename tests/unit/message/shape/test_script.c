@@ -147,6 +147,7 @@ static const struct {
     {"return m.labels.site.x.y", "attempt to index a nil value"},
     {"json.decode('{')", "json.decode: "},
     {"json.decode(m.payload:sub(2))", "json.decode: "},
+    {"json.decode((' '):rep(1048577))", "json.decode: more than 1048576 bytes"},
     {"json.encode(print)", "json.encode"}, /* print is nil, which is nothing */
     {"json.encode({m.topic:find})", "syntax"},
     {"json.encode('\\xff')", "json.encode: must be tables, texts in UTF-8"},
