@@ -248,7 +248,7 @@ def test_case_F14_a_node_of_another_fleet_does_not_join(fleet):
     other = fleet.new_node("b", fleet__name="plant-2")
     assert other.start_and_end() == 4
     [line] = lines(other, "other_fleet")
-    assert "fleet plant-1, this node to fleet plant-2" in line
+    assert "fleet plant-1, but this node to fleet plant-2" in line
     assert [row["name"] for row in first.api.get("/api/v1/nodes").json()["nodes"]] == ["a"]
     # Nodes with the same name or without a name may join; with another prefix a node is another
     # fleet.
