@@ -221,6 +221,7 @@ START_TEST(rejected_messages_wait_for_another_dead_letter_sink) {
     start();
     submit_numbers(0, 10);
     AWAIT((sink_status(target.sink, &status), status.rejected == 2));
+    AWAIT((sink_status(dead.sink, &status), status.queued_messages == 1));
     sink_set_dead_letter(target.sink, NULL);
     atomic_store(&dead_script.down, false);
     AWAIT(stored(&dead_script) == 1);
