@@ -91,7 +91,7 @@ def test_the_reply_of_every_script_is_lost(stage):
     for _ in range(5):  # holder
         other.api.post("/api/v1/clients:test", {"id": "tried", "url": stage.broker.url}, timeout=40)
     other.api.post(f"/api/v1/nodes/{third.name}/drain", timeout=20)
-    wait_until(lambda: not stage.shared().bound.get(third.name), 40, "drained")
+    wait_until(lambda: not stage.shared().bound.get(third.name), 120, "drained")
     other.api.post(f"/api/v1/nodes/{third.name}/undrain", timeout=20)
     assert third.terminate() == 0  # leave
     third.start()
