@@ -452,9 +452,11 @@ START_TEST(messages_of_one_that_exceed_an_empty_queue_are_taken) {
     for (int i = 0; i < 40; i++) {
         ck_assert_int_eq(*batch[i]->payload, i);
         leaves[i] = true;
-        message_destroy(batch[i]);
     }
     ck_assert_uint_eq(message_queue_take(small, leaves, entries, 40), 40);
+    for (int i = 0; i < 40; i++) {
+        message_destroy(entries[i].message);
+    }
     message_queue_destroy(small);
 }
 END_TEST
