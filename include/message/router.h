@@ -50,6 +50,10 @@ void router_remove_sink(struct router *router, const char *name);
 /* The routes of the fleet; NULL: none, everything goes to the sinks of the clients. Takes over one
  * reference of the table. False: out of memory, they are as before. */
 bool router_set_routes(struct router *router, struct route_table *table);
+/* Whether messages must refer to their clients, although these have no labels. */
+bool router_needs_origin(struct router *router);
+/* From now on they must: a sink uses the broker of a client. */
+void router_require_origin(struct router *router);
 /* The routes; NULL: none. The caller releases them. */
 struct route_table *router_routes(struct router *router);
 /* Changes with the sinks and routes: then routes are outdated until they are set again. A queue
@@ -87,8 +91,9 @@ struct route {
 /* Sends further messages to that sink; NULL: to the default. While the node does not have a sink of
  * that name, messages are held: QoS 1 and 2 get ERR_FULL, QoS 0 is dropped and counted. Keeps the
  * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted.
- * origin: what messages refer to; NULL: nothing. Takes over one reference. */
-void route_set(struct route *route, struct router *router, const char *sink,
+ * origin: what messages refer to; NULL: nothing. Takes over one reference. False: out of memory;
+ * the route is as before. */
+bool route_set(struct route *route, struct router *router, const char *sink,
                struct message_origin *origin);
 /* NULL: no limits. False: out of memory. */
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);

@@ -55,6 +55,7 @@ struct sink_test_report {
 struct sink_type {
     const char *version; /* MQFLEET_VERSION when it was compiled: a module must match the program */
     const char *name;    /* [a-z0-9_] */
+    bool uses_broker;    /* of a message's client, even if no template names it */
     const struct sink_field *fields; /* ends with a row without a name */
     /* settings: all fields, with defaults, valid by the table; borrowed until close, like the
      * environment. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field. Does no I/O that can fail

@@ -1,8 +1,8 @@
 /* Owns the path from one client to its sinks.
  *
- * A client without labels and routes has a queue and nothing else. The plan of the others is
- * replaced by the worker when something changes. With Paho, another thread may submit meanwhile, so
- * the plan is used with the route's lock: one atomic exchange when it is free. */
+ * A client without an origin and without routes has a queue and nothing else. The plan of the
+ * others is replaced by the worker when something changes. With Paho, another thread may submit
+ * meanwhile, so the plan is used with the route's lock: one atomic exchange when it is free. */
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +87,7 @@ static struct route_plan *route_replace(struct route *route, struct message_queu
     return before;
 }
 
-void route_set(struct route *route, struct router *router, const char *sink,
+bool route_set(struct route *route, struct router *router, const char *sink,
                struct message_origin *origin) {
     if (route->router != router) { /* the first time: later, another thread may read it */
         route->router = router;
@@ -97,14 +97,15 @@ void route_set(struct route *route, struct router *router, const char *sink,
     struct route_plan *plan = NULL;
     if (routing || origin) {
         plan = route_make_plan(route, routing, origin);
-        if (!plan && route_get_plan(route)) {
-            return; /* out of memory: as before */
+        if (!plan) {
+            return false;
         }
     }
     route_lock(route);
     struct route_plan *before = route_replace(route, queue, plan);
     route_unlock(route);
     route_free_plan(before);
+    return true;
 }
 
 void route_fini(struct route *route) {
@@ -144,9 +145,9 @@ static enum err route_put_by_routes(struct route *route, struct route_plan *plan
                                     .shares = plan->shares};
     struct routing_result result;
     enum err err = routing_submit(plan->routing, &client, message, receipt, &result);
-    plan->held = err == ERR_OK ? ROUTE_NOT_HELD
-                 : result.full ? ROUTE_HELD_BY_QUEUE
-                               : ROUTE_HELD_BY_SINKS;
+    plan->held = result.full           ? ROUTE_HELD_BY_QUEUE
+                 : result.sink_missing ? ROUTE_HELD_BY_SINKS
+                                       : ROUTE_NOT_HELD; /* if out of memory, it is tried again */
     plan->full = result.full;
     plan->full_share = result.full_share;
     route_count_dropped_copies(route, DROP_SINK_FULL, result.dropped);

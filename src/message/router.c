@@ -97,6 +97,21 @@ struct route_table *router_routes(struct router *router) {
     return table;
 }
 
+bool router_needs_origin(struct router *router) {
+    pthread_mutex_lock(&router->lock);
+    bool needs =
+        router->origin_required || (router->routes && route_table_needs_origin(router->routes));
+    pthread_mutex_unlock(&router->lock);
+    return needs;
+}
+
+void router_require_origin(struct router *router) {
+    pthread_mutex_lock(&router->lock);
+    router->generation += router->origin_required ? 0 : 1;
+    router->origin_required = true;
+    pthread_mutex_unlock(&router->lock);
+}
+
 struct routing *router_take_routing(struct router *router) {
     pthread_mutex_lock(&router->lock);
     struct routing *routing = routing_retain(router->routing);

@@ -20,6 +20,7 @@ struct router {
     struct route_table *routes; /* guarded by lock; NULL: none */
     struct routing *routing;    /* guarded by lock; of the routes and sinks; NULL: no routes */
     _Atomic uint16_t generation;
+    bool origin_required; /* guarded by lock */
     atomic_bool stopped;
 };
 

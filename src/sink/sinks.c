@@ -1,4 +1,5 @@
 /* Owns the sinks of a node and their threads. Those of the fleet come and go in sinks_fleet.c. */
+#include "sink/sink_types.h"
 #include "sinks_internal.h"
 
 #include <assert.h>
@@ -85,6 +86,35 @@ void sinks_set_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink *s
 /* No client may name it. */
 static bool sinks_is_hidden(const char *name) {
     return strcmp(name, SINK_DEAD_LETTER) == 0;
+}
+
+/* Whether a template uses the broker of a client. */
+static bool sinks_uses_broker(const json_t *value) {
+    const char *name;
+    json_t *member;
+    size_t index;
+    if (json_is_string(value)) {
+        return strstr(json_string_value(value), "{broker") != NULL;
+    }
+    json_array_foreach(value, index, member) {
+        if (sinks_uses_broker(member)) { /* settings are two deep */
+            return true;
+        }
+    }
+    json_object_foreach((json_t *)value, name, member) {
+        if (sinks_uses_broker(member)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sinks_require_origin(struct sinks *sinks, const char *type, const json_t *settings) {
+    char fault[SINK_FAULT_LEN];
+    const struct sink_type *found = sink_types_find(type, fault);
+    if ((found && found->uses_broker) || sinks_uses_broker(settings)) {
+        router_require_origin(sinks->router);
+    }
 }
 
 /* The label of the default is a second name: that of its type, which clients have always used. */
@@ -220,6 +250,7 @@ enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *
     }
     sinks_name_dead_letter(slot, config->settings);
     sinks_set_sink(sinks, slot, sink);
+    sinks_require_origin(sinks, config->type, config->settings);
     sinks_route(sinks, sink);
     return ERR_OK;
 }

@@ -68,6 +68,7 @@ static void sinks_begin(struct sinks *sinks, struct sinks_slot *slot) {
     }
     sinks_note_applied(sinks, slot);
     sinks_name_dead_letter(slot, slot->wish.settings);
+    sinks_require_origin(sinks, slot->wish.type, slot->wish.settings);
     sinks_route(sinks, sink);
     log_event(LOG_INFO, "sink_added", KS("sink", slot->name), KS("type", slot->wish.type));
 }
@@ -100,6 +101,7 @@ static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
     if (!sinks_is_due(slot)) {
         return;
     }
+    sinks_require_origin(sinks, slot->wish.type, slot->wish.settings);
     if (sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK) {
         sinks_note_fault(sinks, slot, fault);
         return;

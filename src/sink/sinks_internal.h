@@ -56,6 +56,8 @@ struct sinks_slot *sinks_find(struct sinks *sinks, const char *name);
 struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name);
 size_t sinks_running_count(const struct sinks *sinks);
 void sinks_set_sink(struct sinks *sinks, struct sinks_slot *slot, struct sink *sink);
+/* Tells the router if a sink with these settings uses the broker of clients. */
+void sinks_require_origin(struct sinks *sinks, const char *type, const json_t *settings);
 /* From now on routes may lead to it. */
 void sinks_route(struct sinks *sinks, struct sink *sink);
 

@@ -177,3 +177,24 @@ def test_every_node_applies_them_and_a_restart_keeps_them(fleet, routed):
     wait_until(lambda: applied(other), 30, "after a restart")
     fleet.redis.client.delete("mqtt_fleet:routes")
     holds_for(lambda: applied(routed), 2)
+
+
+def test_a_node_that_cannot_use_the_routes_keeps_the_old_ones_or_starts_no_client(fleet, routed):
+    put_routes(routed.api, [{"to": ["alarms"]}])
+    wait_applied(fleet, "n", "alarms")
+    redis = fleet.redis.client
+    good = redis.get("mqtt_fleet:routes")
+    version = int(good.split()[0])
+    redis.set("mqtt_fleet:routes", f'{version + 1} {version}\n[{{"to":["alarms"],"of_later":1}}]')
+    redis.set("mqtt_fleet:resources", int(redis.get("mqtt_fleet:resources")) + 1)
+    wait_until(lambda: "event=routes_not_applied" in routed.log(), 20, "told")
+    fleet.broker.publish("t/c00000/n", b"kept")
+    wait_until(lambda: b"kept" in payloads(fleet, "alarms"), 20, "by the old routes")
+    routed.terminate()
+    routed.start()
+    holds_for(lambda: routed.api.client("c00000")["status"]["state"] != "online", 4)
+    redis.set("mqtt_fleet:routes", good)
+    redis.set("mqtt_fleet:resources", int(redis.get("mqtt_fleet:resources")) + 1)
+    fleet.wait_online(["c00000"])
+    fleet.broker.publish("t/c00000/n", b"again")
+    wait_until(lambda: b"again" in payloads(fleet, "alarms"), 20, "by the routes")

@@ -43,6 +43,8 @@ size_t route_table_count(const struct route_table *table);
 /* The sinks that routes name; borrowed. Their places are the bits of a decision. */
 size_t route_table_sink_count(const struct route_table *table);
 const char *route_table_sink(const struct route_table *table, size_t index);
+/* Whether a route may use the labels or the broker of a client. */
+bool route_table_needs_origin(const struct route_table *table);
 /* Route index's name; NULL: it has none. */
 const char *route_table_name(const struct route_table *table, size_t index);
 

@@ -34,10 +34,11 @@ struct routing_client {
 };
 
 struct routing_result {
-    /* After ERR_FULL: offer the message again when this queue has room; NULL: when the sinks of the
-     * node have changed. */
+    /* After ERR_FULL: offer the message again when this queue has room, or (NULL) a little later.
+     */
     struct message_queue *full;
     struct message_queue_share *full_share;
+    bool sink_missing;                  /* ... or when the sinks of the node have changed */
     size_t dropped, dropped_over_share; /* copies of QoS 0, for want of room */
     size_t dropped_also;                /* copies that were best effort */
     bool filtered;                      /* scripts made nothing of it */

@@ -178,7 +178,9 @@ struct client {
 struct client *client_create(struct worker *worker, struct router *router,
                              struct shared_config *config);
 void client_destroy(struct client *client);
-/* Sets the route again if sinks came or went. True: it was set. Worker thread. */
+/* Whether sinks or routes have changed since its route was set. Worker thread. */
+bool client_route_is_outdated(const struct client *client);
+/* Sets the route again if it is outdated. False: out of memory, it still is. Worker thread. */
 bool client_update_route(struct client *client);
 /* Equal for all records of one id; not 0. Valid once the client is in the table of its worker. */
 uint64_t client_number(const struct client *client);

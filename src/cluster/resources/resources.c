@@ -23,8 +23,9 @@ struct resources {
     size_t row_count;
     char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
-    int64_t revision;  /* of all of these */
-    int64_t announced; /* by the heartbeat before that */
+    bool routes_refused; /* the last ones that were read; logged */
+    int64_t revision;    /* of all of these */
+    int64_t announced;   /* by the heartbeat before that */
     int64_t retry_at_ms;
 };
 
@@ -112,39 +113,68 @@ static enum err resources_apply(struct resources *resources, const struct store_
 
 /* ---- routes ---------------------------------------------------------------------------------- */
 
-static void resources_log_route_fault(void *context, const char *pointer, const char *detail) {
-    bool *logged = context;
-    if (!*logged) { /* the first one; the API reports all */
-        log_event(LOG_ERROR, "routes_not_applied", KS("pointer", pointer), KS("detail", detail));
+struct resources_fault {
+    bool out_of_memory;
+    char text[SINK_FAULT_LEN]; /* the first one; the API reports all */
+};
+
+static void resources_note_route_fault(void *context, const char *pointer, const char *detail) {
+    struct resources_fault *fault = context;
+    fault->out_of_memory = fault->out_of_memory || strcmp(detail, "out of memory") == 0;
+    if (!*fault->text) {
+        snprintf(fault->text, sizeof fault->text, "%.80s: %.160s", pointer, detail);
     }
-    *logged = true;
 }
 
-/* Routes that this node cannot parse are from a later version: it keeps the current ones. */
+/* *table NULL: no routes. ERR_ARGUMENT: this node cannot use them; they are of a later version, or
+ * were written by hand. */
+static enum err resources_compile_routes(struct resources *resources, const char *text,
+                                         struct route_table **table) {
+    struct resources_fault fault = {.out_of_memory = false};
+    json_t *document = NULL;
+    *table = NULL;
+    enum err err = text ? json_parse(&document, text, strlen(text), 0, NULL) : ERR_OK;
+    if (text && (!json_is_array(document) || json_array_size(document) > 0)) {
+        *table = err == ERR_MEMORY
+                     ? NULL
+                     : route_table_create(document, resources_note_route_fault, &fault);
+        err = *table                                     ? ERR_OK
+              : err == ERR_MEMORY || fault.out_of_memory ? ERR_MEMORY
+                                                         : ERR_ARGUMENT;
+    }
+    json_decref(document);
+    if (err == ERR_ARGUMENT && !resources->routes_refused) {
+        log_event(LOG_ERROR, "routes_not_applied", KS("detail", fault.text));
+    }
+    return err;
+}
+
+/* With routes that it cannot use, a node keeps those that it has. One that has none yet starts no
+ * client: their messages would go where they are not to go. */
 static enum err resources_read_routes(struct resources *resources) {
     char *text;
     int64_t version;
+    struct route_table *table;
     enum err err = store_routes(resources->store, &text, &version);
     if (err != ERR_OK || version == resources->routes_version) {
         free(text);
         return err;
     }
-    free(resources->routes);
-    resources->routes = text;
-    json_t *document = text ? json_from_text(text, strlen(text), 0) : json_array();
-    bool logged = false;
-    struct route_table *table = route_table_create(document, resources_log_route_fault, &logged);
-    json_decref(document);
-    if (table && route_table_count(table) == 0) {
-        route_table_release(table);
-        table = NULL;
-    } else if (!table) {
-        resources->routes_version = version;
+    err = resources_compile_routes(resources, text, &table);
+    resources->routes_refused = err == ERR_ARGUMENT;
+    if (err == ERR_ARGUMENT && resources->read) {
+        free(text);
         return ERR_OK;
     }
-    if (!sinks_set_routes(resources->sinks, table)) {
-        return ERR_MEMORY;
+    if (err == ERR_OK && !sinks_set_routes(resources->sinks, table)) {
+        err = ERR_MEMORY;
     }
+    if (err != ERR_OK) {
+        free(text);
+        return err;
+    }
+    free(resources->routes);
+    resources->routes = text;
     resources->routes_version = version;
     return ERR_OK;
 }

@@ -21,6 +21,7 @@ struct route_table {
     size_t everywhere_count;
     const char *sinks[ROUTE_SINKS_MAX]; /* in the documents of the rules */
     size_t sink_count;
+    bool needs_origin;
 };
 
 /* Rules whose topics match, as bits, so that they come out in order. */
@@ -81,6 +82,8 @@ static void route_table_add(struct route_table *table, const json_t *document,
     if (rule->to & rule->also) {
         route_fault(faults, "also", "must not name a sink that is in to");
     }
+    table->needs_origin = table->needs_origin || rule->label_count > 0 || rule->broker ||
+                          rule->script; /* which may read the broker */
     route_table_add_topics(table, index, faults);
 }
 
@@ -155,6 +158,10 @@ const char *route_table_sink(const struct route_table *table, size_t index) {
 const char *route_table_name(const struct route_table *table, size_t index) {
     assert(index < table->rule_count);
     return table->rules[index].name;
+}
+
+bool route_table_needs_origin(const struct route_table *table) {
+    return table->needs_origin;
 }
 
 /* ---- match ----------------------------------------------------------------------------------- */

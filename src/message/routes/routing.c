@@ -178,6 +178,7 @@ static enum err routing_put_all(struct routing_job *job, struct receipt *receipt
                                 struct routing_result *result) {
     size_t full = 0;
     if (job->sink_missing) {
+        result->sink_missing = true;
         routing_discard(job->to, job->to_count);
         return ERR_FULL;
     }

@@ -78,35 +78,47 @@ const struct shared_config *shared_config_base(const struct shared_config *share
 
 static _Atomic uint64_t client_record_count;
 
-/* What templates and routes may use of the client. NULL: nothing, or out of memory. */
-static struct message_origin *client_make_origin(const struct client_config *config,
-                                                 struct router *router) {
+/* What templates and routes may use of the client. *out NULL: nothing. */
+static enum err client_make_origin(const struct client_config *config, struct router *router,
+                                   struct message_origin **out) {
     char broker[BROKER_LEN];
     struct message_label labels[UINT8_MAX];
-    if (!router) {
-        return NULL;
+    *out = NULL;
+    if (!router || (config->label_count == 0 && !router_needs_origin(router))) {
+        return ERR_OK;
     }
     for (size_t i = 0; i < config->label_count; i++) {
         labels[i] = (struct message_label){config->labels[i].name, config->labels[i].value};
     }
     snprintf(broker, sizeof broker, "%s:%u", config->host, config->port);
-    return message_origin_create(broker, labels, config->label_count);
+    *out = message_origin_create(broker, labels, config->label_count);
+    return *out ? ERR_OK : ERR_MEMORY;
 }
 
-/* The generation first: sinks and routes may change meanwhile. */
-static void client_set_route(struct client *client, struct router *router) {
-    const struct client_config *config = client->config->config;
-    client->route_generation = router ? router_generation(router) : 0;
-    route_set(&client->route, router, config->sink, client_make_origin(config, router));
+/* The generation first: sinks and routes may change meanwhile. Without memory the route is as
+ * before, and outdated. */
+static enum err client_set_route(struct client *client, struct router *router,
+                                 const struct client_config *config) {
+    uint16_t generation = router ? router_generation(router) : 0;
+    struct message_origin *origin;
+    enum err err = client_make_origin(config, router, &origin);
+    if (err == ERR_OK && !route_set(&client->route, router, config->sink, origin)) {
+        err = ERR_MEMORY;
+    }
+    if (err == ERR_OK) {
+        client->route_generation = generation;
+    }
+    return err;
+}
+
+bool client_route_is_outdated(const struct client *client) {
+    const struct router *router = client->route.router;
+    return router && client->route_generation != router_generation(router);
 }
 
 bool client_update_route(struct client *client) {
-    struct router *router = client->route.router;
-    bool outdated = router && client->route_generation != router_generation(router);
-    if (outdated) {
-        client_set_route(client, router);
-    }
-    return outdated;
+    return !client_route_is_outdated(client) ||
+           client_set_route(client, client->route.router, client->config->config) == ERR_OK;
 }
 
 struct client *client_create(struct worker *worker, struct router *router,
@@ -121,9 +133,9 @@ struct client *client_create(struct worker *worker, struct router *router,
     client->since_ms = clock_wall_ms();
     client->offline_since_ms = clock_ms();
     client->config = shared_config_hold(config);
-    client_set_route(client, router);
     client->id = text_dup(config->config->id);
-    if (!client->id || !route_set_limits(&client->route, config->config->limits) ||
+    if (!client->id || client_set_route(client, router, config->config) != ERR_OK ||
+        !route_set_limits(&client->route, config->config->limits) ||
         subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
         return NULL;
@@ -314,13 +326,15 @@ enum err client_replace_config(struct client *client, struct shared_config *conf
     if (!route_set_limits(&client->route, config->config->limits)) {
         return ERR_MEMORY;
     }
-    enum err err = subscribing_change(&client->subscribing, client->config->config, config->config);
+    enum err err = client_set_route(client, client->route.router, config->config);
+    if (err == ERR_OK) {
+        err = subscribing_change(&client->subscribing, client->config->config, config->config);
+    }
     if (err != ERR_OK) {
         return err;
     }
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
-    client_set_route(client, client->route.router);
     return ERR_OK;
 }
 

@@ -221,15 +221,17 @@ static void worker_update_routes(struct worker *worker) {
         return;
     }
     int left = WORKER_PER_TURN_MAX;
+    bool in_memory = true;
     pthread_mutex_lock(&worker->lock);
     for (struct client *client = worker->clients; client && left > 0; client = client->hh.next) {
-        left -= client_update_route(client);
+        left -= client_route_is_outdated(client);
+        in_memory = client_update_route(client) && in_memory;
     }
     pthread_mutex_unlock(&worker->lock);
-    if (left > 0) {
-        worker->routes_generation = generation;
-    } else {
+    if (left == 0) {
         worker_wake(worker);
+    } else if (in_memory) { /* otherwise the next turn tries again */
+        worker->routes_generation = generation;
     }
 }
 

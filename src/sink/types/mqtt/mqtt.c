@@ -186,6 +186,7 @@ static void mqtt_sink_maintain(void *state) {
 
 const struct sink_type sink_type_mqtt = {.version = MQFLEET_VERSION,
                                          .name = "mqtt",
+                                         .uses_broker = true,
                                          .fields = mqtt_sink_fields,
                                          .open = mqtt_sink_open,
                                          .write = mqtt_sink_write,
