@@ -761,4 +761,19 @@ MQTT_SINK = [
              "if (!environment->address_allowed ||", "if (true ||", "sink/test_mqtt"),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK
+ADDRESSES = "tests/e2e/sinks/test_target_addresses.py::"
+
+TARGET_ADDRESSES = [
+    Mutation("a Redis at a denied address is written to", "src/sink/types/redis_stream/stream_writer.c",
+             ".allowed = environment->address_allowed,", ".allowed = NULL,", ADDRESSES + "test_nothing_is_sent_to_a_denied_address"),
+    Mutation("a NATS server at a denied address is written to", "src/sink/sink_lookup.c",
+             "return !environment->address_allowed ||", "return true ||", ADDRESSES + "test_nothing_is_sent_to_a_denied_address"),
+    Mutation("a RabbitMQ at a denied address is written to", "src/sink/types/rabbitmq/amqp_link.c",
+             "if (!environment->address_allowed) {", "if (true) {", ADDRESSES + "test_nothing_is_sent_to_a_denied_address"),
+    Mutation("the certificate of a NATS server is checked for its address",
+             "src/sink/types/nats/nats_publisher.c",
+             "natsOptions_SetExpectedHostname(options, publisher->url.host);", "NATS_OK;",
+             ADDRESSES + "test_the_certificate_of_a_nats_server_is_checked_for_the_name"),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES

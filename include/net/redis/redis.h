@@ -12,9 +12,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include "base/err.h"
 
 struct redis;
+
+/* Which addresses may be connected to, after a name was resolved. */
+struct redis_access {
+    /* False: *why is a static text. NULL: all are allowed. */
+    bool (*allowed)(const void *context, const char *host, const struct sockaddr *address,
+                    const char **why);
+    const void *context; /* borrowed */
+};
 struct redis_reply; /* owned by the caller: redis_reply_free; its parts are borrowed */
 
 /* url: as in net/redis/redis_url.h. ERR_ARGUMENT: `fault` (may be NULL, at least 256 bytes) is the
@@ -25,6 +34,9 @@ enum err redis_url_check(const char *url, char *fault) MUST_CHECK;
  * invalid url. */
 struct redis *redis_create(const char *url, int64_t timeout_ms);
 void redis_destroy(struct redis *redis);
+/* Also for sentinels and the nodes that they name. Nothing is sent to another address. Before the
+ * first call. */
+void redis_restrict(struct redis *redis, const struct redis_access *access);
 /* The last error as text, for logs; "" if none. Contains no secret. Borrowed until the next
  * call. */
 const char *redis_error(const struct redis *redis);

@@ -23,6 +23,9 @@ struct redis_router;
 struct redis_router *redis_router_create(const char *url, int64_t timeout_ms, bool one_slot);
 void redis_router_destroy(struct redis_router *router); /* NULL is legal */
 
+/* As redis_restrict, for all connections. Before the first call. */
+void redis_router_restrict(struct redis_router *router, const struct redis_access *access);
+
 /* The slot of a key, with regard to its hash tag. Pure. */
 unsigned redis_router_slot(const char *key);
 /* The connection to the node that owns the slot, as far as it is known. */

@@ -69,6 +69,10 @@ struct redis *redis_create_at(const char *url, const struct redis_address *addre
     return redis;
 }
 
+void redis_restrict(struct redis *redis, const struct redis_access *access) {
+    redis->access = *access;
+}
+
 void redis_destroy(struct redis *redis) {
     if (!redis) {
         return;

@@ -57,6 +57,19 @@ static enum err redis_connect_prepare_socket(struct redis *redis) {
     return ERR_OK;
 }
 
+static enum err redis_connect_check_peer(struct redis *redis) {
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    const char *why = "its address is not known";
+    if (!redis->access.allowed || redis->url.path) {
+        return ERR_OK;
+    }
+    bool allowed = getpeername(redis->context->fd, (struct sockaddr *)&address, &len) == 0 &&
+                   redis->access.allowed(redis->access.context, redis->peer.host,
+                                         (struct sockaddr *)&address, &why);
+    return allowed ? ERR_OK : redis_fail(redis, ERR_UNAVAILABLE, why);
+}
+
 enum err redis_open(struct redis *redis, const struct redis_address *to, int64_t deadline_ms) {
     struct timeval limit = redis_connect_time_left(deadline_ms);
     redis->peer = *to;
@@ -69,7 +82,10 @@ enum err redis_open(struct redis *redis, const struct redis_address *to, int64_t
     if (redis->context->err) {
         return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
     }
-    enum err err = redis_connect_prepare_socket(redis);
+    enum err err = redis_connect_check_peer(redis);
+    if (err == ERR_OK) {
+        err = redis_connect_prepare_socket(redis);
+    }
     return err == ERR_OK && redis->url.tls ? redis_connect_start_tls(redis, deadline_ms) : err;
 }
 

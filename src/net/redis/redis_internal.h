@@ -30,6 +30,7 @@ struct redis {
     struct redis_url url;
     struct redis_topology *topology; /* NULL only for the connection that asks a sentinel */
     int64_t timeout_ms;
+    struct redis_access access;
     redisContext *context;     /* NULL: not connected */
     void *tls;                 /* redis_tls.c; NULL: none */
     struct redis_address peer; /* address of the peer; no host: a Unix socket */

@@ -13,6 +13,7 @@
 struct redis_router {
     char *url;
     int64_t timeout_ms;
+    struct redis_access access;
     struct redis *nodes[REDIS_ROUTER_NODES_MAX];
     size_t count;
     uint8_t owners[REDIS_SLOTS];
@@ -47,6 +48,11 @@ void redis_router_destroy(struct redis_router *router) {
     }
     free(router->url);
     free(router);
+}
+
+void redis_router_restrict(struct redis_router *router, const struct redis_access *access) {
+    router->access = *access;
+    redis_restrict(router->nodes[0], access);
 }
 
 /* CRC-16/XMODEM, as the Redis Cluster specification demands. */
@@ -101,6 +107,7 @@ static size_t redis_router_connect_to(struct redis_router *router,
     if (!node) {
         return 0;
     }
+    redis_restrict(node, &router->access);
     router->nodes[router->count] = node;
     return router->count++;
 }

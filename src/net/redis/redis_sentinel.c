@@ -55,7 +55,8 @@ static enum err redis_sentinel_ask_connected(struct redis *connection, int64_t d
 /* On a separate connection, which is closed after the answer. */
 static enum err redis_sentinel_ask(struct redis *redis, const struct redis_address *sentinel,
                                    int64_t deadline_ms, struct redis_address *out) {
-    struct redis connection = {.url = redis->url, .timeout_ms = redis->timeout_ms};
+    struct redis connection = {
+        .url = redis->url, .timeout_ms = redis->timeout_ms, .access = redis->access};
     buffer_init(&connection.send);
     enum err err = redis_open(&connection, sentinel, deadline_ms);
     if (err == ERR_OK) {

@@ -64,11 +64,6 @@ static void nats_sink_close(void *state) {
 static enum err nats_sink_open(void **state, const struct sink_environment *environment,
                                const json_t *settings, char *fault) {
     char subject_fault[MESSAGE_FAULT_LEN];
-    const char *url = sink_settings_text(settings, "url");
-    if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0) {
-        snprintf(fault, SINK_FAULT_LEN, "url must begin with nats:// or tls://");
-        return ERR_ARGUMENT;
-    }
     struct nats_sink *sink = calloc(1, sizeof *sink);
     if (!sink) {
         return ERR_MEMORY;
@@ -77,16 +72,14 @@ static enum err nats_sink_open(void **state, const struct sink_environment *envi
     buffer_init(&sink->body);
     sink->node = environment->node;
     sink->json = strcmp(sink_settings_text(settings, "format"), "json") == 0;
-    sink->publisher = nats_publisher_create(settings);
-    enum err err = sink->publisher
-                       ? template_compile(&sink->subject, sink_settings_text(settings, "subject"),
-                                          subject_fault)
-                       : ERR_MEMORY;
+    enum err err = nats_publisher_create(&sink->publisher, environment, settings, fault);
+    if (err == ERR_OK) {
+        err = template_compile(&sink->subject, sink_settings_text(settings, "subject"),
+                               subject_fault);
+        snprintf(fault, SINK_FAULT_LEN, "subject %.200s", err == ERR_ARGUMENT ? subject_fault : "");
+    }
     if (err != ERR_OK) {
         nats_sink_close(sink);
-        if (err == ERR_ARGUMENT) {
-            snprintf(fault, SINK_FAULT_LEN, "subject %.200s", subject_fault);
-        }
         return err;
     }
     *state = sink;

@@ -8,11 +8,19 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/system/condition.h"
+#include "nats_url.h"
+#include "sink/sink_lookup.h"
 
 #define ANSWER_SLACK_MS 500 /* the library answers late messages itself, about then */
+#define SERVERS_MAX     4   /* addresses of the host that one attempt tries */
 
 struct nats_publisher {
+    const struct sink_environment *environment;
     const json_t *settings;
+    struct nats_url url;
+    struct sink_lookup *lookup;         /* that has not ended yet; NULL: none */
+    struct buffer servers[SERVERS_MAX]; /* urls with an allowed address of the host each */
+    size_t server_count;
     int64_t timeout_ms;
     natsConnection *connection; /* NULL: not connected */
     jsCtx *stream;
@@ -88,21 +96,34 @@ static void nats_publisher_on_answer(jsCtx *stream, natsMsg *msg, jsPubAck *ack,
 
 /* ---- connection ------------------------------------------------------------------------------ */
 
-struct nats_publisher *nats_publisher_create(const json_t *settings) {
+enum err nats_publisher_create(struct nats_publisher **out,
+                               const struct sink_environment *environment, const json_t *settings,
+                               char *fault) {
+    struct nats_url url;
+    if (nats_url_parse(sink_settings_text(settings, "url"), &url) != ERR_OK) {
+        snprintf(fault, SINK_FAULT_LEN, "url must be nats://HOST:PORT or tls://HOST:PORT");
+        return ERR_ARGUMENT;
+    }
     struct nats_publisher *publisher = calloc(1, sizeof *publisher);
     size_t capacity = (size_t)sink_settings_integer(settings, "batch_messages");
     natsMsg **sent = publisher ? calloc(capacity, sizeof *sent) : NULL;
     if (!sent) {
         free(publisher);
-        return NULL;
+        return ERR_MEMORY;
     }
+    publisher->environment = environment;
     publisher->settings = settings;
+    publisher->url = url;
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
+        buffer_init(&publisher->servers[i]);
+    }
     publisher->timeout_ms = sink_settings_integer(settings, "timeout_ms");
     publisher->sent = sent;
     publisher->capacity = capacity;
     pthread_mutex_init(&publisher->lock, NULL);
     condition_init(&publisher->answered);
-    return publisher;
+    *out = publisher;
+    return ERR_OK;
 }
 
 static void nats_publisher_close(struct nats_publisher *publisher) {
@@ -117,39 +138,98 @@ void nats_publisher_destroy(struct nats_publisher *publisher) {
         return;
     }
     nats_publisher_close(publisher);
+    sink_lookup_release(publisher->lookup);
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
+        buffer_fini(&publisher->servers[i]);
+    }
     pthread_cond_destroy(&publisher->answered);
     pthread_mutex_destroy(&publisher->lock);
     free(publisher->sent);
     free(publisher);
 }
 
+/* ERR_REFUSED: why (a static text) no address is allowed. */
+static enum err nats_publisher_take_addresses(struct nats_publisher *publisher, const char **why) {
+    const struct sink_address *addresses;
+    struct buffer numeric;
+    size_t count = sink_lookup_addresses(publisher->lookup, &addresses);
+    publisher->server_count = 0;
+    for (size_t i = 0; i < count && publisher->server_count < SERVERS_MAX; i++) {
+        if (sink_lookup_allows(publisher->environment, publisher->url.host, &addresses[i], why)) {
+            struct buffer *server = &publisher->servers[publisher->server_count++];
+            buffer_init(&numeric);
+            sink_lookup_append_numeric(&addresses[i], &numeric);
+            buffer_clear(server);
+            nats_url_append_with(&publisher->url, numeric.data, server);
+            buffer_fini(&numeric);
+        }
+    }
+    return publisher->server_count > 0 ? ERR_OK : ERR_REFUSED;
+}
+
+static enum err nats_publisher_resolve(struct nats_publisher *publisher, struct sink_batch *batch) {
+    char fault[SINK_FAULT_LEN];
+    const char *why = "";
+    enum err err = sink_lookup_resolve(&publisher->lookup, publisher->url.host,
+                                       clock_ms() + publisher->timeout_ms, batch, fault);
+    if (err != ERR_OK) {
+        return sink_batch_fail(batch, err, "%s", fault);
+    }
+    err = nats_publisher_take_addresses(publisher, &why);
+    sink_lookup_release(publisher->lookup);
+    publisher->lookup = NULL;
+    return err == ERR_OK ? ERR_OK
+                         : sink_batch_fail(batch, err, "no address of %.60s is allowed: %.80s",
+                                           publisher->url.host, why);
+}
+
+/* The host is verified by its name, though its addresses are connected to. */
+static natsStatus nats_publisher_set_tls(const struct nats_publisher *publisher,
+                                         natsOptions *options) {
+    const char *ca = sink_settings_text(publisher->settings, "tls_ca");
+    if (!*ca && !publisher->url.tls) {
+        return NATS_OK;
+    }
+    natsStatus status = natsOptions_SetSecure(options, true);
+    if (status == NATS_OK) {
+        status = natsOptions_SetExpectedHostname(options, publisher->url.host);
+    }
+    return status == NATS_OK && *ca ? natsOptions_SetCATrustedCertificates(options, ca) : status;
+}
+
 static natsStatus nats_publisher_set_access(const json_t *settings, natsOptions *options) {
     const char *user = sink_settings_text(settings, "username");
     const char *password = sink_settings_text(settings, "password");
     const char *token = sink_settings_text(settings, "token");
-    const char *ca = sink_settings_text(settings, "tls_ca");
     natsStatus status = *user ? natsOptions_SetUserInfo(options, user, password) : NATS_OK;
-    if (status == NATS_OK && *token) {
-        status = natsOptions_SetToken(options, token);
+    return status == NATS_OK && *token ? natsOptions_SetToken(options, token) : status;
+}
+
+static natsStatus nats_publisher_set_servers(const struct nats_publisher *publisher,
+                                             natsOptions *options) {
+    const char *servers[SERVERS_MAX];
+    for (size_t i = 0; i < publisher->server_count; i++) {
+        servers[i] = publisher->servers[i].data;
+        if (publisher->servers[i].failed) {
+            return NATS_NO_MEMORY;
+        }
     }
-    bool secure = *ca || strncmp(sink_settings_text(settings, "url"), "tls:", 4) == 0;
-    if (status == NATS_OK && secure) {
-        status = natsOptions_SetSecure(options, true);
-    }
-    return status == NATS_OK && *ca ? natsOptions_SetCATrustedCertificates(options, ca) : status;
+    natsStatus status = natsOptions_SetServers(options, servers, (int)publisher->server_count);
+    return status == NATS_OK ? natsOptions_SetNoRandomize(options, true) : status;
 }
 
 /* Further servers that the server announces are not used: only the one in the settings is
  * allowed. */
 static natsStatus nats_publisher_set_options(const struct nats_publisher *publisher,
                                              natsOptions *options) {
-    natsStatus status = natsOptions_SetURL(options, sink_settings_text(publisher->settings, "url"));
+    natsStatus status = nats_publisher_set_servers(publisher, options);
     const struct {
         natsStatus (*set)(natsOptions *options, int64_t value);
         int64_t value;
-    } durations[] = {{natsOptions_SetTimeout, publisher->timeout_ms},
-                     {natsOptions_SetWriteDeadline, publisher->timeout_ms},
-                     {natsOptions_SetPingInterval, 20000}};
+    } durations[] = {
+        {natsOptions_SetTimeout, publisher->timeout_ms / (int64_t)publisher->server_count},
+        {natsOptions_SetWriteDeadline, publisher->timeout_ms},
+        {natsOptions_SetPingInterval, 20000}};
     for (size_t i = 0; status == NATS_OK && i < sizeof durations / sizeof durations[0]; i++) {
         status = durations[i].set(options, durations[i].value);
     }
@@ -161,6 +241,9 @@ static natsStatus nats_publisher_set_options(const struct nats_publisher *publis
     }
     if (status == NATS_OK) {
         status = natsOptions_SetName(options, "mqfleet");
+    }
+    if (status == NATS_OK) {
+        status = nats_publisher_set_tls(publisher, options);
     }
     return status == NATS_OK ? nats_publisher_set_access(publisher->settings, options) : status;
 }
@@ -204,6 +287,10 @@ enum err nats_publisher_ensure_open(struct nats_publisher *publisher, struct sin
         return ERR_OK;
     }
     nats_publisher_close(publisher);
+    enum err err = nats_publisher_resolve(publisher, batch);
+    if (err != ERR_OK) {
+        return err;
+    }
     natsStatus status = nats_publisher_open(publisher);
     return status == NATS_OK ? ERR_OK : nats_publisher_fail(publisher, batch, status);
 }

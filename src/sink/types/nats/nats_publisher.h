@@ -8,11 +8,14 @@
 
 struct nats_publisher;
 
-/* settings: borrowed. NULL: out of memory. */
-struct nats_publisher *nats_publisher_create(const json_t *settings);
+/* Both are borrowed. ERR_ARGUMENT: fault (SINK_FAULT_LEN) says what is wrong with the url. */
+enum err nats_publisher_create(struct nats_publisher **out,
+                               const struct sink_environment *environment, const json_t *settings,
+                               char *fault) MUST_CHECK;
 void nats_publisher_destroy(struct nats_publisher *publisher);
 
-/* Connects unless there is a connection. Bounded by timeout_ms of the settings. */
+/* Connects unless there is a connection. Resolving and connecting are bounded by timeout_ms of the
+ * settings each. */
 enum err nats_publisher_ensure_open(struct nats_publisher *publisher,
                                     struct sink_batch *batch) MUST_CHECK;
 /* Between begin and end, outcomes of the batch are set by the library's threads. */

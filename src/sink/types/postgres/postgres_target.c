@@ -253,7 +253,7 @@ enum err postgres_target_init(struct postgres_target *target, const json_t *sett
 
 void postgres_target_fini(struct postgres_target *target) {
     PQconninfoFree(target->options);
-    postgres_lookup_release(target->lookup);
+    sink_lookup_release(target->lookup);
     for (size_t i = 0; i < SERVER_LISTS; i++) {
         buffer_fini(&target->server[i]);
     }
@@ -274,41 +274,36 @@ static const char *target_element(const char *list, size_t index, int *len) {
 }
 
 static bool target_is_allowed(const struct postgres_target *target,
-                              const struct postgres_address *address, const char **why) {
-    const struct sink_environment *environment = target->environment;
+                              const struct sink_address *address, const char **why) {
     char host[TARGET_TEXT_MAX];
     int len;
     const char *at = target_element(target->hosts, address->host, &len);
     snprintf(host, sizeof host, "%.*s", len, at);
-    return !environment->address_allowed ||
-           environment->address_allowed(environment->address_context, host,
-                                        (const struct sockaddr *)&address->address, why);
+    return sink_lookup_allows(target->environment, host, address, why);
 }
 
 static void target_append_address(struct postgres_target *target,
-                                  const struct postgres_address *address) {
-    char numeric[INET6_ADDRSTRLEN + 16] = "";
+                                  const struct sink_address *address) {
     int host_len, port_len;
     const char *comma = target->server[0].len > 0 ? "," : "";
     const char *host = target_element(target->hosts, address->host, &host_len);
     const char *port = target_element(target->ports, address->host, &port_len);
-    getnameinfo((const struct sockaddr *)&address->address, sizeof address->address, numeric,
-                sizeof numeric, NULL, 0, NI_NUMERICHOST);
     buffer_printf(&target->server[0], "%s%.*s", comma, host_len, host);
-    buffer_printf(&target->server[1], "%s%s", comma, numeric);
+    buffer_append_str(&target->server[1], comma);
+    sink_lookup_append_numeric(address, &target->server[1]);
     buffer_printf(&target->server[2], "%s%.*s", comma, port_len > 0 ? port_len : 4,
                   port_len > 0 ? port : "5432");
 }
 
 /* Those that are allowed; *why: of one that is not. */
 static void target_append_addresses(struct postgres_target *target,
-                                    const struct postgres_address *addresses, size_t count,
+                                    const struct sink_address *addresses, size_t count,
                                     const char **why) {
     for (size_t i = 0; i < SERVER_LISTS; i++) {
         buffer_clear(&target->server[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        const struct postgres_address *address = &addresses[(target->turn + i) % count];
+        const struct sink_address *address = &addresses[(target->turn + i) % count];
         if (target_is_allowed(target, address, why)) {
             target_append_address(target, address);
         }
@@ -319,14 +314,9 @@ static void target_append_addresses(struct postgres_target *target,
 }
 
 static enum err target_take_addresses(struct postgres_target *target, char *fault) {
-    const struct postgres_address *addresses;
-    const char *why = NULL;
-    size_t count = postgres_lookup_addresses(target->lookup, &addresses, &why);
-    if (count == 0) {
-        snprintf(fault, SINK_FAULT_LEN, "%s", why);
-        return ERR_NOT_FOUND;
-    }
-    why = "";
+    const struct sink_address *addresses;
+    const char *why = "";
+    size_t count = sink_lookup_addresses(target->lookup, &addresses);
     target_append_addresses(target, addresses, count, &why);
     if (target->server[0].failed || target->server[1].failed || target->server[2].failed) {
         snprintf(fault, SINK_FAULT_LEN, "%s", err_name(ERR_MEMORY));
@@ -340,20 +330,14 @@ static enum err target_take_addresses(struct postgres_target *target, char *faul
     return ERR_OK;
 }
 
-/* A lookup that does not end is awaited by the next call, so there is never more than one. */
 enum err postgres_target_resolve(struct postgres_target *target, int64_t deadline_ms,
                                  const struct sink_batch *batch, char *fault) {
-    target->lookup = target->lookup ? target->lookup : postgres_lookup_start(target->hosts);
-    if (!target->lookup) {
-        snprintf(fault, SINK_FAULT_LEN, "%s", err_name(ERR_MEMORY));
-        return ERR_MEMORY;
+    enum err err = sink_lookup_resolve(&target->lookup, target->hosts, deadline_ms, batch, fault);
+    if (err != ERR_OK) {
+        return err;
     }
-    if (!postgres_lookup_await(target->lookup, deadline_ms, batch)) {
-        snprintf(fault, SINK_FAULT_LEN, "the resolver did not answer for %.100s", target->hosts);
-        return ERR_TIMEOUT;
-    }
-    enum err err = target_take_addresses(target, fault);
-    postgres_lookup_release(target->lookup);
+    err = target_take_addresses(target, fault);
+    sink_lookup_release(target->lookup);
     target->lookup = NULL;
     return err;
 }

@@ -8,7 +8,7 @@
 #include <libpq-fe.h>
 #include "base/buffer.h"
 #include "base/err.h"
-#include "postgres_lookup.h"
+#include "sink/sink_lookup.h"
 #include "sink/sink_type.h"
 
 #define POSTGRES_PARAMETERS_MAX 32
@@ -25,13 +25,13 @@ struct postgres_target {
     const char *values[POSTGRES_PARAMETERS_MAX + 1];
     size_t count;
     const struct sink_environment *environment;
-    const char *hosts, *ports;      /* lists of the url */
-    struct postgres_lookup *lookup; /* that has not ended yet; NULL: none */
-    size_t server_index;            /* of the parameters host, hostaddr and port */
-    struct buffer server[3];        /* lists of the same length: an element for each address */
-    size_t turn;                    /* which address is tried first */
-    int64_t connect_timeout_ms;     /* at most timeout_ms */
-    int64_t timeout_ms;             /* of one step */
+    const char *hosts, *ports;  /* lists of the url */
+    struct sink_lookup *lookup; /* that has not ended yet; NULL: none */
+    size_t server_index;        /* of the parameters host, hostaddr and port */
+    struct buffer server[3];    /* lists of the same length: an element for each address */
+    size_t turn;                /* which address is tried first */
+    int64_t connect_timeout_ms; /* at most timeout_ms */
+    int64_t timeout_ms;         /* of one step */
 };
 
 /* Borrows all. The settings are complete. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the field,

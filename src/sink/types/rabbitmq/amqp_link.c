@@ -19,8 +19,10 @@
 #define LINK_CHANNEL   1
 #define LINK_FRAME_MAX 131072
 
-void amqp_link_init(struct amqp_link *link, const json_t *settings) {
-    *link = (struct amqp_link){.settings = settings,
+void amqp_link_init(struct amqp_link *link, const struct sink_environment *environment,
+                    const json_t *settings) {
+    *link = (struct amqp_link){.environment = environment,
+                               .settings = settings,
                                .timeout_ms = sink_settings_integer(settings, "timeout_ms")};
 }
 
@@ -138,6 +140,25 @@ static amqp_socket_t *amqp_link_create_socket(struct amqp_link *link, bool tls) 
     return status == AMQP_STATUS_OK ? socket : NULL;
 }
 
+/* The library resolves the name. Nothing but a TLS handshake has been sent so far. */
+static enum err amqp_link_check_peer(struct amqp_link *link, const char *host) {
+    const struct sink_environment *environment = link->environment;
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    const char *why = "its address is not known";
+    if (!environment->address_allowed) {
+        return ERR_OK;
+    }
+    int fd = amqp_get_sockfd(link->connection);
+    if (getpeername(fd, (struct sockaddr *)&address, &len) == 0 &&
+        environment->address_allowed(environment->address_context, host,
+                                     (struct sockaddr *)&address, &why)) {
+        return ERR_OK;
+    }
+    amqp_link_set_error(link, why, strlen(why));
+    return ERR_REFUSED;
+}
+
 /* Data that the broker does not take within the timeout ends the connection (tcp(7)). */
 static void amqp_link_bound_writes(struct amqp_link *link) {
     int fd = amqp_get_sockfd(link->connection);
@@ -181,6 +202,10 @@ static enum err amqp_link_open(struct amqp_link *link, const struct amqp_connect
     int status = amqp_socket_open_noblock(socket, info->host, info->port, &timeout);
     if (status != AMQP_STATUS_OK) {
         return amqp_link_fail(link, status);
+    }
+    enum err err = amqp_link_check_peer(link, info->host);
+    if (err != ERR_OK) {
+        return err;
     }
     amqp_link_bound_writes(link);
     return amqp_link_log_in(link, info);

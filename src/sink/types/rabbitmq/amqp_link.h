@@ -8,11 +8,13 @@
 #include <amqp.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "sink/sink.h"
 
 #define AMQP_LINK_ERROR_LEN 160
 
 struct amqp_link {
-    const json_t *settings; /* borrowed */
+    const struct sink_environment *environment; /* borrowed, like the settings */
+    const json_t *settings;
     int64_t timeout_ms;
     amqp_connection_state_t connection; /* NULL: not open */
     uint64_t published;                 /* delivery tag of the last message */
@@ -20,7 +22,8 @@ struct amqp_link {
     bool refused;                       /* the broker refused a message for its content */
 };
 
-void amqp_link_init(struct amqp_link *link, const json_t *settings);
+void amqp_link_init(struct amqp_link *link, const struct sink_environment *environment,
+                    const json_t *settings);
 void amqp_link_close(struct amqp_link *link);
 /* ERR_ARGUMENT: fault (SINK_FAULT_LEN) says what is wrong with the url. Pure. */
 enum err amqp_link_check_url(const char *url, char *fault) MUST_CHECK;

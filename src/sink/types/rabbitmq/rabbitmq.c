@@ -98,7 +98,7 @@ static enum err rabbitmq_sink_open(void **state, const struct sink_environment *
     sink->drops_unroutable = strcmp(sink_settings_text(settings, "unroutable"), "drop") == 0;
     sink->group_max = RABBITMQ_GROUP_MAX;
     sink->capacity = (size_t)sink_settings_integer(settings, "batch_messages");
-    amqp_link_init(&sink->link, settings);
+    amqp_link_init(&sink->link, environment, settings);
     buffer_init(&sink->key);
     buffer_init(&sink->body);
     sink->sent = calloc(sink->capacity, sizeof *sink->sent);

@@ -132,12 +132,17 @@ static void stream_sink_test(const struct sink_environment *environment, const j
     const char *url = sink_settings_text(settings, "url");
     char answer[SINK_ERROR_LEN], fault[SINK_FAULT_LEN] = "", key[512];
     const char *const ping[] = {"PING"};
-    url = *url ? url : environment->redis_url;
+    bool shared = *url == '\0' || strcmp(url, environment->redis_url) == 0;
+    url = shared ? environment->redis_url : url;
     if (redis_url_check(url, fault) != ERR_OK) {
         report->step(report->context, "settings", false, fault, "correct the url");
         return;
     }
     struct redis *redis = redis_create(url, environment->redis_timeout_ms);
+    if (redis && !shared) {
+        redis_restrict(redis, &(struct redis_access){.allowed = environment->address_allowed,
+                                                     .context = environment->address_context});
+    }
     if (redis && stream_sink_test_command(redis, 1, ping, report, "connect",
                                           "check host, port, TLS, user and password", answer,
                                           sizeof answer)) {

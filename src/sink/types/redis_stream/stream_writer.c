@@ -38,6 +38,11 @@ static enum err stream_writer_connect(struct stream_writer *writer,
         snprintf(fault, SINK_FAULT_LEN, "url is not a Redis address");
         return ERR_ARGUMENT;
     }
+    if (!shared) {
+        redis_router_restrict(writer->router,
+                              &(struct redis_access){.allowed = environment->address_allowed,
+                                                     .context = environment->address_context});
+    }
     return ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 #include <nats/nats.h>
 #include "base/system/clock.h"
 #include "sink/types/nats/nats_subject.h"
+#include "sink/types/nats/nats_url.h"
 
 extern const struct sink_type sink_type_nats;
 
@@ -131,6 +132,53 @@ START_TEST(any_topic_becomes_a_subject) {
     nats_subject_clean(&text);
     ck_assert_str_eq(text.data, subjects[_i].subject);
     buffer_fini(&text);
+}
+END_TEST
+
+static const struct {
+    const char *text, *host, *with; /* host NULL: it is no url */
+} urls[] = {
+    {"nats://a", "a", "nats://192.0.2.1"},
+    {"nats://a.example:4222", "a.example", "nats://192.0.2.1:4222"},
+    {"tls://a:1/", "a", "tls://192.0.2.1:1/"},
+    {"nats://[2001:db8::1]:4222", "2001:db8::1", "nats://192.0.2.1:4222"},
+    {"nats://u:p@a:1", "a", "nats://u:p@192.0.2.1:1"},
+    {"nats://u:p@x/y@a:1", "a", "nats://u:p@x/y@192.0.2.1:1"},
+    {"nats://", NULL, NULL},
+    {"nats://:4222", NULL, NULL},
+    {"nats://u@", NULL, NULL},
+    {"nats://a:", NULL, NULL},
+    {"nats://a:x", NULL, NULL},
+    {"nats://a:123456", NULL, NULL},
+    {"nats://a:1/path", NULL, NULL},
+    {"nats://a:1,nats://b:1", NULL, NULL},
+    {"nats://a,b:1", NULL, NULL},
+    {"nats://[]:1", NULL, NULL},
+    {"nats://[::1", NULL, NULL},
+    {"nats://[::1]a:1", NULL, NULL},
+    {"nats://a?b", NULL, NULL},
+    {"nats://a b", NULL, NULL},
+    {"http://a:1", NULL, NULL},
+    {"a:1", NULL, NULL},
+    {"", NULL, NULL},
+};
+
+START_TEST(the_host_of_a_url_is_replaced_by_its_address) {
+    struct nats_url parsed;
+    struct buffer text;
+    enum err err = nats_url_parse(urls[_i].text, &parsed);
+    ck_assert_int_eq(err, urls[_i].host ? ERR_OK : ERR_ARGUMENT);
+    if (urls[_i].host) {
+        ck_assert_str_eq(parsed.host, urls[_i].host);
+        ck_assert_int_eq(parsed.tls, urls[_i].text[0] == 't');
+        buffer_init(&text);
+        nats_url_append_with(&parsed, "192.0.2.1", &text);
+        ck_assert_str_eq(text.data, urls[_i].with);
+        buffer_clear(&text);
+        nats_url_append_with(&parsed, "2001:db8::2", &text);
+        ck_assert_ptr_nonnull(strstr(text.data, "[2001:db8::2]"));
+        buffer_fini(&text);
+    }
 }
 END_TEST
 
@@ -274,6 +322,8 @@ int main(void) {
     Suite *suite = suite_create("nats");
     TCase *pure = tcase_create("pure");
     tcase_add_loop_test(pure, any_topic_becomes_a_subject, 0, sizeof subjects / sizeof subjects[0]);
+    tcase_add_loop_test(pure, the_host_of_a_url_is_replaced_by_its_address, 0,
+                        sizeof urls / sizeof urls[0]);
     suite_add_tcase(suite, pure);
     TCase *tcase = tcase_create("nats");
     tcase_set_timeout(tcase, 120);
