@@ -41,19 +41,22 @@ static void fuzz_json(struct buffer *out, const char *name, const struct message
     json_decref(json);
 }
 
-/* The parts of a line, separated by spaces that are neither escaped nor in quotes. */
+/* The parts of a line, separated by spaces that are neither escaped nor in quotes. A text begins
+ * directly after the unescaped = of its field; other quotes are characters of names. */
 static size_t fuzz_count_parts(const char *line, size_t len) {
     size_t parts = 1;
+    size_t value_at = 0;
     bool quoted = false;
     for (size_t i = 0; i < len; i++) {
         if (line[i] == '\\') {
             i++;
-        } else if (line[i] == '"' && parts == 2) {
-            quoted = !quoted;
-        } else if (line[i] == ' ' && !quoted) {
-            parts++;
+        } else if (quoted || (line[i] == '"' && parts == 2 && i == value_at)) {
+            quoted = line[i] != '"' || !quoted;
+        } else if (line[i] == '=') {
+            value_at = i + 1;
         } else {
-            assert(line[i] != '\n' || quoted);
+            assert(line[i] != '\n');
+            parts += line[i] == ' ';
         }
     }
     assert(!quoted);
