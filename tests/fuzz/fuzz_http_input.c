@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/percent.h"
 #include "base/text.h"
 #include "http/api/cursor.h"
 #include "http/server/framing.h"
@@ -58,10 +59,10 @@ static void fuzz_path(const char *text, size_t len) {
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         (void)http_route_find(methods[i], text, &route, &parameter, &parameter_len, allow);
     }
-    if (http_percent_decode(text, len, false, &decoded) == ERR_OK) {
-        char *encoded = http_percent_encode(decoded), *again = NULL;
+    if (percent_decode(text, len, false, &decoded) == ERR_OK) {
+        char *encoded = percent_encode(decoded), *again = NULL;
         assert(encoded);
-        enum err err = http_percent_decode(encoded, strlen(encoded), false, &again);
+        enum err err = percent_decode(encoded, strlen(encoded), false, &again);
         assert(err == ERR_OK && strcmp(decoded, again) == 0);
         free(encoded);
         free(again);

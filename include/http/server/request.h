@@ -63,12 +63,6 @@ bool http_request_is_abandoned(const struct http_request *request);
 /* The request is abandoned, or the node stops: long work must end. context: the request. */
 bool http_request_is_cancelled(void *context);
 
-/* RFC 3986 section 2.1; plus: "+" means a space, as in queries. ERR_ARGUMENT: an invalid escape,
- * U+0000, or invalid UTF-8. *out is new and NUL-terminated. */
-enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) MUST_CHECK;
-/* Escapes all characters that are not unreserved. NULL: out of memory. free(). */
-char *http_percent_encode(const char *text);
-
 /* Uses the caller's X-Request-Id if it consists of 1 to 64 letters, digits and - _ . :. Otherwise
  * generates an id. */
 void http_request_set_id(struct http_request *request, const char *sent);

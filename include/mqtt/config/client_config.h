@@ -180,6 +180,9 @@ void client_config_keep_secrets(json_t *document, json_t *stored);
 enum err client_config_retire(json_t *document, const struct client_config *config,
                               const struct client_config *stored) MUST_CHECK;
 
+/* Why the text cannot be the name of a label; NULL: it can. */
+const char *client_label_name_fault(const char *name, size_t len);
+
 const char *client_desired_name(enum client_desired desired); /* "running" "paused" */
 const char *client_scheme_name(enum client_scheme scheme);
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/percent.h"
 #include "base/system/json_memory.h"
 #include "base/text.h"
 #include "http/server/json.h"
@@ -341,7 +342,7 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
         return;
     }
     const struct store_node *owner = peer_proxy_find_peer(&peer_list, node);
-    char *escaped = http_percent_encode(id);
+    char *escaped = percent_encode(id);
     char *path = NULL;
     if (!owner || !escaped || asprintf(&path, "/api/v1/clients/%s/%s", escaped, action) < 0) {
         http_problem(response, PROBLEM_PEER, "node %s, which ran the client, is gone", node);

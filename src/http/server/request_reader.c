@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include "base/percent.h"
 #include "base/telemetry/metrics.h"
 #include "base/text.h"
 #include "http/server/problem.h"
@@ -97,9 +98,8 @@ static void request_reader_route(struct transaction *transaction) {
                          : "served at ops.port only");
         return;
     }
-    enum err err = !parameter
-                       ? ERR_OK
-                       : http_percent_decode(parameter, parameter_len, false, &request->parameter);
+    enum err err =
+        !parameter ? ERR_OK : percent_decode(parameter, parameter_len, false, &request->parameter);
     if (err == ERR_OK) {
         const char *query = strpbrk(transaction->target, "?#");
         err = http_query_parse(query && *query == '?' ? query + 1 : "", &request->query);

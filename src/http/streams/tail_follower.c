@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/percent.h"
 #include "base/system/clock.h"
 #include "base/secrets/secret_file.h"
 #include "base/text.h"
@@ -193,7 +194,7 @@ static const struct store_node *tail_follower_find_node(const struct store_node 
 
 static void tail_follower_open_feed(struct tail *tail, const struct store_node *node) {
     struct tail_follower *follower = tail->follower;
-    char *escaped = http_percent_encode(tail->id);
+    char *escaped = percent_encode(tail->id);
     char *path = NULL, *url = NULL;
     if (escaped && asprintf(&path, "/api/v1/clients/%s/messages", escaped) >= 0) {
         url = peers_url(follower->wiring.peers, node->host, node->port, path);

@@ -200,7 +200,7 @@ static bool config_list_is_object(struct reader *reader, const struct client_fie
     return true;
 }
 
-static const char *config_list_label_name_fault(const char *name, size_t len) {
+const char *client_label_name_fault(const char *name, size_t len) {
     bool right = len >= 1 && len <= LABEL_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
         right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]);
@@ -217,7 +217,7 @@ void client_field_read_labels(struct reader *reader, const struct client_field *
     }
     config->labels = config_list_allocate(reader, json_object_size(value), sizeof *config->labels);
     if (config->labels) {
-        config_list_read_map(reader, value, place, &value_field, config_list_label_name_fault,
+        config_list_read_map(reader, value, place, &value_field, client_label_name_fault,
                              config->labels, &config->label_count);
     }
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/percent.h"
 #include "base/text.h"
 #include "http/api/clients/client_waits.h"
 #include "http/server/json.h"
@@ -140,7 +141,7 @@ static void api_clients_stored_answer(const struct stored_client *stored_client,
     http_answer_json(response, stored_client->created ? 201 : 200, document);
     http_answer_header(response, "ETag", "\"%lld\"", (long long)stored_client->version);
     char *escaped =
-        stored_client->created && stored_client->id ? http_percent_encode(stored_client->id) : NULL;
+        stored_client->created && stored_client->id ? percent_encode(stored_client->id) : NULL;
     if (escaped) {
         http_answer_header(response, "Location", "/api/v1/clients/%s", escaped);
     }

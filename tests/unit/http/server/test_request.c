@@ -4,43 +4,9 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/percent.h"
 #include "http/api/cursor.h"
 #include "http/http_check.h"
-
-START_TEST(percent_escapes_are_decoded_and_encoded_back) {
-    char *text = NULL;
-    ck_assert_int_eq(http_percent_decode("a%2Fb%20c+d%C3%A4", 17, false, &text), ERR_OK);
-    ck_assert_str_eq(text, "a/b c+d\xC3\xA4");
-    char *again = http_percent_encode(text);
-    ck_assert_str_eq(again, "a%2Fb%20c%2Bd%C3%A4");
-    free(again);
-    free(text);
-    again = http_percent_encode("");
-    ck_assert_str_eq(again, "");
-    free(again);
-}
-END_TEST
-
-START_TEST(a_plus_is_a_blank_only_in_queries) {
-    char *text = NULL;
-    ck_assert_int_eq(http_percent_decode("a+b", 3, true, &text), ERR_OK);
-    ck_assert_str_eq(text, "a b");
-    free(text);
-}
-END_TEST
-
-START_TEST(broken_escapes_nul_and_bytes_that_are_no_utf8_are_refused) {
-    static const char *const wrong[] = {"%",   "%2",  "%zz",       "a%0",         "%00",
-                                        "%FF", "%C3", "%ED%A0%80", "ok%C0%80",    "\xFF",
-                                        "%-1", "% 1", "%u0041",    "%F4%90%80%80"};
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        char *text = NULL;
-        ck_assert_msg(http_percent_decode(wrong[i], strlen(wrong[i]), false, &text) == ERR_ARGUMENT,
-                      "%s", wrong[i]);
-        ck_assert_ptr_null(text);
-    }
-}
-END_TEST
 
 START_TEST(a_query_gives_its_values_by_name) {
     struct http_query query;
@@ -124,7 +90,7 @@ START_TEST(a_cursor_comes_back_as_it_was) {
         char text[HTTP_CURSOR_LEN];
         struct http_cursor back;
         http_cursor_format(&cursors[i], text);
-        char *escaped = http_percent_encode(text);
+        char *escaped = percent_encode(text);
         ck_assert_str_eq(escaped, text); /* safe in a URL as it is */
         free(escaped);
         ck_assert_int_eq(http_cursor_parse(text, &back), ERR_OK);
@@ -164,9 +130,6 @@ END_TEST
 
 int main(void) {
     TCase *cases = tcase_create("request");
-    tcase_add_test(cases, percent_escapes_are_decoded_and_encoded_back);
-    tcase_add_test(cases, a_plus_is_a_blank_only_in_queries);
-    tcase_add_test(cases, broken_escapes_nul_and_bytes_that_are_no_utf8_are_refused);
     tcase_add_test(cases, a_query_gives_its_values_by_name);
     tcase_add_test(cases, a_query_is_bounded_and_must_be_well_formed);
     tcase_add_test(cases, a_number_must_be_digits_within_its_bounds);

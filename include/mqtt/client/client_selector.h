@@ -1,0 +1,83 @@
+/* A selector: the one grammar that selects clients, in lists, sums, bulk operations and the scopes
+ * of tokens. Pure; any thread.
+ *
+ *   state=backoff,conflict&broker=b1.example.com:1883&label.tenant=acme
+ *
+ * All keys must match (AND). The values of one key are alternatives, separated by commas; in a
+ * value, "\," is a comma and "\\" a backslash. A selector without keys selects every client. */
+#ifndef MQFLEET_CLIENT_CLIENT_SELECTOR_H
+#define MQFLEET_CLIENT_CLIENT_SELECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/err.h"
+#include "mqtt/config/client_config.h"
+
+/* X(symbol, name): the keys. "label." is followed by the name of a label. */
+#define CLIENT_SELECTOR_TABLE(X)                                                                   \
+    X(CLIENT_SELECTOR_STATE, "state")                                                              \
+    X(CLIENT_SELECTOR_ERROR, "error")                                                              \
+    X(CLIENT_SELECTOR_BROKER, "broker")                                                            \
+    X(CLIENT_SELECTOR_NODE, "node")                                                                \
+    X(CLIENT_SELECTOR_LABEL, "label.")                                                             \
+    X(CLIENT_SELECTOR_ID_PREFIX, "id_prefix")                                                      \
+    X(CLIENT_SELECTOR_PROFILE, "profile")                                                          \
+    X(CLIENT_SELECTOR_SILENT, "silent")                                                            \
+    X(CLIENT_SELECTOR_DEGRADED, "degraded")
+
+enum client_selector_key {
+#define CLIENT_SELECTOR_SYMBOL(symbol, name) symbol,
+    CLIENT_SELECTOR_TABLE(CLIENT_SELECTOR_SYMBOL)
+#undef CLIENT_SELECTOR_SYMBOL
+        CLIENT_SELECTOR_KEY_COUNT
+};
+
+#define CLIENT_SELECTOR_KEYS_MAX   32
+#define CLIENT_SELECTOR_VALUES_MAX 100 /* of one key */
+#define CLIENT_SELECTOR_FAULT_LEN  384
+/* The names of all keys, for the text of a fault and for the table of routes. */
+#define CLIENT_SELECTOR_KEYS "state error broker node label.* id_prefix profile silent degraded"
+
+/* What a selector looks at. All strings are borrowed; NULL: the client has none. */
+struct client_facts {
+    const char *id;
+    const char *state;  /* as shown: "online" ... */
+    const char *error;  /* the code of what keeps it from working; NULL while it works */
+    const char *broker; /* "host:port", the one that it uses now */
+    const char *node;   /* its owner */
+    const struct client_pair *labels;
+    size_t label_count;
+    const char *profile;
+    bool silent, degraded;
+};
+
+/* The value of a key; label: the name, for CLIENT_SELECTOR_LABEL. NULL: the client has none. */
+const char *client_facts_get(const struct client_facts *facts, enum client_selector_key key,
+                             const char *label);
+
+struct client_selector;
+
+/* Whether the name is that of a key, with or without a valid name of a label. */
+bool client_selector_is_key(const char *name);
+/* ERR_ARGUMENT: a repeated or unknown key, or an empty or illegal value; `fault` says what would be
+ * right. *out: client_selector_destroy. */
+enum err client_selector_parse(const struct client_pair *pairs, size_t count,
+                               struct client_selector **out,
+                               char fault[CLIENT_SELECTOR_FAULT_LEN]) MUST_CHECK;
+/* The same for "key=value&key=value", percent-encoded. */
+enum err client_selector_parse_query(const char *query, struct client_selector **out,
+                                     char fault[CLIENT_SELECTOR_FAULT_LEN]) MUST_CHECK;
+void client_selector_destroy(struct client_selector *selector); /* NULL is legal */
+
+/* Without keys, or NULL. */
+bool client_selector_is_empty(const struct client_selector *selector);
+bool client_selector_matches(const struct client_selector *selector,
+                             const struct client_facts *facts);
+/* The alternatives of a key other than "label."; NULL: any value. Borrowed. */
+char *const *client_selector_values(const struct client_selector *selector,
+                                    enum client_selector_key key, size_t *count);
+/* The selector as a query, percent-encoded, the keys in the order of the table; "" if empty. Equal
+ * selectors give equal text if their values have the same order. NULL: out of memory. free(). */
+char *client_selector_query(const struct client_selector *selector);
+
+#endif
