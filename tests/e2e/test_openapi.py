@@ -19,7 +19,7 @@ TEXT = (ROOT / "docs" / "openapi.json").read_text()
 DOCUMENT = json.loads(TEXT)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 RESOLVER = jsonschema.RefResolver("", DOCUMENT)
-METHODS = {"get", "put", "post", "delete"}
+METHODS = {"get", "put", "post", "patch", "delete"}
 OPERATIONS = [(path, method, operation) for path, item in DOCUMENT["paths"].items()
               for method, operation in item.items()]
 
@@ -112,7 +112,8 @@ def query_of(operation):
 
 
 def bodies_of(operation, broker):
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    kinds = operation.get("requestBody", {}).get("content", {})
+    content = kinds.get("application/json", kinds.get("application/merge-patch+json", {}))
     examples = [one["value"] for one in content.get("examples", {}).values()]
     return [placed(example, broker) for example in examples] or [None]
 
@@ -136,7 +137,7 @@ def test_every_documented_request_is_answered_as_documented(fleet):
             if answer.status_code < 400:
                 done.add(operation["operationId"])
             if operation["operationId"] in ("createClients", "resumeClient", "restartClient",
-                                            "replaceClient"):
+                                            "replaceClient", "patchClient"):
                 node.api.wait_state("pump-7", "online")
     unknown = {operation["operationId"] for _, _, operation in OPERATIONS} - done
     # These need features that this node does not have.

@@ -779,4 +779,10 @@ TARGET_ADDRESSES = [
              ADDRESSES + "test_the_certificate_of_a_nats_server_is_checked_for_the_name"),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES
+OPERATIONS = [
+    Mutation("a patched client takes its secret to another broker", "src/http/api/clients/client_edit.c",
+             "document = client_config_redacted(stored);", "document = json_whole_copy(stored);",
+             "tests/e2e/test_operations.py::test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for"),
+]
+
+MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES

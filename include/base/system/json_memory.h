@@ -21,4 +21,9 @@ char *json_to_text(const json_t *json, size_t flags);
 /* As json_deep_copy. NULL when memory runs out; the copy is never incomplete. */
 json_t *json_whole_copy(const json_t *json);
 
+/* Applies a JSON merge patch (RFC 7396) to an object: null removes a member, an object is merged,
+ * anything else replaces. patch: an object, not deeper than a parsed body. ERR_MEMORY: target may
+ * be partly patched. */
+enum err json_merge_patch(json_t *target, const json_t *patch) MUST_CHECK;
+
 #endif

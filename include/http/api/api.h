@@ -149,6 +149,7 @@ void api_clients_list(struct http_request *request, struct http_response *respon
 void api_clients_test(struct http_request *request, struct http_response *response);
 void api_client_get(struct http_request *request, struct http_response *response);
 void api_client_put(struct http_request *request, struct http_response *response);
+void api_client_patch(struct http_request *request, struct http_response *response);
 void api_client_delete(struct http_request *request, struct http_response *response);
 void api_client_publish(struct http_request *request, struct http_response *response);
 void api_client_publications(struct http_request *request, struct http_response *response);

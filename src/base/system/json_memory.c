@@ -9,6 +9,7 @@
 
 #include <setjmp.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,4 +142,32 @@ json_t *json_whole_copy(const json_t *json) {
     json_t *copy = json_deep_copy(json);
     json_memory_end(false);
     return copy;
+}
+
+/* The member as it is after the patch: new, or NULL without memory. */
+static json_t *json_merge_member(json_t *member, json_t *patch) {
+    if (!json_is_object(patch)) {
+        return json_whole_copy(patch);
+    }
+    json_t *merged = json_is_object(member) ? json_whole_copy(member) : json_object();
+    if (merged && json_merge_patch(merged, patch) != ERR_OK) {
+        json_decref(merged);
+        merged = NULL;
+    }
+    return merged;
+}
+
+enum err json_merge_patch(json_t *target, const json_t *patch) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)patch, name, value) {
+        if (json_is_null(value)) {
+            (void)json_object_del(target, name);
+        } else if (json_object_set_new(target, name,
+                                       json_merge_member(json_object_get(target, name), value)) !=
+                   0) {
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
 }

@@ -122,7 +122,7 @@ static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
     auth_check->request->route = NULL;
     http_answer_empty(auth_check->response, 204);
     http_answer_header(auth_check->response, "Access-Control-Allow-Methods",
-                       "GET, HEAD, POST, PUT, DELETE");
+                       "GET, HEAD, POST, PUT, PATCH, DELETE");
     http_answer_header(auth_check->response, "Access-Control-Allow-Headers",
                        "Authorization, Content-Type, If-Match, X-Request-Id");
     http_answer_header(auth_check->response, "Access-Control-Max-Age", "600");

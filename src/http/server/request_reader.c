@@ -187,7 +187,8 @@ enum request_reader_result request_reader_head(struct transaction *transaction, 
 static bool request_reader_takes_body(const struct transaction *transaction) {
     return transaction->response.status == 0 &&
            (strcmp(transaction->request.route->method, "POST") == 0 ||
-            strcmp(transaction->request.route->method, "PUT") == 0);
+            strcmp(transaction->request.route->method, "PUT") == 0 ||
+            strcmp(transaction->request.route->method, "PATCH") == 0);
 }
 
 static size_t request_reader_held_bytes_max(const struct http_server *server) {

@@ -36,6 +36,9 @@ class Api:
     def put(self, path, document, **options):
         return self.call("PUT", path, json=document, **options)
 
+    def patch(self, path, document, **options):
+        return self.call("PATCH", path, json=document, **options)
+
     def delete(self, path, **options):
         return self.call("DELETE", path, **options)
 

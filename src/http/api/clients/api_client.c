@@ -4,13 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
-#include "base/system/json_memory.h"
-#include "base/system/out_of_memory.h"
+#include "http/api/clients/client_edit.h"
 #include "http/api/clients/client_waits.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "http/api/routes.h"
-#include "mqtt/config/client_secrets.h"
 
 #define WRITE_RETRY_MS_MAX                                                                         \
     5000 /* attempts of an unconditional write that conflicts with others                          \
@@ -159,85 +157,106 @@ static void api_client_retry_write(struct http_request *request, struct http_res
                  "other callers keep changing client %s; nothing was changed", request->parameter);
 }
 
-/* Prepares a new document for storing: takes masked secrets and retired filters from the row.
- * False: answered. */
-static bool api_client_prepare_update(const struct http_request *request,
-                                      const struct store_client *row, json_t *document,
-                                      struct client_input *input, struct http_response *response) {
-    struct client_faults faults;
-    json_t *stored = NULL;
-    enum err err = json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
-    if (!document || err == ERR_MEMORY) { /* of an update that keeps the stored value */
-        json_decref(stored);
-        http_problem_memory(response);
-        return false;
-    }
-    if (json_is_object(stored)) {
-        client_config_keep_secrets(document, stored);
-        json_t *desired = json_object_get(stored, "desired");
-        if (desired && !json_object_get(document, "desired")) {
-            json_object_set(document, "desired", desired); /* a paused client stays so */
-        }
-    }
-    json_decref(stored);
-    err = client_input_check(request->api, document, CLIENT_FROM_API, request->parameter, false,
-                             input, &faults);
+/* True: the edit has succeeded; false: answered. */
+static bool api_client_answer_edit(const struct client_edit *edit, enum err err,
+                                   struct http_response *response) {
     if (err == ERR_ARGUMENT) {
-        http_problem_faults(response, &faults);
-        return false;
-    }
-    struct client_config *before = NULL;
-    enum err read = err == ERR_OK ? client_config_parse_text(row->config, row->config_len, row->id,
-                                                             &before, &faults)
-                                  : err;
-    if (read == ERR_MEMORY) {
-        err = read;
-    } else if (read == ERR_OK) {
-        free(input->text);
-        input->text = NULL;
-        err = client_config_retire(document, input->config, before);
-        input->text = err == ERR_OK ? client_config_canonical(document) : NULL;
-        /* Also adds what must not be lost silently, like `desired` above. */
-        err = input->text && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
-    }
-    client_config_destroy(before);
-    if (err != ERR_OK) {
+        http_problem_faults(response, &edit->faults);
+    } else if (err == ERR_WRONG_STATE) {
+        http_problem(response, PROBLEM_STATE, "the stored configuration of %s is invalid: %s",
+                     edit->row->id, edit->faults.items[0].detail);
+    } else if (err != ERR_OK) {
         http_problem_error(response, err);
     }
     return err == ERR_OK;
 }
 
+/* How a request changes a client. */
+struct client_write {
+    enum err (*apply)(struct client_edit *edit, const json_t *body, enum client_desired desired);
+    const json_t *body;          /* of PUT and PATCH */
+    enum client_desired desired; /* of pause and resume */
+    int64_t expected;            /* version; 0: any */
+};
+
 /* True: done, or answered; false: somebody wrote in between, and no version was expected. */
-static bool api_client_try_put(struct http_request *request, const json_t *body, int64_t expected,
-                               struct http_response *response) {
+static bool api_client_try_write(struct http_request *request, const struct client_write *write,
+                                 struct http_response *response) {
     struct store_client row;
-    struct client_input input = {0};
-    json_t *document = json_whole_copy(body);
+    struct client_edit edit = {.api = request->api, .row = &row};
     bool done = true;
     if (api_client_read_row(request, &row, response)) {
-        if (expected != 0 && row.version != expected) {
+        if (write->expected != 0 && row.version != write->expected) {
             api_client_answer_version_mismatch(request, response);
-        } else if (api_client_prepare_update(request, &row, document, &input, response)) {
-            done = api_client_write_row(request, &row, &input, expected, response);
+        } else if (api_client_answer_edit(&edit, write->apply(&edit, write->body, write->desired),
+                                          response)) {
+            done = api_client_write_row(request, &row, &edit.input, write->expected, response);
         }
     }
-    client_input_fini(&input);
-    json_decref(document);
+    client_edit_fini(&edit);
     store_client_fini(&row);
     return done;
 }
 
-void api_client_put(struct http_request *request, struct http_response *response) {
-    int64_t expected;
-    json_t *body = NULL;
-    if (!api_client_expected_version(request, &expected, response) ||
-        !http_body_object(request, response, &body)) {
-        return;
-    }
-    if (!api_client_try_put(request, body, expected, response)) {
+static void api_client_write(struct http_request *request, struct client_write *write,
+                             struct http_response *response) {
+    if (api_client_expected_version(request, &write->expected, response) &&
+        !api_client_try_write(request, write, response)) {
         api_client_retry_write(request, response);
     }
-    json_decref(body);
+}
+
+static enum err api_client_apply_replace(struct client_edit *edit, const json_t *body,
+                                         enum client_desired desired) {
+    (void)desired;
+    return client_edit_replace(edit, body);
+}
+
+static enum err api_client_apply_merge(struct client_edit *edit, const json_t *body,
+                                       enum client_desired desired) {
+    (void)desired;
+    return client_edit_merge(edit, body);
+}
+
+static enum err api_client_apply_desired(struct client_edit *edit, const json_t *body,
+                                         enum client_desired desired) {
+    (void)body;
+    return client_edit_set_desired(edit, desired);
+}
+
+void api_client_put(struct http_request *request, struct http_response *response) {
+    json_t *body = NULL;
+    if (http_body_object(request, response, &body)) {
+        api_client_write(request,
+                         &(struct client_write){.apply = api_client_apply_replace, .body = body},
+                         response);
+        json_decref(body);
+    }
+}
+
+void api_client_patch(struct http_request *request, struct http_response *response) {
+    json_t *body = NULL;
+    if (http_body_object(request, response, &body)) {
+        api_client_write(request,
+                         &(struct client_write){.apply = api_client_apply_merge, .body = body},
+                         response);
+        json_decref(body);
+    }
+}
+
+static void api_client_set_desired(struct http_request *request, enum client_desired desired,
+                                   struct http_response *response) {
+    api_client_write(request,
+                     &(struct client_write){.apply = api_client_apply_desired, .desired = desired},
+                     response);
+}
+
+void api_client_pause(struct http_request *request, struct http_response *response) {
+    api_client_set_desired(request, DESIRED_PAUSED, response);
+}
+
+void api_client_resume(struct http_request *request, struct http_response *response) {
+    api_client_set_desired(request, DESIRED_RUNNING, response);
 }
 
 void api_client_delete(struct http_request *request, struct http_response *response) {
@@ -255,77 +274,6 @@ void api_client_delete(struct http_request *request, struct http_response *respo
     } else {
         http_problem_store(response, err);
     }
-}
-
-/* ---- pause and resume ------------------------------------------------------------------------ */
-
-/* The stored configuration with another desired state. False: answered. */
-static bool api_client_prepare_desired(const struct http_api *api, const struct store_client *row,
-                                       enum client_desired desired, struct client_input *input,
-                                       struct http_response *response) {
-    struct client_faults faults;
-    json_t *document = NULL;
-    *input = (struct client_input){0};
-    enum err err =
-        client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults);
-    if (err == ERR_ARGUMENT) {
-        http_problem(response, PROBLEM_STATE, "the stored configuration of %s is invalid: %s",
-                     row->id, faults.items[0].detail);
-        return false;
-    }
-    if (err == ERR_OK) {
-        err = json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
-    }
-    if (err != ERR_OK) {
-        http_problem_error(response, err);
-        return false;
-    }
-    if (input->config->desired != desired) {
-        bool set = json_object_set_new(document, "desired",
-                                       json_string(client_desired_name(desired))) == 0;
-        /* Secrets that this node cannot decrypt stay encrypted. */
-        err = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
-        input->text = set && err != ERR_MEMORY ? client_config_canonical(document) : NULL;
-    } else {
-        input->text = strdup(row->config); /* keeps its version */
-    }
-    input->identity = client_config_identity(input->config);
-    json_decref(document);
-    if (!input->text || !input->identity) {
-        http_problem_memory(response);
-        return false;
-    }
-    return true;
-}
-
-/* True: done, or answered; false: somebody wrote in between. */
-static bool api_client_try_set_desired(struct http_request *request, enum client_desired desired,
-                                       struct http_response *response) {
-    struct store_client row;
-    struct client_input input = {0};
-    bool done = true;
-    if (api_client_read_row(request, &row, response) &&
-        api_client_prepare_desired(request->api, &row, desired, &input, response)) {
-        done = api_client_write_row(request, &row, &input, 0, response);
-    }
-    client_input_fini(&input);
-    store_client_fini(&row);
-    return done;
-}
-
-static void api_client_set_desired(struct http_request *request, enum client_desired desired,
-                                   struct http_response *response) {
-    if (!api_client_try_set_desired(request, desired, response)) {
-        api_client_retry_write(request, response);
-    }
-}
-
-void api_client_pause(struct http_request *request, struct http_response *response) {
-    api_client_set_desired(request, DESIRED_PAUSED, response);
-}
-
-void api_client_resume(struct http_request *request, struct http_response *response) {
-    api_client_set_desired(request, DESIRED_RUNNING, response);
 }
 
 /* ---- actions of the owner ----------------------------------------------------------------------

@@ -101,6 +101,31 @@ START_TEST(what_is_parsed_can_be_changed_and_freed_as_any_value) {
 }
 END_TEST
 
+/* The examples of RFC 7396, appendix A, whose target and patch are objects. */
+START_TEST(a_merge_patch_changes_an_object_as_in_the_rfc) {
+    static const char *const rows[][3] = {
+        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"},
+        {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
+        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
+        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}"},
+        {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
+        {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}"},
+        {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}"},
+        {"{\"a\":\"foo\"}", "{}", "{\"a\":\"foo\"}"},
+    };
+    json_t *target = json_loads(rows[_i][0], 0, NULL), *patch = json_loads(rows[_i][1], 0, NULL);
+    json_t *wanted = json_loads(rows[_i][2], 0, NULL);
+    ck_assert_int_eq(json_merge_patch(target, patch), ERR_OK);
+    ck_assert_msg(json_equal(target, wanted), "%s", rows[_i][1]);
+    json_decref(target);
+    json_decref(patch);
+    json_decref(wanted);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("json_memory");
     tcase_set_timeout(cases, 60);
@@ -109,6 +134,7 @@ int main(void) {
     tcase_add_loop_test(cases, case_F15_a_text_is_written_whole_or_not_at_all, 0, 2);
     tcase_add_test(cases, a_text_that_is_wrong_is_told_as_by_jansson);
     tcase_add_test(cases, what_is_parsed_can_be_changed_and_freed_as_any_value);
+    tcase_add_loop_test(cases, a_merge_patch_changes_an_object_as_in_the_rfc, 0, 11);
     Suite *suite = suite_create("json_memory");
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);

@@ -298,7 +298,7 @@ START_TEST(a_parameter_that_means_nothing_is_400_and_nothing_is_done) {
     static const struct {
         const char *method, *path;
     } requests[] = {{"PUT", "?version=1"},      {"PUT", "?wait_ms=1&x"},
-                    {"DELETE", "?force=1"},     {"POST", "/pause?wait_ms=10"},
+                    {"DELETE", "?force=1"},     {"POST", "/restart?wait_ms=10"},
                     {"POST", "/publish?qos=1"}, {"GET", "?full"}};
     for (size_t i = 0; i < COUNT(requests); i++) {
         char path[64];
