@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "base/telemetry/metrics.h"
 #include "message/message_queue.h"
 #include "message/sink_name.h"
 #include "sink/sink_settings.h"
@@ -107,7 +108,9 @@ struct sink_status {
     int64_t expired;            /* given up: not accepted within retry_ms */
     int64_t retried;            /* failed attempts, of all messages */
     size_t in_flight;           /* messages of the write that is in progress */
-    bool changing;              /* sink_change was called and has no effect yet */
+    struct histogram_values latency,   /* from reception to outcome: accepted or given up; all */
+        latency_recent;                /* the outcomes of the last one to two minutes */
+    bool changing;                     /* sink_change was called and has no effect yet */
     char change_fault[SINK_FAULT_LEN]; /* why the last one has none; "": it has */
     bool paused;                       /* failing because its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */

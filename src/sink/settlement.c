@@ -59,6 +59,7 @@ size_t settlement_await(struct settlement *settlement, size_t count_max, int64_t
 
 void settlement_begin(struct settlement *settlement, size_t n) {
     struct sink_batch *batch = &settlement->batch;
+    latency_turn(&settlement->latency, clock_ms());
     batch->messages = settlement->messages;
     batch->count = n;
     *batch->error = '\0';
@@ -91,13 +92,19 @@ static size_t settlement_reject_expired(struct settlement *settlement, int64_t f
 /* The rejected messages leave the queue; the others stay in the batch. */
 static void settlement_take_rejected(struct settlement *settlement) {
     struct sink_batch *batch = &settlement->batch;
+    struct histogram_values measured = {.sum_us = 0};
     bool *leaves = settlement->leaves;
     size_t kept = 0;
+    int64_t now_us = clock_us();
     for (size_t i = 0; i < batch->count; i++) {
         leaves[i] = batch->outcomes[i] == SINK_REJECTED &&
                     dead_letters_mark(&settlement->dead_letters, settlement->messages[i],
                                       batch->reasons[i]);
+        if (leaves[i]) {
+            histogram_values_add(&measured, now_us - settlement->messages[i]->received_us);
+        }
     }
+    latency_add(&settlement->latency, &measured);
     (void)dead_letters_take(&settlement->dead_letters, leaves, settlement->settled, batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->outcomes[i] == SINK_REJECTED && !leaves[i]) { /* it was not marked */
@@ -141,9 +148,18 @@ static void settlement_wake_answered(struct settlement *settlement, size_t n) {
     }
 }
 
-static void settlement_measure(const struct message *message, int64_t now_us) {
-    histogram_add(HISTOGRAM_SINK, now_us - message->received_us, 1);
-    metric_add(METRIC_DEAD_LETTERS_WRITTEN, message->rejection ? 1 : 0);
+/* Once per batch, because counters of the process are shared by threads. */
+static void settlement_measure(struct settlement *settlement, size_t n, int64_t now_us) {
+    struct histogram_values measured = {.sum_us = 0};
+    int64_t dead_letters = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct message *message = settlement->settled[i].message;
+        histogram_values_add(&measured, now_us - message->received_us);
+        dead_letters += message->rejection != NULL;
+    }
+    latency_add(&settlement->latency, &measured);
+    histogram_add_values(HISTOGRAM_SINK, &measured);
+    metric_add(METRIC_DEAD_LETTERS_WRITTEN, dead_letters);
 }
 
 /* Of the n oldest messages (at most a batch), those that leave the queue are answered. Returns how
@@ -151,13 +167,12 @@ static void settlement_measure(const struct message *message, int64_t now_us) {
 static size_t settlement_answer(struct settlement *settlement, size_t n, enum err err) {
     size_t count =
         message_queue_take(settlement->queue, settlement->leaves, settlement->settled, n);
-    int64_t now_us = clock_us();
     settlement_count(settlement, count, err);
+    if (err == ERR_OK) {
+        settlement_measure(settlement, count, clock_us());
+    }
     for (size_t i = 0; i < count; i++) {
         struct message_queue_entry *entry = &settlement->settled[i];
-        if (err == ERR_OK) {
-            settlement_measure(entry->message, now_us);
-        }
         message_destroy(entry->message);
         settlement->answered[i] = entry->receipt ? entry->receipt->owner : NULL;
         if (entry->receipt) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "dead_letters.h"
+#include "latency.h"
 #include "message/message_queue.h"
 #include "sink/sink_type.h"
 #include "verdict.h"
@@ -23,6 +24,7 @@ struct settlement { /* of one sink; zero at first */
     struct receipts **answered; /* whose receipts those were */
     struct verdict verdict;
     struct dead_letters dead_letters;
+    struct latency latency;                                /* any thread may read it */
     _Atomic int64_t accepted, canceled, rejected, expired; /* messages; any thread may read them */
 };
 

@@ -217,26 +217,28 @@ void sink_status(struct sink *sink, struct sink_status *out) {
     struct message_queue_status queue;
     message_queue_get_status(sink->queue, &queue);
     pthread_mutex_lock(&sink->lock);
-    *out =
-        (struct sink_status){.type = sink->type->name,
-                             .queued_messages = queue.messages,
-                             .queued_bytes = queue.bytes,
-                             .messages_max = queue.messages_max,
-                             .bytes_max = queue.bytes_max,
-                             .failing = sink->failing,
-                             .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
-                             .accepted = sink->settlement.accepted,
-                             .dropped = queue.dropped,
-                             .dropped_over_share = queue.dropped_over_share,
-                             .canceled = sink->settlement.canceled,
-                             .rejected = sink->settlement.rejected,
-                             .expired = sink->settlement.expired,
-                             .retried = sink->retried,
-                             .in_flight = sink->in_flight,
-                             .changing = sink->next_settings != NULL,
-                             .store_bytes = -1,
-                             .store_bytes_max = -1,
-                             .store_entries = -1};
+    *out = (struct sink_status){
+        .type = sink->type->name,
+        .queued_messages = queue.messages,
+        .queued_bytes = queue.bytes,
+        .messages_max = queue.messages_max,
+        .bytes_max = queue.bytes_max,
+        .failing = sink->failing,
+        .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
+        .accepted = sink->settlement.accepted,
+        .dropped = queue.dropped,
+        .dropped_over_share = queue.dropped_over_share,
+        .canceled = sink->settlement.canceled,
+        .rejected = sink->settlement.rejected,
+        .expired = sink->settlement.expired,
+        .retried = sink->retried,
+        .in_flight = sink->in_flight,
+        .latency = latency_total(&sink->settlement.latency),
+        .latency_recent = latency_recent(&sink->settlement.latency, clock_ms()),
+        .changing = sink->next_settings != NULL,
+        .store_bytes = -1,
+        .store_bytes_max = -1,
+        .store_entries = -1};
     memcpy(out->name, sink->name, sizeof out->name);
     memcpy(out->label, sink->label, sizeof out->label);
     memcpy(out->error, sink->error, sizeof out->error);

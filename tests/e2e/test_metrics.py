@@ -68,6 +68,7 @@ def test_the_numbers_are_those_of_what_was_done(fleet):
     assert after["mqfleet_publish_duration_seconds_count"] == 10
     assert after["mqfleet_publish_duration_seconds_sum"] > 0
     assert after["mqfleet_sink_latency_seconds_count"] == 10
+    assert after['mqfleet_sink_outcome_seconds_count{sink="redis_stream"}'] == 10
     assert after['mqfleet_publish_duration_seconds_bucket{le="+Inf"}'] == 10
     assert after["mqfleet_redis_call_duration_seconds_count"] > 0
     assert after['mqfleet_http_requests_total{code="2xx"}'] >= 12

@@ -276,7 +276,10 @@ def test_a_broken_target_holds_only_its_clients_and_a_change_frees_them(fleet):
     wait_until(lambda: sink(node, "broken")["nodes"][0]["state"] == "failing", 20, "it fails")
     assert node.api.get("/readyz").status_code == 200  # others are served
     assert "[!]sink.broken" in node.api.get("/readyz?verbose").text
+    served = sink(node, "default")["nodes"][0]["latency"]
+    assert served["messages"] == 1 and 0 < served["p50_ms"] <= served["p99_ms"], served
     report = sink(node, "broken")["nodes"][0]
+    assert report["latency"] == {"messages": 0, "p50_ms": None, "p99_ms": None}
     assert report["queued_messages"] >= 10 and report["last_error"] and report["retried"] > 0
     assert put_sink(node, "broken", type="redis_stream", key="b").status_code == 200
     wait_until(lambda: [int(fields[b"payload"]) for _, fields in

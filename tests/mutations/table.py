@@ -406,8 +406,11 @@ BASE = [
              "PROBLEM_REDIS_FULL : PROBLEM_MEMORY;", "PROBLEM_REDIS_FULL : PROBLEM_INTERNAL;",
              "http/test_json"),
     Mutation("the time to the sink is measured by the wall clock", "src/sink/settlement.c",
-             "now_us - message->received_us, 1);",
-             "now_us - message->received_us + (clock_wall_ms() - message->received_at_ms) * 1000, 1);", "sink/test_sink"),
+             "now_us - message->received_us);",
+             "now_us - message->received_us + (clock_wall_ms() - message->received_at_ms) * 1000);", "sink/test_sink"),
+    Mutation("the recent latency of a sink has all messages since the start", "src/sink/latency.c",
+             "&latency->marks[1], idle ? &latency->total : &latency->marks[0]);",
+             "&latency->marks[1], &latency->marks[1]);", "sink/test_latency"),
     # ---- the way of messages
     Mutation("an engine that sleeps is not woken for its answers", "src/sink/settlement.c",
              "            receipts_wake(answered[i]);", "            continue;", "sink/test_sink"),

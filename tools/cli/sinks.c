@@ -17,6 +17,16 @@ static long long cli_sinks_number(const json_t *row, const char *name) {
 
 /* ---- list, get ------------------------------------------------------------------------------- */
 
+/* "-": no message lately, or a node of an earlier version. */
+static void cli_sinks_put_latency(struct table *table, const json_t *node, const char *name) {
+    const json_t *ms = json_object_get(json_object_get(node, "latency"), name);
+    if (json_is_number(ms)) {
+        table_printf(table, "%.4g", json_number_value(ms));
+    } else {
+        table_put(table, "-");
+    }
+}
+
 static void cli_sinks_put_rows(struct table *table, const json_t *sink) {
     size_t i;
     const json_t *node;
@@ -31,6 +41,8 @@ static void cli_sinks_put_rows(struct table *table, const json_t *sink) {
         table_printf(table, "%lld", cli_sinks_number(node, "accepted"));
         table_printf(table, "%lld",
                      cli_sinks_number(node, "rejected") + cli_sinks_number(node, "expired"));
+        cli_sinks_put_latency(table, node, "p50_ms");
+        cli_sinks_put_latency(table, node, "p99_ms");
         table_put(table, *fault ? fault : cli_sinks_text(node, "last_error"));
     }
 }
@@ -44,8 +56,9 @@ static void cli_sinks_print_incomplete(const json_t *answer) {
 }
 
 static struct table *cli_sinks_table(void) {
-    static const char *const headings[] = {"SINK",    "TYPE",      "OF",        "NODE",  "STATE",
-                                           ">QUEUED", ">ACCEPTED", ">GIVEN UP", "ERROR", NULL};
+    static const char *const headings[] = {"SINK",    "TYPE",    "OF",        "NODE",
+                                           "STATE",   ">QUEUED", ">ACCEPTED", ">GIVEN UP",
+                                           ">P50 MS", ">P99 MS", "ERROR",     NULL};
     return table_create(headings);
 }
 

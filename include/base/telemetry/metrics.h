@@ -207,8 +207,16 @@ struct histogram_values {
     int64_t sum_us;
 };
 
+/* One more observation of that many microseconds (negative: 0). Pure. */
+void histogram_values_add(struct histogram_values *values, int64_t us);
+int64_t histogram_values_count(const struct histogram_values *values);
+/* Microseconds that this part (0 to 1) of the observations did not exceed, interpolated within a
+ * bucket; above the largest bound: that bound. -1: there are no observations. Pure. */
+int64_t histogram_values_quantile(const struct histogram_values *values, double part);
+
 /* Adds `count` observations of that many microseconds (negative: 0). */
 void histogram_add(enum histogram histogram, int64_t us, int64_t count);
+void histogram_add_values(enum histogram histogram, const struct histogram_values *values);
 void histogram_get(enum histogram histogram, struct histogram_values *out);
 const struct metric_description *histogram_describe(enum histogram histogram); /* static */
 

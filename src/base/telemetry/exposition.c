@@ -52,24 +52,23 @@ const char *exposition_escape(const char *value, char *out, size_t size) {
 
 /* ---- counters and histograms ----------------------------------------------------------------- */
 
-static void exposition_put_histogram(struct buffer *out,
-                                     const struct metric_description *description,
-                                     const struct histogram_values *values) {
-    const char *comma = description->labels[0] != '\0' ? "," : "";
+void exposition_histogram(struct buffer *out, const char *name, const char *labels,
+                          const struct histogram_values *values) {
+    const char *comma = *labels != '\0' ? "," : "";
     int64_t count = 0;
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        char labels[128], bound[32] = "+Inf";
+        char bucket[192], bound[32] = "+Inf";
         if (i < HISTOGRAM_BUCKETS - 1) {
             snprintf(bound, sizeof(bound), "%g", (double)histogram_bounds_us[i] / 1e6);
         }
-        snprintf(labels, sizeof(labels), "%s%sle=\"%s\"", description->labels, comma, bound);
+        snprintf(bucket, sizeof(bucket), "%s%sle=\"%s\"", labels, comma, bound);
         count += values->counts[i];
-        exposition_put_name(out, description->name, "_bucket", labels);
+        exposition_put_name(out, name, "_bucket", bucket);
         buffer_printf(out, "%lld\n", (long long)count);
     }
-    exposition_put_name(out, description->name, "_sum", description->labels);
+    exposition_put_name(out, name, "_sum", labels);
     buffer_printf(out, "%.6f\n", (double)values->sum_us / 1e6);
-    exposition_put_name(out, description->name, "_count", description->labels);
+    exposition_put_name(out, name, "_count", labels);
     buffer_printf(out, "%lld\n", (long long)count);
 }
 
@@ -88,6 +87,6 @@ void exposition_metrics(struct buffer *out) {
         if (description->help[0] != '\0') {
             exposition_family(out, description->name, "histogram", description->help);
         }
-        exposition_put_histogram(out, description, &values);
+        exposition_histogram(out, description->name, description->labels, &values);
     }
 }

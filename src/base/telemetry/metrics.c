@@ -62,6 +62,50 @@ static size_t metrics_bucket_of(int64_t us) {
     return bucket;
 }
 
+void histogram_values_add(struct histogram_values *values, int64_t us) {
+    us = us > 0 ? us : 0;
+    values->counts[metrics_bucket_of(us)]++;
+    values->sum_us += us;
+}
+
+int64_t histogram_values_count(const struct histogram_values *values) {
+    int64_t count = 0;
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        count += values->counts[i];
+    }
+    return count;
+}
+
+int64_t histogram_values_quantile(const struct histogram_values *values, double part) {
+    double rank = part * (double)histogram_values_count(values), below = 0;
+    int64_t lower_us = 0;
+    if (rank <= 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
+        double count = (double)values->counts[i], upper_us = (double)histogram_bounds_us[i];
+        if (below + count >= rank) {
+            return lower_us + (int64_t)((upper_us - (double)lower_us) * (rank - below) / count);
+        }
+        below += count;
+        lower_us = histogram_bounds_us[i];
+    }
+    return lower_us;
+}
+
+void histogram_add_values(enum histogram histogram, const struct histogram_values *values) {
+    assert(histogram < HISTOGRAM_COUNT);
+    unsigned shard = metrics_shard_of_thread();
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        if (values->counts[i] > 0) {
+            atomic_fetch_add_explicit(&shards[shard].buckets[histogram][i], values->counts[i],
+                                      memory_order_relaxed);
+        }
+    }
+    atomic_fetch_add_explicit(&shards[shard].sums_us[histogram], values->sum_us,
+                              memory_order_relaxed);
+}
+
 void histogram_add(enum histogram histogram, int64_t us, int64_t count) {
     assert(histogram < HISTOGRAM_COUNT);
     unsigned shard = metrics_shard_of_thread();

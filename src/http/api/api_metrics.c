@@ -257,6 +257,19 @@ static void api_metrics_put_sink_counters(struct scrape *scrape) {
     }
 }
 
+static void api_metrics_put_sink_latency(struct scrape *scrape) {
+    struct sink_status status;
+    char labels[96];
+    size_t cursor = 0;
+    exposition_family(scrape->out, "mqfleet_sink_outcome_seconds", "histogram",
+                      "From receiving a message until this sink has accepted it or given it up. "
+                      "mqfleet_sink_latency_seconds counts all accepted messages of the node.");
+    while (sinks_next(scrape->context->sinks, &cursor, &status)) {
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
+        exposition_histogram(scrape->out, "mqfleet_sink_outcome_seconds", labels, &status.latency);
+    }
+}
+
 static void api_metrics_put_sinks(struct scrape *scrape) {
     struct sinks *sinks = scrape->context->sinks;
     struct sink_status status;
@@ -279,6 +292,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
         exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
     }
     api_metrics_put_sink_counters(scrape);
+    api_metrics_put_sink_latency(scrape);
 }
 
 /* ---- what connections hold ------------------------------------------------------------------- */

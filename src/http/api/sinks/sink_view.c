@@ -28,6 +28,17 @@ static const char *sink_view_state(const struct sink_status *status) {
     return states[i].name;
 }
 
+/* Microseconds as milliseconds; negative: null. */
+static json_t *sink_view_ms(int64_t us) {
+    return us < 0 ? json_null() : json_real((double)us / 1000);
+}
+
+static json_t *sink_view_latency(const struct histogram_values *latency) {
+    return json_pack("{s:I, s:o, s:o}", "messages", (json_int_t)histogram_values_count(latency),
+                     "p50_ms", sink_view_ms(histogram_values_quantile(latency, 0.5)), "p99_ms",
+                     sink_view_ms(histogram_values_quantile(latency, 0.99)));
+}
+
 static json_t *sink_view_status(const struct sink_status *status) {
     json_t *json = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", status->name,
@@ -41,6 +52,7 @@ static json_t *sink_view_status(const struct sink_status *status) {
                                 (json_int_t)(status->dropped - status->dropped_over_share),
                                 "over_share", (json_int_t)status->dropped_over_share);
     json_object_set_new(json, "dropped", dropped);
+    json_object_set_new(json, "latency", sink_view_latency(&status->latency_recent));
     json_object_set_new(json, "last_error",
                         *status->error ? http_json_string(status->error) : json_null());
     json_object_set_new(json, "not_applied",

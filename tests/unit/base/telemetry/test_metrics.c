@@ -46,6 +46,35 @@ START_TEST(a_bound_belongs_to_its_bucket) {
 }
 END_TEST
 
+START_TEST(quantiles_are_interpolated) {
+    struct histogram_values values = {.sum_us = 0};
+    ck_assert_int_eq(histogram_values_quantile(&values, 0.5), -1);
+    for (int i = 0; i < 100; i++) {
+        histogram_values_add(&values, i < 50 ? 200 : 2000); /* 100 to 250, 1,000 to 2,500 */
+    }
+    ck_assert_int_eq(histogram_values_count(&values), 100);
+    ck_assert_int_eq(values.sum_us, 110000);
+    ck_assert_int_eq(histogram_values_quantile(&values, 0.25), 175);
+    ck_assert_int_eq(histogram_values_quantile(&values, 0.5), 250);
+    ck_assert_int_eq(histogram_values_quantile(&values, 1), 2500);
+    histogram_values_add(&values, INT64_MAX / 2);
+    ck_assert_int_eq(histogram_values_quantile(&values, 1), 30000000);
+}
+END_TEST
+
+START_TEST(many_values_are_added_at_once) {
+    struct histogram_values values = {.sum_us = 0}, before, after;
+    histogram_values_add(&values, 50);
+    histogram_values_add(&values, 300);
+    histogram_get(HISTOGRAM_HTTP, &before);
+    histogram_add_values(HISTOGRAM_HTTP, &values);
+    histogram_get(HISTOGRAM_HTTP, &after);
+    ck_assert_int_eq(after.counts[0] - before.counts[0], 1);
+    ck_assert_int_eq(after.counts[2] - before.counts[2], 1);
+    ck_assert_int_eq(after.sum_us - before.sum_us, 350);
+}
+END_TEST
+
 START_TEST(the_bounds_ascend) {
     for (size_t i = 1; i < HISTOGRAM_BUCKETS - 1; i++) {
         ck_assert_int_gt(histogram_bounds_us[i], histogram_bounds_us[i - 1]);
@@ -102,6 +131,8 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_test(all, nothing_is_lost_between_threads);
     tcase_add_test(all, a_bound_belongs_to_its_bucket);
+    tcase_add_test(all, quantiles_are_interpolated);
+    tcase_add_test(all, many_values_are_added_at_once);
     tcase_add_test(all, the_bounds_ascend);
     tcase_add_test(all, rows_of_one_name_stand_together);
     tcase_add_test(all, histograms_are_shown_added_up);
