@@ -276,6 +276,8 @@ struct store_release_item {
     const char *message;     /* "" or more detail */
     const char *error;       /* which of the errors with that code; NULL: not a client error */
     bool failed;             /* counts as a failed attempt: another node is preferred */
+    struct store_member target; /* node NULL: none. Otherwise it is assigned to this node at once,
+                                   if it accepts it and delay_ms is 0 */
 };
 /* Skips items that this member does not own at that epoch. Also skips items whose version is newer
  * than in Redis, which lost data: they must be restored first. *released: how many moved. Wakes the

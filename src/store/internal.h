@@ -96,7 +96,7 @@ struct store {
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define STORE_CALL_ITEM_ARGS_MAX 9 /* of release */
+#define STORE_CALL_ITEM_ARGS_MAX 11 /* of release */
 #define STORE_CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * STORE_CALL_ITEM_ARGS_MAX)
 #define STORE_CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 

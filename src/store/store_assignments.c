@@ -95,6 +95,8 @@ static enum err store_assignments_release_batch(struct store *store,
         store_call_str(&call, items[i].message);
         store_call_str(&call, items[i].failed ? "1" : "0");
         store_call_str(&call, items[i].error ? items[i].error : "");
+        store_call_str(&call, items[i].target.node ? items[i].target.node : "");
+        store_call_str(&call, items[i].target.node ? items[i].target.incarnation : "");
     }
     enum err err = store_call_run(store, &call, &reply);
     *released += (size_t)store_reply_int(reply, 1);

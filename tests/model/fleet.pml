@@ -214,6 +214,25 @@ inline release(p, c) {
     fi
 }
 
+/* release.lua with a target: assigned in the same step, if the target can get it. NO_TARGET_CHECK:
+ * whatever became of the target meanwhile. */
+#ifdef NO_TARGET_CHECK
+#define CAN_TAKE(q, c) (inc[q] != 0 && epoch[c] < EPOCHS - (c) * FEWER)
+#else
+#define CAN_TAKE(q, c)                                                                             \
+    (inc[q] != 0 && IS_MEMBER(q) && IS_LIVE(q) && beat[NAME(q)] == inc[q] &&                       \
+     epoch[c] < EPOCHS - (c) * FEWER)
+#endif
+#define MOVES(p, q, c)                                                                             \
+    (NAME(p) != NAME(q) && in_use[c] && owner_inc[c] == inc[p] && epoch[c] == rel[AT(p, c)] &&      \
+     CAN_TAKE(q, c))
+
+inline move(p, q, c) {
+    to_waiting(c);
+    unbind(NAME(p), c);
+    to_owned(NAME(q), inc[q], epoch[c] + 1, c)
+}
+
 /* The broker closes the connection that another process has. */
 inline kick(p, q, c) {
     conn[AT(q, c)] = (p != q && conn[AT(q, c)] == OPEN -> CLOSED : conn[AT(q, c)])
@@ -316,6 +335,22 @@ proctype client(byte p; byte c) {
     :: d_step { CAN_RELEASE(p, c) && MAY_FAIL && epoch[c] == rel[AT(p, c)] ->
         SAY3("process %d releases client %d of epoch %d, reply lost", p, c, rel[AT(p, c)]);
         FAIL; release(p, c); CHECK_S1 }
+
+    /* The same with a target; the process hears of it by reading its changes. */
+    :: d_step { CAN_RELEASE(p, c) && MOVES(p, 0, c) ->
+        SAY3("process %d moves client %d of epoch %d to process 0", p, c, rel[AT(p, c)]);
+        stop(p, c, rel[AT(p, c)]); move(p, 0, c); rel[AT(p, c)] = 0; CHECK_S1 }
+    :: d_step { CAN_RELEASE(p, c) && MOVES(p, 1, c) ->
+        SAY3("process %d moves client %d of epoch %d to process 1", p, c, rel[AT(p, c)]);
+        stop(p, c, rel[AT(p, c)]); move(p, 1, c); rel[AT(p, c)] = 0; CHECK_S1 }
+#if PROCESSES == 3
+    :: d_step { CAN_RELEASE(p, c) && MOVES(p, 2, c) ->
+        SAY3("process %d moves client %d of epoch %d to process 2", p, c, rel[AT(p, c)]);
+        stop(p, c, rel[AT(p, c)]); move(p, 2, c); rel[AT(p, c)] = 0; CHECK_S1 }
+#endif
+    :: d_step { CAN_RELEASE(p, c) && MAY_FAIL && MOVES(p, 0, c) ->
+        SAY3("process %d moves client %d of epoch %d to process 0, reply lost", p, c, rel[AT(p, c)]);
+        FAIL; move(p, 0, c); CHECK_S1 }
 
     /* agent.c, leaving: what Redis says it owns. */
     :: d_step { RUNS(p) && state[p] == STOPPING && in_use[c] && owner_inc[c] == inc[p] ->

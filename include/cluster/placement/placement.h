@@ -57,6 +57,11 @@ enum placement_wait placement_wait_reason(const struct placement_node *nodes, si
 
 #define PLACEMENT_NOWHERE ((size_t)-1)
 
+/* The least-loaded node that can run a client with that need; one whose sink fails only if there is
+ * no other. denied_by: incarnations that may not connect to its broker; NULL: none. */
+size_t placement_choose(const struct placement_node *nodes, size_t node_count,
+                        const struct placement_need *need, const char *denied_by);
+
 struct placement_client {
     size_t need;           /* index */
     const char *denied_by; /* incarnations that may not connect to its broker; NULL: none */

@@ -39,9 +39,12 @@ static const struct {
     int64_t period_ms;
     void (*step)(struct agent *agent);
 } periodic[] = {
-    {"reconcile", 250, reconcile_step},      {"releases", 50, handover_step},
-    {"drain", 250, handover_drain_step},     {"redis", REDIS_WATCH_MS, agent_check_redis},
-    {"fleet", 10000, membership_fleet_step}, {"salvage", 50, salvage_step},
+    {"reconcile", 250, reconcile_step},
+    {"releases", 50, handover_step},
+    {"drain", 250, drain_step},
+    {"redis", REDIS_WATCH_MS, agent_check_redis},
+    {"fleet", 10000, membership_fleet_step},
+    {"salvage", 50, salvage_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -89,6 +92,7 @@ void agent_destroy(struct agent *agent) {
         agent_task_free(task);
     }
     handover_clear(agent);
+    destinations_fini(&agent->destinations);
     salvage_clear(agent);
     redis_watch_destroy(agent->redis_watch);
     resources_destroy(agent->resources);
@@ -165,20 +169,24 @@ static void agent_wait(struct agent *agent, int64_t until_ms) {
     }
 }
 
-static bool agent_reconcile_is_due(struct agent *agent, size_t row) {
-    return periodic[row].step == reconcile_step && agent->reconcile_now &&
-           clock_ms() >= agent->reconcile_next_ms;
+/* Before its period is over. */
+static bool agent_step_is_wanted(struct agent *agent, size_t row) {
+    int64_t now_ms = clock_ms();
+    return (periodic[row].step == reconcile_step && agent->reconcile_now &&
+            now_ms >= agent->reconcile_next_ms) ||
+           (periodic[row].step == handover_step && agent->release_now &&
+            now_ms >= agent->release_next_ms);
 }
 
 /* Runs the steps that are due. Returns when the next one is due. */
 static int64_t agent_run_periodic(struct agent *agent, int64_t next_ms[PERIODIC_COUNT]) {
     int64_t soonest_ms = INT64_MAX;
     for (size_t i = 0; i < PERIODIC_COUNT; i++) {
-        if (clock_ms() >= next_ms[i] || agent_reconcile_is_due(agent, i)) {
+        if (clock_ms() >= next_ms[i] || agent_step_is_wanted(agent, i)) {
             periodic[i].step(agent);
             next_ms[i] = clock_ms() + periodic[i].period_ms;
         }
-        if (agent_reconcile_is_due(agent, i)) {
+        if (agent_step_is_wanted(agent, i)) {
             soonest_ms = 0;
         }
         if (next_ms[i] < soonest_ms) {

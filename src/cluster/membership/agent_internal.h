@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include "base/queue.h"
 #include "cluster/membership/agent.h"
+#include "cluster/placement/destinations.h"
 #include "cluster/resources/resources.h"
 #include "net/redis/redis.h"
 
@@ -37,6 +38,8 @@ struct handover {
     const char *reason; /* static */
     bool failed_here;   /* prefer another node */
     int64_t stop_asked_ms;
+    char *target; /* the node that gets it; NULL: whichever the leader chooses */
+    char target_incarnation[TEXT_ID_LEN];
     char *config, *identity; /* to restore it if Redis loses it meanwhile; NULL: not known */
     int64_t version;
     UT_hash_handle hh;
@@ -82,7 +85,14 @@ struct agent {
     struct agent_task *releases; /* to be written to Redis; by id, the oldest first */
     struct agent_task *stable;   /* likewise */
     int64_t release_next_ms;
+    bool release_now; /* a client that is handed over has closed */
     struct handover *handovers;
+    struct destinations destinations;
+
+    /* drain.c */
+    size_t drain_from;                       /* place in the list of clients */
+    int64_t drain_next_ms;                   /* no step before */
+    _Atomic(enum placement_wait) drain_wait; /* why clients stay; PLACEMENT_SOON: they leave */
 
     struct salvage *salvage; /* salvage.c; NULL: nothing */
 };
@@ -119,10 +129,22 @@ void reconcile_step(struct agent *agent);
 /* handover.c */
 void handover_take_task(struct agent *agent, struct agent_task *task); /* takes ownership */
 void handover_step(struct agent *agent);
-void handover_drain_step(struct agent *agent);
+struct handover_request {
+    const char *id;
+    int64_t epoch;
+    const char *reason;                  /* static */
+    bool failed;                         /* this node could not run it: another one is preferred */
+    const struct placement_node *target; /* NULL: whichever the leader chooses */
+};
+/* Begins to stop the client; once it has closed, it is assigned to the target. False: it leaves
+ * already, or memory is short. */
+bool handover_begin(struct agent *agent, const struct handover_request *request);
 void handover_clear(struct agent *agent); /* after a fence, and at the end */
 /* The client is being handed over or released; it must be neither started nor stopped. */
 bool handover_is_pending(struct agent *agent, const char *id);
+
+/* drain.c: a draining node hands over the clients that other nodes can run; the others stay. */
+void drain_step(struct agent *agent);
 
 /* salvage.c: the clients of a fenced node, for a Redis that has lost them. Taken before all is
  * dropped; the steps after the next join put it back, if Redis went back at all. */

@@ -1,7 +1,7 @@
 /* Owns the clients that leave this node:
  *
- *   worker gives up ------------------------> [ releases ] --store_release--> waiting
- *   operator, drain --workers_stop--> closed ------^
+ *   worker gives up ------------------------> [ releases ] --store_release--> waiting, or assigned
+ *   operator, drain --workers_stop--> closed ------^                          to another node
  *
  * A release that cannot be written stays in the list and is tried again. The agent thread. */
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 #define RELEASE_RETRY_MS       500
 #define HANDOVER_STOP_RETRY_MS 15000
-#define DRAIN_CLIENTS_MAX      500
+#define DESTINATIONS_AGE_MS    500
 
 bool handover_is_pending(struct agent *agent, const char *id) {
     struct handover *handover;
@@ -28,6 +28,7 @@ bool handover_is_pending(struct agent *agent, const char *id) {
 static void handover_free(struct agent *agent, struct handover *handover) {
     HASH_DEL(agent->handovers, handover);
     free(handover->id);
+    free(handover->target);
     free(handover->config);
     free(handover->identity);
     free(handover);
@@ -116,23 +117,48 @@ static void handover_remember_config(struct agent *agent, struct handover *hando
     }
 }
 
-static void handover_begin(struct agent *agent, const char *id, int64_t epoch, const char *reason,
-                           bool failed) {
-    if (handover_is_pending(agent, id)) {
-        return;
-    }
+static struct handover *handover_create(const struct handover_request *request) {
     struct handover *handover = calloc(1, sizeof *handover);
-    char *copy = text_dup(id);
-    if (!handover || !copy) {
-        free(handover);
-        free(copy);
-        return;
+    if (!handover) {
+        return NULL;
     }
-    *handover =
-        (struct handover){.id = copy, .epoch = epoch, .reason = reason, .failed_here = failed};
+    *handover = (struct handover){.id = text_dup(request->id),
+                                  .epoch = request->epoch,
+                                  .reason = request->reason,
+                                  .failed_here = request->failed};
+    if (request->target) {
+        handover->target = text_dup(request->target->name);
+        snprintf(handover->target_incarnation, TEXT_ID_LEN, "%s", request->target->incarnation);
+    }
+    if (!handover->id || (request->target && !handover->target)) {
+        free(handover->id);
+        free(handover->target);
+        free(handover);
+        return NULL;
+    }
+    return handover;
+}
+
+bool handover_begin(struct agent *agent, const struct handover_request *request) {
+    struct handover *handover =
+        handover_is_pending(agent, request->id) ? NULL : handover_create(request);
+    if (!handover) {
+        return false;
+    }
     HASH_ADD_KEYPTR(hh, agent->handovers, handover->id, strlen(handover->id), handover);
     handover_remember_config(agent, handover);
     handover_stop_client(agent, handover);
+    return true;
+}
+
+/* An operator asks. Without a node that can run the client at once, the leader chooses one. */
+static void handover_begin_for_operator(struct agent *agent, const char *id, int64_t epoch) {
+    struct handover_request request = {
+        .id = id, .epoch = epoch, .reason = "operator", .failed = true};
+    if (destinations_refresh(&agent->destinations, agent, DESTINATIONS_AGE_MS) == ERR_OK) {
+        request.target = destinations_take(&agent->destinations, agent, id, NULL);
+    }
+    (void)handover_begin(agent, &request);
 }
 
 /* ---- tasks ----------------------------------------------------------------------------------- */
@@ -161,6 +187,7 @@ static void handover_queue_stopped(struct agent *agent, struct agent_task *task)
     }
     task->reason = handover->reason;
     handover_keep_task(&agent->releases, task);
+    agent->release_now = true;
 }
 
 void handover_take_task(struct agent *agent, struct agent_task *task) {
@@ -175,7 +202,7 @@ void handover_take_task(struct agent *agent, struct agent_task *task) {
         handover_keep_task(&agent->stable, task);
         return;
     case AGENT_TASK_HAND_OVER:
-        handover_begin(agent, task->id, task->epoch, "operator", true);
+        handover_begin_for_operator(agent, task->id, task->epoch);
         agent_task_free(task);
         return;
     }
@@ -276,6 +303,12 @@ static const char *handover_release_error_name(const struct agent_task *task) {
     return task->error != CLIENT_ERROR_NONE ? client_error_name(task->error) : NULL;
 }
 
+static struct store_member handover_target(const struct handover *handover) {
+    bool has = handover && handover->target;
+    return has ? (struct store_member){handover->target, handover->target_incarnation}
+               : (struct store_member){0};
+}
+
 static void handover_write_releases(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
@@ -293,7 +326,8 @@ static void handover_write_releases(struct agent *agent) {
                                         .code = handover_release_code(task),
                                         .message = task->message ? task->message : "",
                                         .error = handover_release_error_name(task),
-                                        .failed = !handover || handover->failed_here};
+                                        .failed = !handover || handover->failed_here,
+                                        .target = handover_target(handover)};
     }
     enum err err = store_release(agent->wiring.store, &member, items, n, &released);
     metric_add(METRIC_RELEASED, (int64_t)released);
@@ -330,6 +364,7 @@ void handover_step(struct agent *agent) {
     if (clock_ms() < agent->release_next_ms) {
         return;
     }
+    agent->release_now = false;
     for (int i = 0; i < 20 && agent->releases && clock_ms() >= agent->release_next_ms; i++) {
         handover_write_releases(agent);
     }
@@ -344,51 +379,4 @@ void handover_step(struct agent *agent) {
             handover_stop_client(agent, handover);
         }
     }
-}
-
-/* ---- drain ----------------------------------------------------------------------------------- */
-
-/* Room on the other nodes, without the room for clients that already wait or leave. */
-static int64_t handover_room_on_others(struct agent *agent) {
-    struct store_node *nodes = NULL;
-    size_t n = 0;
-    int64_t room = 0;
-    struct store_counts counts;
-    if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
-            ERR_OK ||
-        store_counts(agent->wiring.store, &counts) != ERR_OK) {
-        store_nodes_free(nodes, n);
-        return 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        bool other = strcmp(nodes[i].name, node_name(agent->wiring.node)) != 0;
-        if (other && nodes[i].heartbeat_valid && nodes[i].state == STORE_NODE_LIVE &&
-            nodes[i].size > nodes[i].clients) {
-            room += nodes[i].size - nodes[i].clients;
-        }
-    }
-    store_nodes_free(nodes, n);
-    return room - counts.waiting - (int64_t)HASH_COUNT(agent->handovers);
-}
-
-/* A draining node hands over the clients that fit on the other nodes; the others keep running. */
-void handover_drain_step(struct agent *agent) {
-    if (!node_is_draining(agent->wiring.node) ||
-        HASH_COUNT(agent->handovers) >= DRAIN_CLIENTS_MAX ||
-        workers_count(agent->wiring.workers) == 0) {
-        return;
-    }
-    int64_t room = handover_room_on_others(agent);
-    struct workers_client *rows = NULL;
-    size_t n = 0;
-    if (room <= 0 || workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
-        return;
-    }
-    for (size_t i = 0; i < n && room > 0 && HASH_COUNT(agent->handovers) < DRAIN_CLIENTS_MAX; i++) {
-        if (!handover_is_pending(agent, rows[i].id)) {
-            handover_begin(agent, rows[i].id, rows[i].epoch, "drained", false);
-            room--;
-        }
-    }
-    workers_list_free(rows, n);
 }

@@ -200,16 +200,23 @@ static bool placement_level_share(struct share *share, struct placement_node *no
     return true;
 }
 
-/* The least-loaded node that can run the client and has not been denied access to its broker. */
-static size_t placement_choose_not_denied(const struct placement_node *nodes, size_t node_count,
-                                          const struct placement_need *need,
-                                          const char *denied_by) {
+static bool placement_is_better(const struct placement_node *node,
+                                const struct placement_node *best,
+                                const struct placement_need *need) {
+    bool failing = placement_sink_is_failing(node, need),
+         best_failing = placement_sink_is_failing(best, need);
+    return failing != best_failing ? best_failing : node->clients < best->clients;
+}
+
+size_t placement_choose(const struct placement_node *nodes, size_t node_count,
+                        const struct placement_need *need, const char *denied_by) {
     size_t best = PLACEMENT_NOWHERE;
     for (size_t i = 0; i < node_count; i++) {
         const struct placement_node *node = &nodes[i];
         bool can = placement_has_sink(node, need) && placement_has_keys(node, need) &&
-                   node->clients < node->size && !strstr(denied_by, node->incarnation);
-        if (can && (best == PLACEMENT_NOWHERE || node->clients < nodes[best].clients)) {
+                   node->clients < node->size &&
+                   !(denied_by && strstr(denied_by, node->incarnation));
+        if (can && (best == PLACEMENT_NOWHERE || placement_is_better(node, &nodes[best], need))) {
             best = i;
         }
     }
@@ -224,8 +231,8 @@ static void placement_place_denied(struct placement_node *nodes, size_t node_cou
     for (size_t i = 0; i < n; i++) {
         struct placement_client *client = &clients[i];
         if (placement_is_denied(client)) {
-            client->node = placement_choose_not_denied(nodes, node_count, &needs[client->need],
-                                                       client->denied_by);
+            client->node =
+                placement_choose(nodes, node_count, &needs[client->need], client->denied_by);
         }
         if (client->node != PLACEMENT_NOWHERE) {
             nodes[client->node].clients++;

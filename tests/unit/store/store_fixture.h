@@ -187,6 +187,20 @@ static inline size_t release(struct store_member who, const char *id, int64_t ep
     return released;
 }
 
+/* As release, with a target. */
+static inline size_t release_to(struct store_member who, const char *id, int64_t epoch,
+                                int64_t delay_ms, struct store_member target) {
+    struct store_release_item item = {.id = id,
+                                      .epoch = epoch,
+                                      .delay_ms = delay_ms,
+                                      .code = "moved",
+                                      .message = "",
+                                      .target = target};
+    size_t released;
+    ck_assert_int_eq(store_release(store, &who, &item, 1, &released), ERR_OK);
+    return released;
+}
+
 static inline enum store_client_state where(const char *id) {
     struct store_client client;
     enum err err = store_get(store, id, &client);

@@ -246,6 +246,101 @@ START_TEST(release_repeated_or_by_another_or_of_an_old_epoch_does_nothing) {
 }
 END_TEST
 
+/* ---- release to a target ------------------------------------------------------------------- */
+
+START_TEST(a_release_to_a_target_is_assigned_in_the_same_step) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t epoch = must_assign(a, "x"), rev_a = rev_of("a"), rev_b = rev_of("b");
+    ck_assert_uint_eq(release_to(a, "x", epoch, 0, b), 1);
+    ck_assert_uint_eq(release_to(a, "x", epoch, 0, b), 0); /* the reply was lost */
+    struct store_client client = known("x");
+    ck_assert_str_eq(client.owner.node, "b");
+    ck_assert_int_gt(client.owner.epoch, epoch);
+    ck_assert_str_eq(client.attempt_code, "moved");
+    store_client_fini(&client);
+    ck_assert_int_gt(rev_of("a"), rev_a);
+    ck_assert_int_gt(rev_of("b"), rev_b);
+    assert_fleet(NODES);
+}
+END_TEST
+
+static void assert_waits_if_released_to(struct store_member from, struct store_member target) {
+    int64_t epoch = must_assign(from, "x");
+    ck_assert_uint_eq(release_to(from, "x", epoch, 0, target), 1);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+    assert_fleet(NODES);
+}
+
+START_TEST(a_release_to_a_target_that_does_not_accept_it_waits) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 1), c = joined("c", "1", 10);
+    must_create("x");
+    assert_waits_if_released_to(a, a);
+    assert_waits_if_released_to(a, member("b", "0"));
+    assert_waits_if_released_to(a, member("nobody", "1"));
+    RAW("DEL", "beat:mqtt:c");
+    assert_waits_if_released_to(a, c);
+    must_create("y");
+    must_assign(b, "y");
+    assert_waits_if_released_to(a, b); /* full */
+    ck_assert_int_eq(store_delete(store, "y", 0), ERR_OK);
+    ck_assert_int_eq(store_drain(store, "b", true), ERR_OK);
+    assert_waits_if_released_to(a, b);
+    ck_assert_int_eq(store_drain(store, "b", false), ERR_OK);
+    int64_t epoch = must_assign(a, "x");
+    ck_assert_uint_eq(release_to(a, "x", epoch, 60000, b), 1);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+    RAW("DEL", "mqtt_fleet:retry");
+    epoch = must_assign(a, "x");
+    RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
+    ck_assert_uint_eq(release_to(a, "x", epoch, 0, b), 1);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+}
+END_TEST
+
+START_TEST(a_batch_released_to_a_target_does_not_exceed_its_size) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 2);
+    struct store_release_item items[4];
+    char ids[4][8];
+    size_t released;
+    for (int i = 0; i < 4; i++) {
+        snprintf(ids[i], sizeof ids[i], "x%d", i);
+        must_create(ids[i]);
+        items[i] = (struct store_release_item){.id = ids[i],
+                                               .epoch = must_assign(a, ids[i]),
+                                               .code = "moved",
+                                               .message = "",
+                                               .target = b};
+    }
+    ck_assert_int_eq(store_release(store, &a, items, 4, &released), ERR_OK);
+    ck_assert_uint_eq(released, 4);
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:b"), 2);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_config:no"), 2);
+    assert_fleet(NODES);
+}
+END_TEST
+
+/* Otherwise a node whose address policy denies the broker would get it, and give it back, for ever.
+ */
+START_TEST(a_client_is_not_moved_to_a_node_that_has_denied_its_broker) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "2", 10);
+    const char *ids[] = {"x"};
+    must_create("x");
+    size_t released;
+    struct store_release_item denied = {.id = "x",
+                                        .epoch = must_assign(b, "x"),
+                                        .code = "broker_denied",
+                                        .message = "",
+                                        .delay_ms = 1000,
+                                        .failed = true};
+    ck_assert_int_eq(store_release(store, &b, &denied, 1, &released), ERR_OK);
+    int64_t epoch = must_assign(a, "x");
+    ck_assert_int_eq(store_mark_stable(store, &a, ids, 1), ERR_OK);
+    ck_assert_uint_eq(release_to(a, "x", epoch, 0, b), 1);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+}
+END_TEST
+
 START_TEST(release_of_what_was_deleted_does_not_bring_it_back) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
@@ -590,6 +685,10 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, release_moves_its_own_to_waiting_and_notes_why);
     tcase_add_test(tcase, release_repeated_or_by_another_or_of_an_old_epoch_does_nothing);
     tcase_add_test(tcase, release_of_what_was_deleted_does_not_bring_it_back);
+    tcase_add_test(tcase, a_release_to_a_target_is_assigned_in_the_same_step);
+    tcase_add_test(tcase, a_release_to_a_target_that_does_not_accept_it_waits);
+    tcase_add_test(tcase, a_batch_released_to_a_target_does_not_exceed_its_size);
+    tcase_add_test(tcase, a_client_is_not_moved_to_a_node_that_has_denied_its_broker);
     tcase_add_test(tcase, release_of_450_empties_the_node_and_keeps_the_rest_in_order);
     tcase_add_test(tcase, attempts_count_failures_only_and_are_forgotten_once_stable);
     tcase_add_test(tcase, each_rest_is_twice_the_one_before_on_whichever_node);

@@ -131,6 +131,26 @@ static void step_release(void) {
     }
 }
 
+static void step_release_to(void) {
+    int node = any_node(), to = any_node();
+    struct process *process = process_of(node), *target = process_of(to);
+    struct store_member who = member_of(node, process), whom = member_of(to, target);
+    int i = any_held(process);
+    struct held *held = &process->held[i];
+    bool owns = world.ids[i].owner == node && world.ids[i].owner_epoch == held->epoch;
+    bool accepts = to != node && assign_expected(to, target) == ERR_OK;
+    size_t released = release_to(who, world.ids[i].id, held->epoch, 0, whom);
+    NOTE("release %s by %s/%.4s to %s: %zu", world.ids[i].id, who.node, who.incarnation, whom.node,
+         released);
+    MUST(released == owns, "released what is not its own, or not what is");
+    world.may_lose_of = node;
+    world.may_gain = accepts;
+    if (AGAIN()) {
+        MUST(release_to(who, world.ids[i].id, held->epoch, 0, whom) == 0, "released twice");
+    }
+    held->held = false;
+}
+
 static void step_succeeded(void) {
     int node = any_node();
     struct process *process = process_of(node);
@@ -465,13 +485,15 @@ static const struct {
     void (*run)(void);
     unsigned weight;
 } STEP_TABLE[] = {
-    {step_create, 14},        {step_update, 8},   {step_delete, 6},      {step_write_by_hand, 6},
-    {step_orphan_by_hand, 2}, {step_defer, 3},    {step_time_passes, 6}, {step_assign, 30},
-    {step_assign_older, 2},   {step_release, 10}, {step_succeeded, 2},   {step_evidence, 4},
-    {step_changes, 40},       {step_restore, 14}, {step_restart, 8},     {step_beat, 20},
-    {step_beat_expires, 6},   {step_fence, 20},   {step_reap, 8},        {step_leave, 2},
-    {step_leaving, 1},        {step_drain, 4},    {step_lead, 3},        {step_snapshot, 2},
-    {step_go_back, 1},
+    {step_create, 14},       {step_update, 8},         {step_delete, 6},
+    {step_write_by_hand, 6}, {step_orphan_by_hand, 2}, {step_defer, 3},
+    {step_time_passes, 6},   {step_assign, 30},        {step_assign_older, 2},
+    {step_release, 10},      {step_release_to, 8},     {step_succeeded, 2},
+    {step_evidence, 4},      {step_changes, 40},       {step_restore, 14},
+    {step_restart, 8},       {step_beat, 20},          {step_beat_expires, 6},
+    {step_fence, 20},        {step_reap, 8},           {step_leave, 2},
+    {step_leaving, 1},       {step_drain, 4},          {step_lead, 3},
+    {step_snapshot, 2},      {step_go_back, 1},
 };
 
 /* ---- running ------------------------------------------------------------------------------- */

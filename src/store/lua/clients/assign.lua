@@ -14,11 +14,11 @@ local size = redis.call('LLEN', bind_key(node))
 if restoring() then
     return { 'STATE' }
 end
-local target = member(node, incarnation)
-if not target or heartbeat_of(node) ~= incarnation then
+if not member(node, incarnation) or heartbeat_of(node) ~= incarnation then
     return { 'FENCED' }
 end
-if target.state ~= 'live' then
+local target = accepting(node, incarnation)
+if not target then
     return { 'REFUSED' }
 end
 

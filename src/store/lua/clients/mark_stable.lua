@@ -1,5 +1,6 @@
 -- mark_stable: forgets the failed attempts of clients whose connection proved stable. The length of
--- the last cool-down is forgotten only after a longer stable period; otherwise release decides.
+-- the last cool-down is forgotten only after a longer stable period; otherwise release decides. The
+-- nodes whose address policy denies the broker are not forgotten: the client is not moved to them.
 -- ARGV[2...]: node, incarnation, then ids. Ids of other owners are skipped.
 -- Answers: 'OK'.
 
@@ -8,20 +9,28 @@ if #ARGV - 3 > BATCH_MAX then
 end
 check()
 
-local function forget(id)
+local function forget(id, version)
     local attempt = attempt_of(id)
-    if attempt.rest == 0 or stable_long_enough(attempt) then
-        redis.call('HDEL', ATTEMPT, id)
-    else
-        local kept = { count = 0, rest = attempt.rest, rest_until = attempt.rest_until, calm = true }
+    local denied = denials_of(attempt, version)
+    local kept = { count = 0 }
+    if #denied > 0 then
+        kept.denied, kept.denied_version, kept.at = denied, version, attempt.at
+    end
+    if attempt.rest ~= 0 and not stable_long_enough(attempt) then
+        kept.rest, kept.rest_until, kept.calm = attempt.rest, attempt.rest_until, true
+    end
+    if kept.denied or kept.rest then
         set_attempt(id, kept)
+    else
+        redis.call('HDEL', ATTEMPT, id)
     end
 end
 
 for i = 4, #ARGV do
     local id = ARGV[i]
-    if redis.call('HEXISTS', USE, id) == 1 and owned_by(owner_of(id), ARGV[2], ARGV[3]) then
-        forget(id)
+    local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
+    if owned_by(owner, ARGV[2], ARGV[3]) then
+        forget(id, owner.version)
     end
 end
 return { 'OK' }

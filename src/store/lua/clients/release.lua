@@ -1,11 +1,13 @@
--- release: owned -> waiting, with a reason and a time before which the id is not assigned.
+-- release: owned -> waiting, with a reason and a time before which the id is not assigned; or owned
+-- -> owned by a target, with a new epoch, if the target accepts it (otherwise the id waits).
 -- ARGV[2...]: node, incarnation, then id, epoch, version that ran (0: unknown), delay_ms,
--- cooldown_ms_max, code, message, failed (1 or 0), error of each.
+-- cooldown_ms_max, code, message, failed (1 or 0), error, target ('': none), its incarnation of
+-- each.
 -- Skipped: an id that this incarnation does not own at this epoch, and an id with a version that
 -- Redis has lost, which must be restored first.
--- Answers: 'OK', how many moved.
+-- Answers: 'OK', how many moved, how many of these to their targets.
 
-if #ARGV - 3 > BATCH_MAX * 9 then
+if #ARGV - 3 > BATCH_MAX * 11 then
     return redis.error_reply('ERR too many ids')
 end
 local node, incarnation = ARGV[2], ARGV[3]
@@ -64,8 +66,46 @@ local function note(attempt, code, message, failed, error)
     attempt.error = error
 end
 
+-- The free places of the targets. Read before the first write, so that a list of a wrong type fails
+-- nothing.
+local room = {}
+local function note_target(name, target_incarnation)
+    local key = name .. '\n' .. target_incarnation
+    if name ~= '' and name ~= node and not room[key] then
+        local target = accepting(name, target_incarnation)
+        local len = target and redis.pcall('LLEN', bind_key(name))
+        room[key] = type(len) == 'number' and target.size - len or 0
+    end
+end
+
+-- Leaves the id waiting if the target does not accept it, if somebody wrote another configuration by
+-- hand, or if the address policy of the target denies the broker.
+local moved = 0
+local function hand_to(name, target_incarnation, id, attempt)
+    local key = name .. '\n' .. target_incarnation
+    local meta = meta_of(id)
+    local _, denied_by = denials_of(attempt, meta.version)
+    if (room[key] or 0) <= 0 or denied_by[target_incarnation] or meta.identity == '' or
+        identity_owner(meta.identity, id) then
+        return
+    end
+    to_owned(id, redis.call('HGET', NO, id), {
+        node = name,
+        incarnation = target_incarnation,
+        epoch = next_epoch(meta.epoch + 1),
+        version = meta.version,
+        since = NOW_MS,
+    })
+    room[key] = room[key] - 1
+    moved = moved + 1
+    return true
+end
+
+for i = 4, #ARGV, 11 do
+    note_target(ARGV[i + 9], ARGV[i + 10])
+end
 local released = {}
-for i = 4, #ARGV, 9 do
+for i = 4, #ARGV, 11 do
     local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
     local delay_ms, cooldown_ms_max = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
     local code, message, failed, error = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
@@ -80,14 +120,20 @@ for i = 4, #ARGV, 9 do
             delay_ms = cool_down(attempt, delay_ms, cooldown_ms_max)
         end
         delay_retry(id, attempt, delay_ms)
-        note(attempt, code, message, failed == '1', error)
+        local handed = delay_ms == 0 and hand_to(ARGV[i + 9], ARGV[i + 10], id, attempt)
+        note(attempt, code, message, failed == '1' and not handed, error)
         set_attempt(id, attempt)
         released[#released + 1] = id
     end
 end
 if #released > 0 then
     unbind(node, released)
+    if moved > 0 then
+        write_epoch()
+    end
     commit_changes()
+end
+if #released > moved then
     wake()
 end
-return { 'OK', #released }
+return { 'OK', #released, moved }

@@ -191,6 +191,14 @@ local function restoring()
     return left_ms and left_ms > 0 and left_ms <= written_ms + CLOCK_SLACK_MS
 end
 
+-- The entry of a node that clients may be assigned to; else nil.
+local function accepting(name, incarnation)
+    local node = member(name, incarnation)
+    if node and node.state == 'live' and heartbeat_of(name) == incarnation and not restoring() then
+        return node
+    end
+end
+
 local function restore_for(duration_ms)
     redis.call('SET', RESTORING, duration_ms, 'PX', duration_ms)
 end

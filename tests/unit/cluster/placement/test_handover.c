@@ -3,6 +3,7 @@
 #include "cluster/agent_fixture.h"
 
 #define RETRY_MS   510   /* plus a margin, as in handover.c */
+#define DRAIN_MS   2100  /* until a drain that is stuck goes on, plus a margin */
 #define LEAVING_MS 15100 /* until a stop is requested again, plus a margin */
 
 /* A member that is not alone: n2 has a heartbeat, and this node's heartbeat has reported it. */
@@ -33,6 +34,13 @@ static void step_until_written(void) {
         clock_advance_ms(RETRY_MS);
         step();
     }
+}
+
+static void assert_owner(const char *id, const char *wanted) {
+    struct store_client client;
+    ck_assert_int_eq(store_get(store, id, &client), ERR_OK);
+    ck_assert_str_eq(client.owner.node ? client.owner.node : "", wanted);
+    store_client_fini(&client);
 }
 
 /* The number of failed attempts in Redis. */
@@ -184,7 +192,23 @@ START_TEST(a_client_given_away_is_released_once_it_has_closed) {
     workers_double_answers.holds = false;
     workers_double_closed("a");
     step_until_written();
+    assert_owner("a", "n2"); /* in the same step */
+    ck_assert_int_eq(attempts("a"), 0);
+}
+END_TEST
+
+START_TEST(a_client_given_away_waits_if_its_target_takes_no_more) {
+    begin();
+    running("a");
+    workers_double_answers.holds = true;
+    ck_assert_int_eq(agent_hand_over(agent, "a"), ERR_OK);
+    step();
+    ck_assert_int_eq(store_drain(store, "n2", true), ERR_OK);
+    workers_double_answers.holds = false;
+    workers_double_closed("a");
+    step_until_written();
     ck_assert_int_eq(where("a"), STORE_WAITING);
+    ck_assert_int_eq(attempts("a"), 1); /* another node is preferred */
 }
 END_TEST
 
@@ -200,7 +224,7 @@ START_TEST(a_stop_for_which_there_was_no_room_is_asked_for_again) {
     clock_advance_ms(LEAVING_MS);
     step();
     step_until_written();
-    ck_assert_int_eq(where("a"), STORE_WAITING);
+    assert_owner("a", "n2");
 }
 END_TEST
 
@@ -287,13 +311,26 @@ static void begin_draining(size_t clients, int64_t room) {
 START_TEST(a_draining_node_gives_away_what_others_have_room_for) {
     begin_draining(20, 8);
     for (int i = 0; i < 5; i++) {
-        handover_drain_step(agent);
+        drain_step(agent);
         step_until_written();
+        clock_advance_ms(DRAIN_MS);
     }
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
-    ck_assert_int_eq(counts.waiting, 8);
+    ck_assert_int_eq(counts.waiting, 0);
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n2"), 8);
     ck_assert_uint_eq(workers_count(workers_double()), 12);
+    drain_step(agent); /* nothing leaves any more */
+    ck_assert_int_eq(agent->drain_wait, PLACEMENT_NO_ROOM);
+}
+END_TEST
+
+START_TEST(clients_that_leave_already_count_as_soon_as_they_are_stopped) {
+    begin_draining(20, 8);
+    workers_double_answers.holds = true;
+    drain_step(agent);
+    drain_step(agent);
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 8);
 }
 END_TEST
 
@@ -301,10 +338,10 @@ START_TEST(a_draining_node_that_cannot_read_the_room_gives_nothing_away) {
     begin_draining(20, 100);
     store_double_plan((struct store_plan){.script = "nodes", .times = 1, .fault = STORE_FAILS});
     store_double_plan((struct store_plan){.script = "counts", .times = 1, .fault = STORE_FAILS});
-    handover_drain_step(agent);
-    handover_drain_step(agent);
+    drain_step(agent);
+    drain_step(agent);
     ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
-    handover_drain_step(agent);
+    drain_step(agent);
     ck_assert_uint_eq(workers_double_calls("stop", NULL), 20);
 }
 END_TEST
@@ -348,11 +385,13 @@ static void add(TCase *tests) {
     tcase_add_test(tests, the_newest_epoch_of_a_client_is_released_whatever_comes_last);
     tcase_add_test(tests, a_node_that_is_alone_goes_on_trying);
     tcase_add_test(tests, a_client_given_away_is_released_once_it_has_closed);
+    tcase_add_test(tests, a_client_given_away_waits_if_its_target_takes_no_more);
     tcase_add_test(tests, a_stop_for_which_there_was_no_room_is_asked_for_again);
     tcase_add_test(tests, a_client_that_redis_loses_while_it_leaves_is_put_back);
     tcase_add_test(tests, a_text_that_redis_loses_while_its_client_leaves_is_put_back);
     tcase_add_test(tests, a_stable_client_is_noted_until_redis_has_it);
     tcase_add_test(tests, a_draining_node_gives_away_what_others_have_room_for);
+    tcase_add_test(tests, clients_that_leave_already_count_as_soon_as_they_are_stopped);
     tcase_add_test(tests, a_draining_node_that_cannot_read_the_room_gives_nothing_away);
     tcase_add_loop_test(tests, every_client_given_up_waits_in_the_end_whatever_fails, 0, 5);
 }
