@@ -86,6 +86,9 @@ void message_queue_flush(struct message_queue *queue);
  * ERR_FULL, else a small one. Also true when the queue is closed. */
 bool message_queue_has_room(struct message_queue *queue, const struct message_queue_share *share);
 
+/* Whether the queue has messages of that client. Any thread. */
+bool message_queue_has_some(struct message_queue *queue, const struct message_queue_share *share);
+
 void message_queue_get_status(struct message_queue *queue, struct message_queue_status *out);
 
 /* ---- the sink's thread ---- */

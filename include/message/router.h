@@ -24,6 +24,7 @@
 #include "message/rate_limit.h"
 #include "message/receipt.h"
 #include "message/routes/route_table.h"
+#include "message/sink_name.h"
 
 #define ROUTER_SINKS_MAX 80
 
@@ -72,6 +73,8 @@ struct route_plan; /* the routes of a client, and what its messages refer to */
 struct route_record {
     struct rate_limit limit;
     _Atomic int64_t limited_at_ms; /* monotonic; the last message over the limits; 0: none */
+    _Atomic int64_t held_since_ms; /* monotonic; the first ERR_FULL since a message was taken; 0:
+                                      none */
     _Atomic int64_t dropped[MESSAGE_DROP_COUNT];
     _Atomic(struct route_plan *) plan; /* used with the lock; NULL: neither routes nor origin */
 };
@@ -86,6 +89,19 @@ struct route {
     _Atomic(struct route_record *) record; /* NULL: nothing of it so far */
     /* Monotonic; the last message of the broker. The worker records its answers here too. */
     _Atomic int64_t last_received_at_ms;
+};
+
+/* A sink that keeps a client from going on. */
+#define ROUTE_HOLDS_MAX 8
+enum route_hold_reason {
+    ROUTE_HOLD_MISSING, /* the node does not have the sink */
+    ROUTE_HOLD_FULL,    /* its queue, or the client's share of it */
+    ROUTE_HOLD_QUEUED   /* messages of the client are in its queue, which is normal if it works */
+};
+struct route_hold {
+    char sink[SINK_NAME_MAX + 1];
+    enum route_hold_reason reason;
+    int64_t since_ms; /* monotonic; 0: not known */
 };
 
 /* Sends further messages to that sink; NULL: to the default. While the node does not have a sink of
@@ -106,6 +122,10 @@ bool route_admits(struct route *route, uint8_t qos, size_t payload_len);
 int64_t route_limit_wait_ms(const struct route *route);
 /* Whether the limits hold messages or have dropped one in the last seconds. Any thread. */
 bool route_is_limited(const struct route *route);
+
+/* own: the name of the client's sink; NULL: the default. Returns how many. Any thread. */
+size_t route_get_holds(const struct route *route, const char *own,
+                       struct route_hold out[ROUTE_HOLDS_MAX]);
 
 /* Takes ownership of message on ERR_OK, even if it is dropped and counted (QoS 0, no room or
  * beyond the client's share of the queue). With QoS 1 and 2, `receipt` is then answered once; NULL:

@@ -7,6 +7,7 @@
 #define SINK_NAME_MAX    64
 #define SINK_NAME_FORMAT "1 to 64 lowercase letters, digits, - and _, the first a letter or digit"
 
+#define SINK_DEFAULT "default"
 /* The sink that takes dead letters, unless settings name another. */
 #define SINK_DEAD_LETTER "dead_letter"
 /* Stands for a sink where routes rejected a message: a script failed. No sink has this name. */

@@ -13,7 +13,6 @@
 
 #define SINKS_MAX       64   /* on one node */
 #define SINKS_NAMES_MAX 1024 /* during the life of a process */
-#define SINK_DEFAULT    "default"
 
 struct sinks;
 
@@ -69,6 +68,7 @@ bool sinks_set_routes(struct sinks *sinks, struct route_table *table);
 struct route_table *sinks_routes(struct sinks *sinks);
 /* The status of the next sink; the default comes first. cursor: 0 at first. False: there are no
  * more. sinks NULL: there are none. */
+bool sinks_get_status(struct sinks *sinks, const char *name, struct sink_status *out);
 bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out);
 
 #endif

@@ -380,6 +380,16 @@ bool message_queue_has_room(struct message_queue *queue, const struct message_qu
     return err == ERR_OK || err == ERR_WRONG_STATE;
 }
 
+bool message_queue_has_some(struct message_queue *queue, const struct message_queue_share *share) {
+    if (atomic_load_explicit(&share->key, memory_order_relaxed) == 0) {
+        return false;
+    }
+    pthread_mutex_lock(&queue->lock);
+    bool has = message_queue_find_slot(queue, share) != QUEUE_NO_SLOT;
+    pthread_mutex_unlock(&queue->lock);
+    return has;
+}
+
 void message_queue_get_status(struct message_queue *queue, struct message_queue_status *out) {
     pthread_mutex_lock(&queue->lock);
     *out = (struct message_queue_status){.messages = queue->count + queue->held,

@@ -4,6 +4,7 @@
  * others is replaced by the worker when something changes. With Paho, another thread may submit
  * meanwhile, so the plan is used with the route's lock: one atomic exchange when it is free. */
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/telemetry/metrics.h"
@@ -18,6 +19,7 @@ struct route_plan {
     enum route_held held;          /* why a message was last rejected with ERR_FULL */
     struct message_queue *full;    /* of ROUTE_HELD_BY_QUEUE */
     struct message_queue_share *full_share;
+    const char *missing;                 /* of ROUTE_HELD_BY_SINKS; NULL: the sink of the client */
     struct message_queue_share shares[]; /* of the sinks of the routes */
 };
 
@@ -150,6 +152,7 @@ static enum err route_put_by_routes(struct route *route, struct route_plan *plan
                                        : ROUTE_NOT_HELD; /* if out of memory, it is tried again */
     plan->full = result.full;
     plan->full_share = result.full_share;
+    plan->missing = result.missing;
     route_count_dropped_copies(route, DROP_SINK_FULL, result.dropped);
     route_count_dropped_copies(route, DROP_OVER_SHARE, result.dropped_over_share);
     route_count_dropped_copies(route, DROP_BEST_EFFORT, result.dropped_also);
@@ -194,6 +197,9 @@ enum err route_submit(struct route *route, struct message *message, struct recei
     } else if (received.qos == 0 && err != ERR_OK) {
         route_count_dropped(route, DROP_SINK_REFUSED);
     }
+    if (err == ERR_OK || err == ERR_FULL) {
+        route_note_held(route, err == ERR_FULL);
+    }
     if (err == ERR_OK) {
         route_count_received(route, received.qos, received.payload_len, received.received_us);
         route_charge(route, received.payload_len);
@@ -228,6 +234,84 @@ bool route_has_room(const struct route *route) {
         plan && plan->routing ? route_routes_have_room(plan) : route_queue_has_room(route);
     route_unlock(route);
     return has_room;
+}
+
+/* ---- what holds a client ---- */
+
+struct route_holds {
+    struct route_hold *list;
+    const struct message_queue *queues[ROUTE_HOLDS_MAX]; /* NULL: the name is known */
+    size_t count;
+    int64_t since_ms;
+};
+
+/* queue NULL: the sink of that name is missing. */
+static void route_add_hold(struct route_holds *holds, enum route_hold_reason reason,
+                           const struct message_queue *queue, const char *name) {
+    if (holds->count < ROUTE_HOLDS_MAX) {
+        struct route_hold *hold = &holds->list[holds->count];
+        *hold = (struct route_hold){.reason = reason,
+                                    .since_ms = reason == ROUTE_HOLD_QUEUED ? 0 : holds->since_ms};
+        snprintf(hold->sink, sizeof hold->sink, "%s", name);
+        holds->queues[holds->count++] = queue;
+    }
+}
+
+static void route_add_queue_hold(struct route_holds *holds, struct message_queue *queue,
+                                 const struct message_queue_share *share, bool may_be_full) {
+    if (may_be_full && atomic_load_explicit(&share->wanted, memory_order_relaxed) != 0 &&
+        !message_queue_has_room(queue, share)) {
+        route_add_hold(holds, ROUTE_HOLD_FULL, queue, "");
+    } else if (message_queue_has_some(queue, share)) {
+        route_add_hold(holds, ROUTE_HOLD_QUEUED, queue, "");
+    }
+}
+
+/* With the lock. */
+static void route_add_plan_holds(struct route_holds *holds, const struct route_plan *plan,
+                                 const char *own) {
+    bool full =
+        plan->held == ROUTE_HELD_BY_QUEUE && !message_queue_has_room(plan->full, plan->full_share);
+    if (plan->held == ROUTE_HELD_BY_SINKS) {
+        route_add_hold(holds, ROUTE_HOLD_MISSING, NULL, plan->missing ? plan->missing : own);
+    } else if (full) {
+        route_add_hold(holds, ROUTE_HOLD_FULL, plan->full, "");
+    }
+    for (size_t i = 0; i < route_table_sink_count(routing_table(plan->routing)); i++) {
+        struct message_queue *queue = routing_queue(plan->routing, i);
+        if (queue && !(full && queue == plan->full)) {
+            route_add_queue_hold(holds, queue, &plan->shares[i], false);
+        }
+    }
+}
+
+size_t route_get_holds(const struct route *route, const char *own,
+                       struct route_hold out[ROUTE_HOLDS_MAX]) {
+    const struct route_record *record = route_find_record(route);
+    struct route_holds holds = {.list = out, .since_ms = record ? record->held_since_ms : 0};
+    own = own ? own : SINK_DEFAULT;
+    if (!route->router) {
+        return 0;
+    }
+    route_lock(route);
+    const struct route_plan *plan = route_get_plan(route);
+    bool routed = plan && plan->routing;
+    struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
+    if (routed) {
+        route_add_plan_holds(&holds, plan, own);
+    }
+    if (queue && !(holds.count > 0 && holds.queues[0] == queue)) {
+        route_add_queue_hold(&holds, queue, &route->share, !routed);
+    } else if (!queue && !routed) {
+        route_add_hold(&holds, ROUTE_HOLD_MISSING, NULL, own);
+    }
+    route_unlock(route);
+    for (size_t i = 0; i < holds.count; i++) {
+        if (holds.queues[i] && !router_find_name(route->router, holds.queues[i], out[i].sink)) {
+            snprintf(out[i].sink, sizeof out[i].sink, "%s", own); /* it has just been removed */
+        }
+    }
+    return holds.count;
 }
 
 void route_flush(const struct route *route) {

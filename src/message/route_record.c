@@ -76,6 +76,14 @@ const char *message_drop_name(enum message_drop reason) {
     return names[reason];
 }
 
+void route_note_held(struct route *route, bool held) {
+    struct route_record *record = held ? route_make_record(route) : route_find_record(route);
+    bool before = record && atomic_load_explicit(&record->held_since_ms, memory_order_relaxed) != 0;
+    if (record && held != before) {
+        atomic_store_explicit(&record->held_since_ms, held ? clock_ms() : 0, memory_order_relaxed);
+    }
+}
+
 /* ---- limits ---- */
 
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits) {

@@ -148,6 +148,20 @@ struct message_queue *router_find_queue(struct router *router, const char *name)
     return queue;
 }
 
+bool router_find_name(struct router *router, const struct message_queue *queue,
+                      char out[SINK_NAME_MAX + 1]) {
+    bool found = false;
+    pthread_mutex_lock(&router->lock);
+    for (size_t i = 0; i < router->sink_count && !found; i++) {
+        found = router->sinks[i].queue == queue;
+        if (found) {
+            memcpy(out, router->sinks[i].name, sizeof router->sinks[i].name);
+        }
+    }
+    pthread_mutex_unlock(&router->lock);
+    return found;
+}
+
 void router_remove_sink(struct router *router, const char *name) {
     pthread_mutex_lock(&router->lock);
     struct router_sink *sink = router_find_sink(router, name);

@@ -26,6 +26,9 @@ struct router {
 
 /* NULL: there is no such sink. name NULL: of the default. Any thread. */
 struct message_queue *router_find_queue(struct router *router, const char *name);
+/* The name of the sink with that queue. False: there is none. Any thread. */
+bool router_find_name(struct router *router, const struct message_queue *queue,
+                      char out[SINK_NAME_MAX + 1]);
 /* NULL: there are no routes. The caller releases it. Any thread. */
 struct routing *router_take_routing(struct router *router);
 
@@ -34,6 +37,8 @@ struct route_record *route_find_record(const struct route *route);
 struct route_record *route_make_record(struct route *route);
 void route_count_received(struct route *route, uint8_t qos, size_t payload_len,
                           int64_t received_us);
+/* Whether the last message of QoS 1 or 2 found no place. */
+void route_note_held(struct route *route, bool held);
 /* A message that was submitted counts against the limits. */
 void route_charge(struct route *route, size_t payload_len);
 

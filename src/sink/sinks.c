@@ -356,6 +356,24 @@ static void sinks_describe(const struct sinks_slot *slot, struct sink_status *ou
     snprintf(out->fault, sizeof out->fault, "%s", slot->fault);
 }
 
+static bool sinks_is_shown(const struct sinks_slot *slot) {
+    return slot->sink || (slot->wish.wanted && *slot->fault);
+}
+
+bool sinks_get_status(struct sinks *sinks, const char *name, struct sink_status *out) {
+    if (!sinks) {
+        return false;
+    }
+    pthread_mutex_lock(&sinks->lock);
+    const struct sinks_slot *slot = sinks_find(sinks, name);
+    bool found = slot && sinks_is_shown(slot);
+    if (found) {
+        sinks_describe(slot, out);
+    }
+    pthread_mutex_unlock(&sinks->lock);
+    return found;
+}
+
 bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out) {
     bool found = false;
     if (!sinks) {
@@ -364,7 +382,7 @@ bool sinks_next(struct sinks *sinks, size_t *cursor, struct sink_status *out) {
     pthread_mutex_lock(&sinks->lock);
     while (*cursor < sinks->count && !found) {
         const struct sinks_slot *slot = sinks->slots[(*cursor)++];
-        found = slot->sink || (slot->wish.wanted && *slot->fault);
+        found = sinks_is_shown(slot);
         if (found) {
             sinks_describe(slot, out);
         }

@@ -278,13 +278,20 @@ def test_a_broken_target_holds_only_its_clients_and_a_change_frees_them(fleet):
     assert "[!]sink.broken" in node.api.get("/readyz?verbose").text
     served = sink(node, "default")["nodes"][0]["latency"]
     assert served["messages"] == 1 and 0 < served["p50_ms"] <= served["p99_ms"], served
+    [hold] = node.api.status(named)["held_by"]
+    assert (hold["sink"], hold["reason"]) == ("broken", "failing") and hold["since"]
+    assert node.api.status(plain)["held_by"] == []
+    shown = Cli(node).good("get", named)
+    assert f"sink broken is failing: {hold['last_error']}" in shown, shown
     report = sink(node, "broken")["nodes"][0]
+    assert report["last_error"] == hold["last_error"]
     assert report["latency"] == {"messages": 0, "p50_ms": None, "p99_ms": None}
     assert report["queued_messages"] >= 10 and report["last_error"] and report["retried"] > 0
     assert put_sink(node, "broken", type="redis_stream", key="b").status_code == 200
     wait_until(lambda: [int(fields[b"payload"]) for _, fields in
                         fleet.redis.bytes_client.xrange("b")] == list(range(50)), 30,
                "they arrive in order at the new target")
+    wait_until(lambda: node.api.status(named)["held_by"] == [], 20, "nothing holds it")
 
 
 def test_a_client_online_before_its_sink_gets_its_messages_there(fleet):
@@ -297,6 +304,8 @@ def test_a_client_online_before_its_sink_gets_its_messages_there(fleet):
     fleet.redis.client.set("mqtt_fleet:resources", 5)
     wait_until(lambda: node.api.get("/api/v1/sinks/alarms").status_code == 404, 20, "it is gone")
     fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number) for number in range(10)])
+    [hold] = wait_until(lambda: node.api.status(client)["held_by"], 20, "it says why it waits")
+    assert (hold["sink"], hold["reason"], hold["last_error"]) == ("alarms", "missing", None)
     fleet.redis.client.hset("mqtt_fleet:sinks", mapping=saved)
     fleet.redis.client.set("mqtt_fleet:resources", 7)
     wait_until(lambda: [int(fields["payload"]) for _, fields in fleet.redis.client.xrange("one")] ==

@@ -156,6 +156,19 @@ static void cli_clients_show_subscriptions(const json_t *status) {
     }
 }
 
+static void cli_clients_show_held_by(const json_t *status) {
+    size_t i;
+    const json_t *one;
+    char line[512];
+    json_array_foreach(json_object_get(status, "held_by"), i, one) {
+        const char *error = cli_clients_text(one, "last_error");
+        snprintf(line, sizeof(line), "sink %s is %s%s%s", cli_clients_text(one, "sink"),
+                 cli_clients_text(one, "reason"), error ? ": " : "", error ? error : "");
+        cli_clients_show_line(i == 0 ? "held by" : "", line);
+        cli_clients_show_time("", one, "since");
+    }
+}
+
 /* Line by line, because the contents may come from anyone. */
 static void cli_clients_show_config(const json_t *config) {
     char *dumped = json_dumps(config, JSON_INDENT(2) | JSON_ENCODE_ANY), *rest = dumped;
@@ -203,6 +216,7 @@ static void cli_clients_show_client(const json_t *client) {
     if (json_is_true(json_object_get(status, "limited"))) {
         cli_clients_show_line("limits", "exceeded: messages wait, or are dropped (QoS 0)");
     }
+    cli_clients_show_held_by(status);
     cli_clients_show_subscriptions(status);
     cli_clients_show_config(json_object_get(client, "config"));
 }

@@ -91,7 +91,7 @@ json_t *client_view_document(const struct client_view *view, json_t *status);
 json_t *client_view_render(const struct http_api *api, const struct store_client *row,
                            json_t *status);
 
-json_t *client_status_json(const struct client_status *status);
+json_t *client_status_json(const struct http_api *api, const struct client_status *status);
 /* The status of a client that no node owns. */
 json_t *client_waiting_json(const struct store_client *row);
 /* The status of a client that its owner does not report. */

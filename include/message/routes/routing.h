@@ -24,6 +24,8 @@ struct routing *routing_create(struct route_table *table, const struct routing_s
 struct routing *routing_retain(struct routing *routing); /* NULL is legal in both */
 void routing_release(struct routing *routing);
 const struct route_table *routing_table(const struct routing *routing);
+/* Of a sink of the table. NULL: the node does not have it. */
+struct message_queue *routing_queue(const struct routing *routing, size_t index);
 
 /* What one client has in the queues. */
 struct routing_client {
@@ -38,7 +40,8 @@ struct routing_result {
      */
     struct message_queue *full;
     struct message_queue_share *full_share;
-    bool sink_missing;                  /* ... or when the sinks of the node have changed */
+    bool sink_missing;   /* ... or when the sinks of the node have changed */
+    const char *missing; /* its name, of the table or static; NULL: the sink of the client */
     size_t dropped, dropped_over_share; /* copies of QoS 0, for want of room */
     size_t dropped_also;                /* copies that were best effort */
     bool filtered;                      /* scripts made nothing of it */

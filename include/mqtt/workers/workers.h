@@ -194,6 +194,8 @@ struct client_status {
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
     bool degraded;                     /* a subscription is refused */
     bool limited;                      /* its limits hold messages or have just dropped one */
+    struct route_hold holds[ROUTE_HOLDS_MAX]; /* sinks that it waits for */
+    size_t hold_count;
     bool session_present; /* at the last CONNACK, while connected: the broker had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t dropped[MESSAGE_DROP_COUNT]; /* messages_dropped by reason */

@@ -75,7 +75,7 @@ static json_t *api_fleet_status_json(const struct http_api *api, const char *id)
     if (workers_status(api->context.workers, id, &status) != ERR_OK) {
         return json_null();
     }
-    json_t *json = client_status_json(&status);
+    json_t *json = client_status_json(api, &status);
     client_status_fini(&status);
     return json;
 }

@@ -55,7 +55,7 @@ static json_t *peer_proxy_local_status(const struct http_api *api, const struct 
     if (workers_status(api->context.workers, row->id, &status) != ERR_OK) {
         return client_unknown_json(row, "being started");
     }
-    json_t *json = client_status_json(&status);
+    json_t *json = client_status_json(api, &status);
     client_status_fini(&status);
     return json;
 }

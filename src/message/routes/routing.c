@@ -26,6 +26,7 @@ struct routing_job {
     struct message_delivery to[DELIVERIES_MAX], also[DELIVERIES_MAX];
     size_t to_count, also_count;
     bool sink_missing; /* one of `to` is not on this node */
+    const char *missing;
     bool too_many;
 };
 
@@ -65,6 +66,10 @@ const struct route_table *routing_table(const struct routing *routing) {
     return routing->table;
 }
 
+struct message_queue *routing_queue(const struct routing *routing, size_t index) {
+    return routing->queues[index];
+}
+
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
 /* Takes over one reference of the message. */
@@ -87,7 +92,9 @@ static void routing_add_sinks(struct routing_job *job, bool also, uint64_t bits,
     for (; bits; bits &= bits - 1) {
         size_t i = (size_t)__builtin_ctzll(bits);
         struct message_queue_share *share = job->client->shares ? &job->client->shares[i] : NULL;
-        routing_add(job, also, job->routing->queues[i], share, message_retain(message));
+        struct message_queue *queue = job->routing->queues[i];
+        job->missing = queue || also ? job->missing : route_table_sink(job->routing->table, i);
+        routing_add(job, also, queue, share, message_retain(message));
     }
 }
 
@@ -117,6 +124,7 @@ static enum err routing_add_dead_letter(struct routing_job *job, size_t route, c
              name ? " " : "", name ? name : "", fault);
     rejection->rejected_at_ms = clock_wall_ms();
     letter->rejection = rejection;
+    job->missing = job->routing->sinks.dead_letters ? job->missing : SINK_DEAD_LETTER;
     routing_add(job, false, job->routing->sinks.dead_letters, NULL, letter);
     return ERR_OK;
 }
@@ -179,6 +187,7 @@ static enum err routing_put_all(struct routing_job *job, struct receipt *receipt
     size_t full = 0;
     if (job->sink_missing) {
         result->sink_missing = true;
+        result->missing = job->missing;
         routing_discard(job->to, job->to_count);
         return ERR_FULL;
     }
@@ -248,6 +257,7 @@ enum err routing_submit(const struct routing *routing, const struct routing_clie
     job.message = message;
     job.to_count = job.also_count = 0;
     job.sink_missing = job.too_many = false;
+    job.missing = NULL;
     *result = (struct routing_result){0};
     message_view_init(&view, message, "");
     struct route_decision decision = route_table_match(routing->table, &view, NULL, NULL);

@@ -293,6 +293,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .version = client->version,
         .broker = client->broker ? text_dup(client->broker->key) : NULL,
     };
+    out->hold_count = route_get_holds(&client->route, client->config->config->sink, out->holds);
     out->messages_dropped = route_get_dropped(&client->route, out->dropped);
     enum err err = client_copy_subscriptions(client, out);
     if (!out->reason || !out->error_message) {

@@ -155,6 +155,56 @@ START_TEST(a_full_sink_of_several_has_room_again_when_it_has_taken_something) {
 }
 END_TEST
 
+static size_t holds_of(struct route_hold *holds) {
+    return route_get_holds(&route, NULL, holds);
+}
+
+START_TEST(what_holds_a_client_is_told) {
+    struct route_hold holds[ROUTE_HOLDS_MAX];
+    ck_assert_uint_eq(holds_of(holds), 0);
+    ck_assert_int_eq(submit("a", 1), ERR_OK);
+    ck_assert_uint_eq(holds_of(holds), 1);
+    ck_assert_str_eq(holds[0].sink, "first");
+    ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_QUEUED);
+    while (submit("a", 1) == ERR_OK) {
+    }
+    ck_assert_uint_eq(holds_of(holds), 1);
+    ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_FULL);
+    ck_assert_int_gt(holds[0].since_ms, 0);
+    drain(first);
+    ck_assert_uint_eq(holds_of(holds), 0);
+    route_set(&route, router, "other", NULL);
+    ck_assert_uint_eq(route_get_holds(&route, "other", holds), 1);
+    ck_assert_str_eq(holds[0].sink, "other");
+    ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_MISSING);
+}
+END_TEST
+
+START_TEST(what_holds_a_client_with_routes_is_told) {
+    struct route_hold holds[ROUTE_HOLDS_MAX];
+    ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\",\"third\"]}]")));
+    route_set(&route, router, NULL, NULL);
+    ck_assert_int_eq(submit("a", 1), ERR_FULL);
+    ck_assert_uint_eq(holds_of(holds), 1);
+    ck_assert_str_eq(holds[0].sink, "third");
+    ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_MISSING);
+    ck_assert_int_gt(holds[0].since_ms, 0);
+    ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\"]}]")));
+    route_set(&route, router, NULL, NULL);
+    ck_assert_uint_eq(holds_of(holds), 0);
+    while (submit("a", 1) == ERR_OK) {
+        drain(first);
+    }
+    ck_assert_uint_eq(holds_of(holds), 1);
+    ck_assert_str_eq(holds[0].sink, "second");
+    ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_FULL);
+    drain(second);
+    ck_assert_int_eq(submit("a", 1), ERR_OK);
+    ck_assert_uint_eq(holds_of(holds), 2);
+    ck_assert(holds[0].reason == ROUTE_HOLD_QUEUED && holds[1].reason == ROUTE_HOLD_QUEUED);
+}
+END_TEST
+
 START_TEST(dropped_messages_are_counted_across_changes) {
     int64_t dropped[MESSAGE_DROP_COUNT];
     router_remove_sink(router, "second");
@@ -230,6 +280,8 @@ int main(void) {
     tcase_add_test(tcase, without_routes_messages_still_refer_to_the_client);
     tcase_add_test(tcase, a_sink_that_is_removed_holds_its_messages_until_it_is_back);
     tcase_add_test(tcase, a_full_sink_of_several_has_room_again_when_it_has_taken_something);
+    tcase_add_test(tcase, what_holds_a_client_is_told);
+    tcase_add_test(tcase, what_holds_a_client_with_routes_is_told);
     tcase_add_test(tcase, dropped_messages_are_counted_across_changes);
     tcase_add_test(tcase, routes_change_while_threads_submit);
     suite_add_tcase(suite, tcase);

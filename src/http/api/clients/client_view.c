@@ -73,17 +73,49 @@ static json_t *client_view_dropped_json(const int64_t dropped[MESSAGE_DROP_COUNT
     return reasons;
 }
 
+/* Wall clock; 0: not known. */
+static int64_t client_view_hold_since_ms(const struct route_hold *hold,
+                                         const struct sink_status *sink) {
+    int64_t ago_ms = hold->since_ms > 0 ? clock_ms() - hold->since_ms : sink->failing_ms;
+    return ago_ms > 0 ? clock_wall_ms() - ago_ms : 0;
+}
+
+/* Sinks that keep the client from going on, with what the node knows of them. Messages that are in
+ * the queue of a sink that works are no reason. */
+static json_t *client_view_held_by_json(struct sinks *sinks, const struct client_status *status) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < status->hold_count; i++) {
+        const struct route_hold *hold = &status->holds[i];
+        struct sink_status sink = {.failing = false};
+        bool found = sinks_get_status(sinks, hold->sink, &sink);
+        bool missing = hold->reason == ROUTE_HOLD_MISSING;
+        if (hold->reason == ROUTE_HOLD_QUEUED && !sink.failing) {
+            continue;
+        }
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:o, s:o}", "sink", hold->sink, "reason",
+                      missing        ? "missing"
+                      : sink.failing ? "failing"
+                                     : "full",
+                      "since", http_json_time(client_view_hold_since_ms(hold, &sink)), "last_error",
+                      found && *sink.error ? http_json_string(sink.error) : json_null()));
+    }
+    return list;
+}
+
 /* Takes ownership. */
 static json_t *client_view_add_details(json_t *status, const struct client_status *details,
-                                       json_t *refused) {
+                                       json_t *refused, json_t *held_by) {
     json_object_set_new(status, "dropped", client_view_dropped_json(details->dropped));
     json_object_set_new(status, "limited", json_boolean(details->limited));
     json_object_set_new(status, "degraded", json_boolean(details->degraded));
     json_object_set_new(status, "refused_filters", refused);
+    json_object_set_new(status, "held_by", held_by);
     return status;
 }
 
-json_t *client_status_json(const struct client_status *status) {
+json_t *client_status_json(const struct http_api *api, const struct client_status *status) {
     json_t *shown = json_pack(
         "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
         "state", client_state_shown(status->state), "version", (json_int_t)status->version,
@@ -101,7 +133,8 @@ json_t *client_status_json(const struct client_status *status) {
         "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
         client_view_subscriptions_json(status), "broker",
         status->broker ? http_json_string(status->broker) : json_null());
-    return client_view_add_details(shown, status, client_view_refused_json(status));
+    return client_view_add_details(shown, status, client_view_refused_json(status),
+                                   client_view_held_by_json(api->context.sinks, status));
 }
 
 /* A status without a running version. Takes ownership of the JSON values. */
@@ -114,7 +147,7 @@ static json_t *client_view_idle_json(const char *state, const char *reason, int6
         http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
         "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
         "bytes_out", 0, "messages_dropped", 0, "subscriptions", "broker");
-    return client_view_add_details(shown, &(struct client_status){0}, json_array());
+    return client_view_add_details(shown, &(struct client_status){0}, json_array(), json_array());
 }
 
 /* By the clock of this node, not of Redis. 0: at once. */
