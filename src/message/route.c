@@ -160,14 +160,22 @@ static enum err route_put_by_routes(struct route *route, struct route_plan *plan
     return err;
 }
 
+/* Once the message has its origin: who may watch it depends on the labels. */
+static void *route_prepare_watched(const struct route *route, const struct message *message) {
+    const struct router_observer *observer = &route->router->observer;
+    return observer->prepare ? observer->prepare(observer->context, message) : NULL;
+}
+
 static enum err route_put_anywhere(struct route *route, struct message *message,
-                                   struct receipt *receipt) {
+                                   struct receipt *receipt, void **prepared) {
     if (!route_get_plan(route)) {
+        *prepared = route_prepare_watched(route, message);
         return route_put_in_queue(route, message, receipt);
     }
     route_lock(route);
     struct route_plan *plan = route_get_plan(route);
     route_set_origin(message, plan ? plan->origin : NULL);
+    *prepared = route_prepare_watched(route, message);
     enum err err = plan && plan->routing ? route_put_by_routes(route, plan, message, receipt)
                                          : route_put_in_queue(route, message, receipt);
     route_unlock(route);
@@ -176,8 +184,8 @@ static enum err route_put_anywhere(struct route *route, struct message *message,
 
 static enum err route_put(struct route *route, struct message *message, struct receipt *receipt) {
     const struct router_observer *observer = &route->router->observer;
-    void *prepared = observer->prepare ? observer->prepare(observer->context, message) : NULL;
-    enum err err = route_put_anywhere(route, message, receipt);
+    void *prepared = NULL;
+    enum err err = route_put_anywhere(route, message, receipt, &prepared);
     if (err == ERR_WRONG_STATE && !route->router->stopped) {
         err = ERR_FULL; /* the sink was removed: held until the route is set again */
     }

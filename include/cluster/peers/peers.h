@@ -17,6 +17,8 @@
 /* The name of the caller, and the id of the caller's request. */
 #define PEERS_CALLER_HEADER  "X-Mqfleet-Caller"
 #define PEERS_REQUEST_HEADER "X-Request-Id"
+/* The scope of the caller's token (http/auth/scope.h). */
+#define PEERS_SCOPE_HEADER "X-Mqfleet-Scope"
 /* The incarnation of the target node. Any other node at its address answers 421. */
 #define PEERS_TARGET_HEADER "X-Mqfleet-Meant-For"
 /* Scheme of the Authorization header; the secret of the fleet follows. */
@@ -39,6 +41,7 @@ struct peer_call {
     const char *incarnation; /* from the register entry; NULL: any node at this address */
     const char *caller;      /* on whose behalf; NULL: this node itself */
     const char *request_id;  /* of the caller's request; NULL: none */
+    const char *scope;       /* of the caller; NULL or "": the whole fleet */
     bool limit_exempt;       /* the answer may take long; the call is not counted in the limits */
     /* Results: */
     enum err result; /* ERR_OK: there is an answer */
@@ -49,13 +52,14 @@ struct peer_call {
 
 /* The URL of a path on a node. free(). NULL: out of memory. */
 char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path);
-#define PEER_HEADERS_MAX 6
+#define PEER_HEADERS_MAX 7
 struct peer_headers {
     const char *lines[PEER_HEADERS_MAX + 1]; /* NULL-terminated; point into the buffers below */
     char authorization[FLEET_SECRET_LEN_MAX + 64];
     char caller[128];
     char request_id[128];
     char target[TEXT_ID_LEN + 32];
+    char scope[1024];
 };
 /* The headers of a call; uses only its caller, request_id and incarnation. They contain the secret
  * of the fleet: secret_wipe when done. */

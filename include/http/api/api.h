@@ -57,12 +57,12 @@ struct client_input {
     char *identity;
 };
 
-/* Checks fields, text, the broker (address policy) and the sink (of this node). Encrypts the
- * secrets of the document if this node has a key. ERR_ARGUMENT: see `faults`. Caller:
- * client_input_fini, after any result. */
-enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
-                            const char *id_hint, bool repaired, struct client_input *out,
-                            struct client_faults *faults) MUST_CHECK;
+/* Checks fields, text, the broker (address policy) and the sink (of this node). Gives the document
+ * the label of the caller's scope (never NULL). Encrypts the secrets of the document if this node
+ * has a key. ERR_ARGUMENT: see `faults`. Caller: client_input_fini, after any result. */
+enum err client_input_check(const struct http_api *api, const struct scope *scope, json_t *document,
+                            enum client_source source, const char *id_hint, bool repaired,
+                            struct client_input *out, struct client_faults *faults) MUST_CHECK;
 void client_input_fini(struct client_input *input);
 /* Whether the stored text is the same configuration, possibly in another spelling or with other
  * keys.

@@ -22,6 +22,16 @@ enum {
     ROUTE_OPS = 256       /* on the listener at ops.port, if there is one */
 };
 
+/* What a token with a scope (http/auth/scope.h) gets. Each row of the table needs one: a row
+ * without does not compile, and SCOPE_UNDECIDED is refused. */
+enum route_scope {
+    SCOPE_UNDECIDED,
+    SCOPE_REFUSED,  /* 403: about the whole fleet, or only between nodes */
+    SCOPE_CLIENT,   /* {id} is a client: 404 unless it is in the scope (scope_gate.h) */
+    SCOPE_FILTERED, /* the handler shows and changes only what is in request->caller.scope */
+    SCOPE_EVERYONE  /* the answer has nothing about clients, nodes or sinks */
+};
+
 struct http_route {
     const char *method;
     const char *pattern; /* segments; "{name}" matches any one segment, at most once per pattern */
@@ -29,6 +39,7 @@ struct http_route {
     unsigned flags;
     const char *query; /* the accepted parameters, separated by blanks; "x.*" accepts all with this
                           prefix; NULL: parameters are not checked */
+    enum route_scope scope;
 };
 
 #define HTTP_ALLOW_LEN 64

@@ -19,7 +19,8 @@
 struct caller {
     char name[TOKEN_NAME_LEN];
     enum role role;
-    bool is_node; /* another node; `name` is the caller for which it acts, or "node" */
+    struct scope scope; /* of the token, also of one for which another node acts */
+    bool is_node;       /* another node; `name` is the caller for which it acts, or "node" */
 };
 
 struct access_attempt {
@@ -27,6 +28,7 @@ struct access_attempt {
     bool node_only;
     const char *authorization; /* as sent; NULL: not sent */
     const char *forwarded_for; /* the caller for which the sender acts; NULL: not sent */
+    const char *scope;         /* of that caller; NULL: not sent. Only a node is believed */
     const struct sockaddr *address;
 };
 
@@ -36,7 +38,8 @@ enum access_result {
     ACCESS_WRONG_TOKEN, /* counted for the address */
     ACCESS_TOO_MANY,    /* wrong token, and the address must wait */
     ACCESS_ROLE,        /* the role of the caller is not sufficient */
-    ACCESS_NODE_ONLY    /* only for other nodes */
+    ACCESS_NODE_ONLY,   /* only for other nodes */
+    ACCESS_SCOPE        /* another node sent a scope that this node does not understand */
 };
 
 struct access;

@@ -1,11 +1,12 @@
-/* The tokens of callers: lines "name role sha256:hash" of http.tokens_file. Read-only when loaded;
- * any thread. */
+/* The tokens of callers: lines "name role sha256:hash [scope=label.NAME=VALUE]" of
+ * http.tokens_file. Read-only when loaded; any thread. */
 #ifndef MQFLEET_AUTH_TOKENS_H
 #define MQFLEET_AUTH_TOKENS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/err.h"
+#include "http/auth/scope.h"
 
 #define TOKENS_MAX        1000
 #define TOKEN_NAME_LEN    65 /* 64 characters and the NUL */
@@ -22,6 +23,7 @@ enum role role_parse(const char *name); /* ROLE_NONE: no such role */
 struct token {
     char name[TOKEN_NAME_LEN];
     enum role role;
+    struct scope scope;
     unsigned char hash[32];
 };
 

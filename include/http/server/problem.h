@@ -14,6 +14,7 @@
     X(PROBLEM_BAD_JSON, 400, "bad-json", "The body is not JSON")                                   \
     X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A valid token is required")                      \
     X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not permit this request")        \
+    X(PROBLEM_SCOPE, 403, "scope", "The token's scope does not permit this request")               \
     X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other origins may not use this API")        \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "Not found")                                            \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "Method not allowed for this path")               \

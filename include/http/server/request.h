@@ -41,6 +41,7 @@ struct http_request {
     char *if_match;  /* NULL: not sent */
     bool forwarded;  /* sent by another node on behalf of a caller */
     struct caller caller;
+    int64_t scope_version;          /* of the client that the scope gate has read; 0: none */
     char id[HTTP_REQUEST_ID_LEN];   /* from the caller, or generated; in log lines and the answer */
     char address[INET6_ADDRSTRLEN]; /* of the caller */
     int socket;                     /* the caller's connection, for inspection only; -1: none */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include "base/err.h"
 #include "message/message.h"
+#include "http/auth/scope.h"
 #include "http/streams/event_stream.h"
 
 #define MESSAGE_TAPS_PAYLOAD_BYTES_MAX 65536 /* bytes of a payload that are shown */
@@ -18,9 +19,9 @@ struct tapped_message; /* a message in the form in which its watchers get it */
 struct message_taps *message_taps_create(void);
 void message_taps_destroy(struct message_taps *taps); /* without watchers */
 
-/* From now on the messages of that client go to the stream, which is borrowed until
- * message_taps_remove. ERR_MEMORY. */
-enum err message_taps_add(struct message_taps *taps, const char *id,
+/* From now on the messages of that client, while it is in the scope, go to the stream, which is
+ * borrowed until message_taps_remove. ERR_MEMORY. */
+enum err message_taps_add(struct message_taps *taps, const char *id, const struct scope *scope,
                           struct event_stream *stream) MUST_CHECK;
 /* Legal when it was not added. */
 void message_taps_remove(struct message_taps *taps, struct event_stream *stream);

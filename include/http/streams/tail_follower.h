@@ -31,10 +31,12 @@ void tail_follower_destroy(struct tail_follower *follower); /* after the thread 
 void *tail_follower_run(void *argument);
 void tail_follower_stop(struct tail_follower *follower);
 
-/* Takes ownership of the writing side of the stream. local_only: ends the stream when the client
+/* Takes ownership of the writing side of the stream. Shows messages only while the client is in the
+ * scope. local_only: ends the stream when the client
  * leaves this node; for requests of other nodes, which follow the client themselves. ERR_MEMORY:
  * the stream is released. Any thread. */
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
-                           struct event_stream *stream, bool local_only) MUST_CHECK;
+                           const struct scope *scope, struct event_stream *stream,
+                           bool local_only) MUST_CHECK;
 
 #endif

@@ -17,7 +17,9 @@ enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
 
 enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 
-#define CLIENT_URLS_MAX 8
+#define CLIENT_URLS_MAX        8
+#define CLIENT_LABEL_NAME_MAX  63
+#define CLIENT_LABEL_VALUE_MAX 256 /* bytes */
 
 struct client_endpoint { /* a broker and its scheme */
     enum client_scheme scheme;

@@ -30,7 +30,7 @@ struct peer_task {
     struct http_client_request request;
     struct peer_calls *calls;
     struct peer_call call; /* points to the strings below */
-    char *host, *method, *path, *body, *caller, *request_id, *incarnation;
+    char *host, *method, *path, *body, *caller, *request_id, *scope, *incarnation;
     char *name; /* of the node */
     int64_t deadline_ms, begun_us;
     peer_call_done *done;
@@ -89,6 +89,7 @@ static void peer_calls_task_free(struct peer_task *task) {
     free(task->body);
     free(task->caller);
     free(task->request_id);
+    free(task->scope);
     free(task->incarnation);
     free(task->name);
     free(task);
@@ -128,13 +129,14 @@ static struct peer_task *peer_calls_task_create(const struct peer_call *call) {
     task->body = call->body ? text_copy(call->body, call->body_len) : NULL;
     task->caller = text_dup(call->caller);
     task->request_id = text_dup(call->request_id);
+    task->scope = text_dup(call->scope);
     task->incarnation = text_dup(call->incarnation);
     if (asprintf(&task->name, "%s:%lld", call->host, (long long)call->port) < 0) {
         task->name = NULL;
     }
     if (!task->host || !task->method || !task->path || !task->name || (call->body && !task->body) ||
         (call->caller && !task->caller) || (call->request_id && !task->request_id) ||
-        (call->incarnation && !task->incarnation)) {
+        (call->scope && !task->scope) || (call->incarnation && !task->incarnation)) {
         peer_calls_task_free(task);
         return NULL;
     }
@@ -146,6 +148,7 @@ static struct peer_task *peer_calls_task_create(const struct peer_call *call) {
                                     .body_len = call->body_len,
                                     .caller = task->caller,
                                     .request_id = task->request_id,
+                                    .scope = task->scope,
                                     .incarnation = task->incarnation,
                                     .limit_exempt = call->limit_exempt,
                                     .unsent = true};

@@ -60,5 +60,9 @@ void peers_headers(const struct peers *peers, const struct peer_call *call,
         snprintf(out->target, sizeof(out->target), PEERS_TARGET_HEADER ": %s", call->incarnation);
         out->lines[n++] = out->target;
     }
-    _Static_assert(PEER_HEADERS_MAX >= 6, "all headers fit");
+    if (call->scope && call->scope[0] != '\0') {
+        snprintf(out->scope, sizeof(out->scope), PEERS_SCOPE_HEADER ": %s", call->scope);
+        out->lines[n++] = out->scope;
+    }
+    _Static_assert(PEER_HEADERS_MAX >= 7, "all headers fit");
 }

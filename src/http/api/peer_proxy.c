@@ -348,6 +348,8 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
         http_problem(response, PROBLEM_PEER, "node %s, which ran the client, is gone", node);
         goto out;
     }
+    char scope[SCOPE_TEXT_LEN];
+    scope_format(&request->caller.scope, scope);
     struct peer_call peer = {.host = owner->host,
                              .port = owner->port,
                              .incarnation = owner->incarnation,
@@ -357,6 +359,7 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
                              .body_len = body_len,
                              .caller = request->caller.name,
                              .request_id = request->id,
+                             .scope = scope,
                              .limit_exempt = request->publish_share != NULL};
     peer_wait_begin(request, response, &peer, 1,
                     &(struct peer_wait_plan){.timeout_ms = timeout_ms,

@@ -111,6 +111,7 @@ struct fleet_secret *access_fleet_secret(struct access *access) {
 static void access_set_caller(struct caller *caller, const char *name, enum role role, bool node) {
     snprintf(caller->name, sizeof(caller->name), "%s", name);
     caller->role = role;
+    caller->scope = (struct scope){0};
     caller->is_node = node;
 }
 
@@ -148,6 +149,7 @@ static enum access_result access_check_token(struct access *access,
     const struct token *token = tokens_find(access->tokens, presented);
     if (token) {
         access_set_caller(caller, token->name, token->role, false);
+        caller->scope = token->scope;
     }
     pthread_rwlock_unlock(&access->lock);
     if (!token) {
@@ -160,9 +162,12 @@ static enum access_result access_check_token(struct access *access,
 }
 
 /* The forwarding node has already checked the role of its caller. */
-static void access_set_node_caller(const struct access_attempt *attempt, struct caller *caller) {
+static enum access_result access_set_node_caller(const struct access_attempt *attempt,
+                                                 struct caller *caller) {
     const char *name = attempt->forwarded_for;
     access_set_caller(caller, name && name[0] != '\0' ? name : "node", ROLE_ADMIN, true);
+    return !attempt->scope || scope_parse(attempt->scope, &caller->scope) ? ACCESS_GRANTED
+                                                                          : ACCESS_SCOPE;
 }
 
 enum access_result access_check(struct access *access, const struct access_attempt *attempt,
@@ -177,8 +182,7 @@ enum access_result access_check(struct access *access, const struct access_attem
         if (!fleet_secret_matches(access->secret, presented)) {
             return access_refuse_credentials(access, attempt, wait_ms);
         }
-        access_set_node_caller(attempt, caller);
-        return ACCESS_GRANTED;
+        return access_set_node_caller(attempt, caller);
     }
     if (access_requires_token(access)) {
         return access_check_token(access, attempt, caller, wait_ms);

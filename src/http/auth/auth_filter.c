@@ -180,6 +180,10 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
             auth_check->response, PROBLEM_FORBIDDEN,
             "only other nodes may send this request, with the secret in fleet.secret_file");
         break;
+    case ACCESS_SCOPE:
+        http_problem(auth_check->response, PROBLEM_FORBIDDEN,
+                     PEERS_SCOPE_HEADER ": must be label.NAME=VALUE");
+        break;
     }
 }
 
@@ -200,6 +204,7 @@ static void auth_filter_check_caller(const struct auth_check *auth_check) {
         .node_only = (flags & ROUTE_FLEET) != 0,
         .authorization = auth_filter_header(auth_check->connection, "Authorization"),
         .forwarded_for = forwarded ? (caller ? caller : "") : NULL,
+        .scope = auth_filter_header(auth_check->connection, PEERS_SCOPE_HEADER),
         .address = auth_filter_peer_address(auth_check->connection),
     };
     enum access_result result = access_check(access, &attempt, &request->caller, &wait_ms);
@@ -207,6 +212,20 @@ static void auth_filter_check_caller(const struct auth_check *auth_check) {
     if (result != ACCESS_GRANTED) {
         metric_add(METRIC_HTTP_DENIED, 1);
         auth_filter_refuse_access(auth_check, result, wait_ms);
+    }
+}
+
+/* A route without an entry in the table is refused, too. */
+static void auth_filter_check_scope(const struct auth_check *auth_check) {
+    const struct http_request *request = auth_check->request;
+    enum route_scope treatment = request->route ? request->route->scope : SCOPE_EVERYONE;
+    if (scope_is_set(&request->caller.scope) &&
+        (treatment == SCOPE_REFUSED || treatment == SCOPE_UNDECIDED)) {
+        metric_add(METRIC_HTTP_DENIED, 1);
+        http_problem(auth_check->response, PROBLEM_SCOPE,
+                     "the token of %s is limited to the clients with label %s; this request is "
+                     "about the whole fleet and needs a token without a scope",
+                     request->caller.name, request->caller.scope.label);
     }
 }
 
@@ -235,6 +254,9 @@ void auth_filter_check(const struct http_server *server, struct MHD_Connection *
         return;
     }
     auth_filter_check_caller(&auth_check);
+    if (response->status == 0) {
+        auth_filter_check_scope(&auth_check);
+    }
     if (response->status == 0) {
         auth_filter_check_target(&auth_check);
     }

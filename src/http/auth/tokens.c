@@ -9,6 +9,8 @@
 #include "base/text.h"
 
 #define HASH_PREFIX "sha256:"
+#define SCOPE_WORD  "scope="
+#define WORDS_MAX   5 /* one more than a line may have */
 
 static const char *const role_names[] = {[ROLE_NONE] = "none",
                                          [ROLE_VIEWER] = "viewer",
@@ -90,18 +92,23 @@ bool token_name_is_valid(const char *name) {
     return name[0] != '\0' && strlen(name) < TOKEN_NAME_LEN && name[strspn(name, ALLOWED)] == '\0';
 }
 
+static bool tokens_parse_scope(const char *word, struct scope *out) {
+    size_t prefix_len = strlen(SCOPE_WORD);
+    return strncmp(word, SCOPE_WORD, prefix_len) == 0 && scope_parse(word + prefix_len, out);
+}
+
 /* The fault of the line; NULL: none. The text never quotes the line, which may be a token without a
  * hash. */
 static const char *tokens_parse_line(char *line, const struct tokens *before, struct token *out) {
-    char *rest = line, *words[4] = {0};
+    char *rest = line, *words[WORDS_MAX] = {0};
     size_t count = 0;
     for (char *word = strsep(&rest, " \t"); word; word = strsep(&rest, " \t")) {
-        if (word[0] != '\0' && count < 4) {
+        if (word[0] != '\0' && count < WORDS_MAX) {
             words[count++] = word;
         }
     }
-    if (count != 3) {
-        return "must be: name role sha256:hash";
+    if (count < 3 || count > 4) {
+        return "must be: name role sha256:hash, and possibly scope=label.NAME=VALUE";
     }
     if (!token_name_is_valid(words[0])) {
         return "the name must be 1 to 64 letters, digits and - _ . @";
@@ -113,6 +120,9 @@ static const char *tokens_parse_line(char *line, const struct tokens *before, st
     if (!tokens_parse_hash(words[2], out->hash)) {
         return "the third word must be sha256: and 64 hexadecimal digits, as printed by mqfleetd "
                "--hash-token";
+    }
+    if (words[3] && !tokens_parse_scope(words[3], &out->scope)) {
+        return "the fourth word must be scope=label.NAME=VALUE, the value percent-encoded";
     }
     snprintf(out->name, sizeof(out->name), "%s", words[0]);
     for (size_t i = 0; i < before->count; i++) {

@@ -20,6 +20,7 @@
 #include "http/streams/event_stream.h"
 #include "http/server/problem.h"
 #include "http/api/routes.h"
+#include "http/api/scope_gate.h"
 #include "http/auth/auth_filter.h"
 #include "request_reader.h"
 #include "stream_answer.h"
@@ -311,7 +312,11 @@ static enum MHD_Result transaction_dispatch(struct transaction *transaction) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(transaction->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     transaction->request.socket = info ? info->connect_fd : -1;
-    bool quick = (transaction->request.route->flags & ROUTE_QUICK) != 0 &&
+    bool gated = scope_gate_is_needed(&transaction->request);
+    if (gated) {
+        transaction->request.next_step = scope_gate_run;
+    }
+    bool quick = !gated && (transaction->request.route->flags & ROUTE_QUICK) != 0 &&
                  transaction->request.body.len <= QUICK_BODY_BYTES_MAX;
     return quick ? transaction_run_inline(transaction) : transaction_enqueue(transaction);
 }

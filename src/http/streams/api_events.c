@@ -207,8 +207,8 @@ void api_client_messages(struct http_request *request, struct http_response *res
     }
     event_stream_comment(stream, "listening for messages");
     http_answer_stream(response, stream);
-    if (tail_follower_add(request->api->tail_follower, request->parameter, stream,
-                          request->forwarded) != ERR_OK) {
+    if (tail_follower_add(request->api->tail_follower, request->parameter, &request->caller.scope,
+                          stream, request->forwarded) != ERR_OK) {
         http_problem_memory(response);
     }
 }

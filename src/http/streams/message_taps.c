@@ -18,6 +18,7 @@
 
 struct watcher {
     char *id;
+    struct scope scope;
     struct event_stream *stream;
     struct watcher *prev, *next;
 };
@@ -32,7 +33,8 @@ struct message_taps {
 
 struct tapped_message {
     char *id;
-    char *text; /* one JSON object */
+    struct message_origin *origin; /* the labels of the client */
+    char *text;                    /* one JSON object */
 };
 
 struct message_taps *message_taps_create(void) {
@@ -69,7 +71,8 @@ static void message_taps_update_filter(struct message_taps *taps) {
     atomic_store_explicit(&taps->watched_bits, watched, memory_order_relaxed);
 }
 
-enum err message_taps_add(struct message_taps *taps, const char *id, struct event_stream *stream) {
+enum err message_taps_add(struct message_taps *taps, const char *id, const struct scope *scope,
+                          struct event_stream *stream) {
     struct watcher *watcher = calloc(1, sizeof *watcher);
     char *copy = text_dup(id);
     if (!watcher || !copy) {
@@ -78,6 +81,7 @@ enum err message_taps_add(struct message_taps *taps, const char *id, struct even
         return ERR_MEMORY;
     }
     watcher->id = copy;
+    watcher->scope = *scope;
     watcher->stream = stream;
     pthread_mutex_lock(&taps->lock);
     DL_APPEND(taps->watchers, watcher);
@@ -150,6 +154,7 @@ static void message_taps_tapped_free(struct tapped_message *note) {
     if (note) {
         free(note->id);
         free(note->text);
+        message_origin_release(note->origin);
         free(note);
     }
 }
@@ -165,12 +170,18 @@ struct tapped_message *message_taps_prepare(struct message_taps *taps,
     if (note) {
         note->id = text_dup(message->id);
         note->text = message_taps_render(message);
+        note->origin = message_origin_retain(message->origin);
     }
     if (!note || !note->id || !note->text) {
         message_taps_tapped_free(note);
         return NULL;
     }
     return note;
+}
+
+static bool message_taps_may_see(const struct watcher *watcher, const struct tapped_message *note) {
+    const char *value = message_origin_label(note->origin, watcher->scope.label);
+    return !scope_is_set(&watcher->scope) || (value && strcmp(value, watcher->scope.value) == 0);
 }
 
 void message_taps_deliver(struct message_taps *taps, struct tapped_message *note, bool taken) {
@@ -184,7 +195,8 @@ void message_taps_deliver(struct message_taps *taps, struct tapped_message *note
         buffer_append_str(&event, note->text);
         buffer_append_str(&event, "\n\n");
         DL_FOREACH(taps->watchers, watcher) {
-            if (!event.failed && strcmp(watcher->id, note->id) == 0) {
+            if (!event.failed && strcmp(watcher->id, note->id) == 0 &&
+                message_taps_may_see(watcher, note)) {
                 (void)event_stream_put(watcher->stream, event.data, event.len);
             }
         }

@@ -28,6 +28,7 @@ enum tail_state { TAIL_LOCATING, TAIL_LOCAL, TAIL_REMOTE };
 struct tail {
     struct tail_follower *follower;
     char *id;
+    struct scope scope;
     struct event_stream *stream;
     bool local_only;
     enum tail_state state;
@@ -121,14 +122,16 @@ static bool tail_follower_runs_locally(const struct tail *tail) {
 }
 
 static void tail_follower_attach_local(struct tail *tail) {
-    if (message_taps_add(tail->follower->wiring.message_taps, tail->id, tail->stream) == ERR_OK) {
+    if (message_taps_add(tail->follower->wiring.message_taps, tail->id, &tail->scope,
+                         tail->stream) == ERR_OK) {
         tail->state = TAIL_LOCAL;
         tail_follower_put_status(tail, "the client runs on this node");
     }
 }
 
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
-                           struct event_stream *stream, bool local_only) {
+                           const struct scope *scope, struct event_stream *stream,
+                           bool local_only) {
     struct tail *tail = calloc(1, sizeof *tail);
     char *copy = text_dup(id);
     if (!tail || !copy) {
@@ -139,6 +142,7 @@ enum err tail_follower_add(struct tail_follower *follower, const char *id,
     }
     tail->follower = follower;
     tail->id = copy;
+    tail->scope = *scope;
     tail->stream = stream;
     tail->local_only = local_only;
     buffer_init(&tail->event);
@@ -203,7 +207,10 @@ static void tail_follower_open_feed(struct tail *tail, const struct store_node *
     }
     if (url) {
         struct peer_headers headers;
-        peers_headers(follower->wiring.peers, &(struct peer_call){.incarnation = node->incarnation},
+        char scope[SCOPE_TEXT_LEN];
+        scope_format(&tail->scope, scope);
+        peers_headers(follower->wiring.peers,
+                      &(struct peer_call){.incarnation = node->incarnation, .scope = scope},
                       &headers);
         tail->feed = http_client_open_stream(follower->http_client, url, headers.lines,
                                              FEED_SILENCE_S_MAX, tail_follower_read_feed, tail);
@@ -246,7 +253,9 @@ static void tail_follower_locate(struct tail *tail) {
         return;
     }
     err = store_get(tail->follower->wiring.store, tail->id, &row);
-    if (err == ERR_NOT_FOUND) {
+    bool included =
+        err == ERR_OK && scope_includes_text(&tail->scope, row.id, row.config, row.config_len);
+    if (err == ERR_NOT_FOUND || (err == ERR_OK && !included)) {
         tail_follower_put_status(tail, "the client no longer exists");
         event_stream_end(tail->stream);
     } else if (err != ERR_OK) {

@@ -10,9 +10,7 @@
 #include "base/text.h"
 #include "message/topic.h"
 
-#define LABEL_VALUE_MAX 256
-#define LABEL_NAME_MAX  63
-#define ALPN_NAME_MAX   255 /* RFC 7301 section 3.1 */
+#define ALPN_NAME_MAX 255 /* RFC 7301 section 3.1 */
 
 #define HEADER_NAME_MAX   128
 #define HEADER_VALUE_MAX  8192
@@ -201,7 +199,7 @@ static bool config_list_is_object(struct reader *reader, const struct client_fie
 }
 
 const char *client_label_name_fault(const char *name, size_t len) {
-    bool right = len >= 1 && len <= LABEL_NAME_MAX;
+    bool right = len >= 1 && len <= CLIENT_LABEL_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
         right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]);
     }
@@ -210,7 +208,7 @@ const char *client_label_name_fault(const char *name, size_t len) {
 
 void client_field_read_labels(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
-    static const struct client_field value_field = {.most = LABEL_VALUE_MAX};
+    static const struct client_field value_field = {.most = CLIENT_LABEL_VALUE_MAX};
     struct client_config *config = into;
     if (!config_list_is_object(reader, field, value, place)) {
         return;

@@ -7,6 +7,7 @@
 
 struct client_edit {
     const struct http_api *api;
+    const struct scope *scope;      /* of the caller; never NULL */
     const struct store_client *row; /* as stored; borrowed */
     struct client_input input;      /* result: what to store in its place. An edit that changes
                                        nothing gives the stored text, which keeps its version */

@@ -9,6 +9,7 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "http/api/routes.h"
+#include "http/api/scope_gate.h"
 
 #define WRITE_RETRY_MS_MAX                                                                         \
     5000 /* attempts of an unconditional write that conflicts with others                          \
@@ -21,6 +22,10 @@ static bool api_client_read_row(const struct http_request *request, struct store
                                 struct http_response *response) {
     *row = (struct store_client){0};
     enum err err = store_get(request->api->context.store, request->parameter, row);
+    if (err == ERR_OK && !scope_gate_includes(request, row)) { /* no longer, see scope_gate.h */
+        store_client_fini(row);
+        err = ERR_NOT_FOUND;
+    }
     if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
     } else if (err != ERR_OK) {
@@ -128,6 +133,10 @@ static bool api_client_write_row(struct http_request *request, struct store_clie
         api_client_answer_written(request, row, response);
     } else if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (err == ERR_EXISTS && !scope_gate_includes_id(request, other_id)) {
+        http_problem(response, PROBLEM_IDENTITY,
+                     "client_id %.128s is in use at this broker; use another one",
+                     input->config->client_id);
     } else if (err == ERR_EXISTS) {
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s at this broker belongs to client %.256s",
@@ -150,7 +159,8 @@ static void api_client_retry_write(struct http_request *request, struct http_res
     request->give_up_at_ms =
         request->give_up_at_ms != 0 ? request->give_up_at_ms : now_ms + WRITE_RETRY_MS_MAX;
     if (now_ms < request->give_up_at_ms) {
-        request->next_step = request->route->handler;
+        request->next_step =
+            scope_gate_is_needed(request) ? scope_gate_run : request->route->handler;
         return;
     }
     http_problem(response, PROBLEM_OVERLOAD,
@@ -183,7 +193,7 @@ struct client_write {
 static bool api_client_try_write(struct http_request *request, const struct client_write *write,
                                  struct http_response *response) {
     struct store_client row;
-    struct client_edit edit = {.api = request->api, .row = &row};
+    struct client_edit edit = {.api = request->api, .scope = &request->caller.scope, .row = &row};
     bool done = true;
     if (api_client_read_row(request, &row, response)) {
         if (write->expected != 0 && row.version != write->expected) {
@@ -264,9 +274,15 @@ void api_client_delete(struct http_request *request, struct http_response *respo
     if (!api_client_expected_version(request, &expected, response)) {
         return;
     }
-    enum err err = store_delete(request->api->context.store, request->parameter, expected);
+    int64_t seen = request->scope_version; /* with a scope, only this version is in the scope */
+    enum err err = seen != 0 && expected != 0 && expected != seen
+                       ? ERR_VERSION
+                       : store_delete(request->api->context.store, request->parameter,
+                                      expected != 0 ? expected : seen);
     if (err == ERR_OK) {
         http_answer_empty(response, 204);
+    } else if (err == ERR_VERSION && expected == 0) {
+        api_client_retry_write(request, response);
     } else if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
     } else if (err == ERR_VERSION) {

@@ -9,6 +9,7 @@
 #include "base/percent.h"
 #include "base/text.h"
 #include "http/api/clients/client_waits.h"
+#include "http/api/scope_gate.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
@@ -42,11 +43,11 @@ static void api_clients_item_fini(struct create_item *item) {
 }
 
 /* Checks one document; false: the item has failed. prefix: of the pointers to its faults. */
-static bool api_clients_item_check(struct create_item *item, const struct http_api *api,
+static bool api_clients_item_check(struct create_item *item, const struct http_request *request,
                                    json_t *document, bool repaired, const char *prefix) {
     struct client_faults faults;
-    enum err err =
-        client_input_check(api, document, CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
+    enum err err = client_input_check(request->api, &request->caller.scope, document,
+                                      CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
     if (err == ERR_ARGUMENT) {
         const struct client_fault *first = &faults.items[0];
         api_clients_item_fail(item, PROBLEM_INVALID, "%s%s%s", first->pointer,
@@ -60,12 +61,15 @@ static bool api_clients_item_check(struct create_item *item, const struct http_a
 }
 
 /* The id exists with another text, which may be the same configuration in another spelling. */
-static void api_clients_item_compare(struct create_item *item, const struct http_api *api) {
+static void api_clients_item_compare(struct create_item *item, const struct http_request *request) {
+    const struct http_api *api = request->api;
     const char *id = item->input.config->id;
     struct store_client row = {0};
     enum err err = store_get(api->context.store, id, &row);
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
         api_clients_item_fail(item, http_problem_of_store(err), "client %s: %s", id, err_name(err));
+    } else if (err == ERR_OK && !scope_gate_includes(request, &row)) {
+        api_clients_item_fail(item, PROBLEM_EXISTS, "this id is not available; use another one");
     } else if (err == ERR_OK && client_input_is_same(api, &row, item->input.text)) {
         item->outcome = ITEM_UNCHANGED;
         item->version = row.version;
@@ -76,7 +80,23 @@ static void api_clients_item_compare(struct create_item *item, const struct http
     store_client_fini(&row);
 }
 
-static void api_clients_item_set_outcome(struct create_item *item, const struct http_api *api,
+static void api_clients_item_fail_identity(struct create_item *item,
+                                           const struct http_request *request,
+                                           const char *other_id) {
+    const char *client_id = item->input.config->client_id;
+    if (scope_gate_includes_id(request, other_id)) {
+        api_clients_item_fail(item, PROBLEM_IDENTITY,
+                              "client_id %.128s at this broker belongs to client %.256s", client_id,
+                              other_id ? other_id : "?");
+    } else {
+        api_clients_item_fail(item, PROBLEM_IDENTITY,
+                              "client_id %.128s is in use at this broker; use another one",
+                              client_id);
+    }
+}
+
+static void api_clients_item_set_outcome(struct create_item *item,
+                                         const struct http_request *request,
                                          struct store_create_result *result) {
     item->version = result->version;
     switch (result->outcome) {
@@ -87,12 +107,10 @@ static void api_clients_item_set_outcome(struct create_item *item, const struct 
         item->outcome = ITEM_UNCHANGED;
         break;
     case STORE_OTHER_CONFIG:
-        api_clients_item_compare(item, api);
+        api_clients_item_compare(item, request);
         break;
     case STORE_IDENTITY_TAKEN:
-        api_clients_item_fail(
-            item, PROBLEM_IDENTITY, "client_id %.128s at this broker belongs to client %.256s",
-            item->input.config->client_id, result->other_id ? result->other_id : "?");
+        api_clients_item_fail_identity(item, request, result->other_id);
         break;
     }
     free(result->other_id);
@@ -222,13 +240,13 @@ static void api_clients_create_one(struct http_request *request, json_t *documen
                                    struct http_response *response) {
     struct store *store = request->api->context.store;
     struct create_item item = {0};
-    if (api_clients_item_check(&item, request->api, document, repaired, "")) {
+    if (api_clients_item_check(&item, request, document, repaired, "")) {
         struct store_create_item made = api_clients_item_new(&item);
         struct store_create_result result = {0};
         size_t done = 0;
         enum err err = store_create(store, &made, 1, &result, &done);
         if (done == 1) {
-            api_clients_item_set_outcome(&item, request->api, &result);
+            api_clients_item_set_outcome(&item, request, &result);
         } else {
             http_problem_store(response, err != ERR_OK ? err : ERR_PROTOCOL);
             api_clients_item_fini(&item);
@@ -275,13 +293,13 @@ static void api_clients_batch_fini(struct batch *batch) {
     free(batch->ids);
 }
 
-static void api_clients_batch_check(struct batch *batch, const struct http_api *api,
+static void api_clients_batch_check(struct batch *batch, const struct http_request *request,
                                     json_t *documents, bool repaired) {
     for (size_t i = 0; i < batch->n; i++) {
         char prefix[24];
         snprintf(prefix, sizeof(prefix), "/%zu", i);
-        if (api_clients_item_check(&batch->items[i], api, json_array_get(documents, i), repaired,
-                                   prefix)) {
+        if (api_clients_item_check(&batch->items[i], request, json_array_get(documents, i),
+                                   repaired, prefix)) {
             batch->item_of[batch->valid_count] = i;
             batch->valid[batch->valid_count++] = api_clients_item_new(&batch->items[i]);
         }
@@ -289,17 +307,17 @@ static void api_clients_batch_check(struct batch *batch, const struct http_api *
 }
 
 /* ERR_OK, or why nothing could be stored. */
-static enum err api_clients_batch_store(struct batch *batch, const struct http_api *api) {
+static enum err api_clients_batch_store(struct batch *batch, const struct http_request *request) {
     size_t done = 0;
-    enum err err =
-        store_create(api->context.store, batch->valid, batch->valid_count, batch->results, &done);
+    enum err err = store_create(request->api->context.store, batch->valid, batch->valid_count,
+                                batch->results, &done);
     if (batch->valid_count > 0 && done == 0) {
         return err != ERR_OK ? err : ERR_PROTOCOL;
     }
     for (size_t i = 0; i < batch->valid_count; i++) {
         struct create_item *item = &batch->items[batch->item_of[i]];
         if (i < done) {
-            api_clients_item_set_outcome(item, api, &batch->results[i]);
+            api_clients_item_set_outcome(item, request, &batch->results[i]);
         } else {
             api_clients_item_fail(item, http_problem_of_store(err), "not stored: %s; try again",
                                   err == ERR_FULL ? "Redis is out of memory" : err_name(err));
@@ -405,8 +423,8 @@ static void api_clients_create_many(struct http_request *request, json_t *docume
     struct batch batch;
     enum err err = ERR_MEMORY;
     if (api_clients_batch_init(&batch, n)) {
-        api_clients_batch_check(&batch, request->api, documents, repaired);
-        err = api_clients_batch_store(&batch, request->api);
+        api_clients_batch_check(&batch, request, documents, repaired);
+        err = api_clients_batch_store(&batch, request);
     }
     if (err != ERR_OK) {
         http_problem_store(response, err);

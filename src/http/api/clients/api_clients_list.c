@@ -21,6 +21,7 @@ struct filter {
     const char *state;              /* NULL: any */
     const char *node;               /* NULL: any */
     const struct http_query *query; /* for the labels */
+    const struct scope *scope;      /* of the caller */
     bool has_labels;
     int degraded; /* -1: any */
 };
@@ -69,6 +70,8 @@ static bool clients_list_init(struct listing *listing, const struct http_request
                                       .node = http_query_get(query, "node"),
                                       .degraded = clients_list_parse_degraded(query),
                                       .query = query};
+    listing->filter.scope = &request->caller.scope;
+    listing->filter.has_labels = scope_is_set(listing->filter.scope);
     for (size_t i = 0; i < query->count; i++) {
         listing->filter.has_labels =
             listing->filter.has_labels || clients_list_is_label(query->items[i].name);
@@ -119,7 +122,7 @@ static bool clients_list_labels_match(const struct filter *filter,
             return false;
         }
     }
-    return true;
+    return scope_includes(filter->scope, config);
 }
 
 static bool clients_list_row_matches(const struct filter *filter, const struct store_client *row) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "http/api/job.h"
+#include "http/api/scope_gate.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "mqtt/config/client_secrets.h"
@@ -30,7 +31,7 @@ static bool api_test_check_input(const struct http_request *request, json_t *doc
     text_random_id(id + strlen(id));
     id[strlen("mqfleet-test-") + 8] = '\0'; /* brokers of MQTT 3.1 take 23 characters */
     enum err err =
-        client_input_check(request->api, document, CLIENT_FROM_API,
+        client_input_check(request->api, &request->caller.scope, document, CLIENT_FROM_API,
                            api_test_has_own_id(document) ? NULL : id, false, input, &faults);
     if (err == ERR_ARGUMENT) {
         http_problem_faults(response, &faults);
@@ -47,7 +48,11 @@ static bool api_test_identity_is_free(const struct http_request *request,
                                       struct http_response *response) {
     char *holder = NULL;
     enum err err = store_identity_owner(request->api->context.store, input->identity, &holder);
-    if (err == ERR_OK) {
+    if (err == ERR_OK && !scope_gate_includes_id(request, holder)) {
+        http_problem(response, PROBLEM_IDENTITY,
+                     "client_id %.128s is in use at this broker: use another one for the test",
+                     input->config->client_id);
+    } else if (err == ERR_OK) {
         http_problem(
             response, PROBLEM_IDENTITY,
             "client_id %.128s at this broker belongs to client %.256s, which the test would "

@@ -49,8 +49,8 @@ static enum err client_edit_store(struct client_edit *edit, json_t *stored, json
     if (stored) {
         client_config_keep_secrets(document, stored);
     }
-    enum err err = client_input_check(edit->api, document, CLIENT_FROM_API, edit->row->id, false,
-                                      &edit->input, &edit->faults);
+    enum err err = client_input_check(edit->api, edit->scope, document, CLIENT_FROM_API,
+                                      edit->row->id, false, &edit->input, &edit->faults);
     return err == ERR_OK ? client_edit_retire_filters(edit, document) : err;
 }
 

@@ -90,21 +90,42 @@ static void client_input_check_node_settings(const struct http_api *api, const j
     tls_check(config, api->context.conf, faults);
 }
 
-enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
-                            const char *id_hint, bool repaired, struct client_input *out,
-                            struct client_faults *faults) {
+/* What a caller with a scope may write. */
+static void client_input_check_scope(const struct scope *scope, bool labelled,
+                                     const struct client_config *config,
+                                     struct client_faults *faults) {
+    char pointer[sizeof "/labels/" + CLIENT_LABEL_NAME_MAX];
+    if (!labelled) {
+        snprintf(pointer, sizeof pointer, "/labels/%s", scope->label);
+        http_fault_add(faults, pointer, "must be %.128s, the scope of the token, or be omitted",
+                       scope->value);
+    }
+    const char *key = client_config_tls(config)->key;
+    bool shared = client_secrets_on_other_node(config) || (key && key[0] == '/');
+    if (scope_is_set(scope) && shared) {
+        http_fault_add(faults, "",
+                       "must have its secrets in the document: with a scope, a token may not refer "
+                       "to files and variables of the nodes, which are those of the whole fleet");
+    }
+}
+
+enum err client_input_check(const struct http_api *api, const struct scope *scope, json_t *document,
+                            enum client_source source, const char *id_hint, bool repaired,
+                            struct client_input *out, struct client_faults *faults) {
     *out = (struct client_input){0};
     faults->count = 0;
     if (!json_is_object(document)) {
         http_fault_add(faults, "", "must be an object");
         return ERR_ARGUMENT;
     }
+    bool labelled = scope_force_label(scope, document);
     enum err err = client_config_parse(document, source, id_hint, &out->config, faults);
     if (err != ERR_OK && err != ERR_ARGUMENT) {
         return err;
     }
     http_json_text_faults(document, repaired, faults);
     if (faults->count == 0) {
+        client_input_check_scope(scope, labelled, out->config, faults);
         client_input_check_node_settings(api, document, out->config, faults);
     }
     if (faults->count > 0) {
@@ -117,7 +138,8 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
     out->text = client_config_canonical(document);
     out->identity = client_config_identity(out->config);
     /* A text that may be incomplete is not stored. */
-    bool whole = out->text && out->identity && !out_of_memory_seen();
+    bool whole =
+        out->text && out->identity && !out_of_memory_seen() && scope_includes(scope, out->config);
     return whole ? ERR_OK : ERR_MEMORY;
 }
 

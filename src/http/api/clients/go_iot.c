@@ -90,8 +90,8 @@ static bool go_iot_read_input(struct http_request *request, const char *message,
         return false;
     }
     http_set_audit_subject(request, document);
-    err = client_input_check(request->api, document, CLIENT_FROM_STORE, NULL, repaired, input,
-                             &faults);
+    err = client_input_check(request->api, &request->caller.scope, document, CLIENT_FROM_STORE,
+                             NULL, repaired, input, &faults);
     json_decref(document);
     if (err == ERR_ARGUMENT) {
         go_iot_answer_message(response, 400, message, NULL);

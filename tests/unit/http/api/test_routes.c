@@ -28,6 +28,19 @@ START_TEST(every_row_of_the_table_is_found_by_its_own_pattern) {
 }
 END_TEST
 
+START_TEST(every_row_says_what_a_token_with_a_scope_gets) {
+    size_t count;
+    const struct http_route *rows = http_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool one_client = strncmp(rows[i].pattern, "/api/v1/clients/{id}", 20) == 0;
+        bool open = (rows[i].flags & ROUTE_PUBLIC) != 0;
+        ck_assert_msg(rows[i].scope != SCOPE_UNDECIDED, "%s", rows[i].pattern);
+        ck_assert_msg(one_client == (rows[i].scope == SCOPE_CLIENT), "%s", rows[i].pattern);
+        ck_assert_msg(!open || rows[i].scope == SCOPE_EVERYONE, "%s", rows[i].pattern);
+    }
+}
+END_TEST
+
 START_TEST(a_parameter_is_the_raw_segment) {
     ck_assert_int_eq(find("POST", "/api/v1/clients/a%2Fb/publish"), HTTP_ROUTE_FOUND);
     ck_assert(route->handler == api_client_publish);
@@ -88,6 +101,7 @@ END_TEST
 int main(void) {
     TCase *cases = tcase_create("routes");
     tcase_add_test(cases, every_row_of_the_table_is_found_by_its_own_pattern);
+    tcase_add_test(cases, every_row_says_what_a_token_with_a_scope_gets);
     tcase_add_test(cases, a_parameter_is_the_raw_segment);
     tcase_add_test(cases, a_path_without_parameter_gives_none);
     tcase_add_test(cases, head_is_answered_by_get);

@@ -62,6 +62,26 @@ START_TEST(a_line_that_is_wrong_is_named_and_not_shown) {
 }
 END_TEST
 
+START_TEST(a_fourth_word_is_a_scope_or_refused) {
+    char text[512], hashed[TOKEN_HASHED_LEN];
+    static const char *const wrong[] = {"scope=", "label.tenant=acme",
+                                        "scope=label.tenant=acme more"};
+    struct tokens *tokens;
+    token_hash_text("first-token-of-all", hashed);
+    snprintf(text, sizeof text, "a viewer %s scope=label.tenant=ac%%20me\n", hashed);
+    write_file(text);
+    ck_assert_msg(tokens_load(&tokens, path, fault) == ERR_OK, "%s", fault);
+    ck_assert_str_eq(tokens_find(tokens, "first-token-of-all")->scope.value, "ac me");
+    free(tokens);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        snprintf(text, sizeof text, "a viewer %s %s\n", hashed, wrong[i]);
+        write_file(text);
+        ck_assert_int_eq(tokens_load(&tokens, path, fault), ERR_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(fault, "scope=label.NAME=VALUE"));
+    }
+}
+END_TEST
+
 START_TEST(a_file_that_others_write_or_that_is_none_is_refused) {
     struct tokens *tokens;
     write_file("x");
@@ -128,6 +148,7 @@ int main(void) {
     tcase_add_checked_fixture(tokens, setup, teardown);
     tcase_add_test(tokens, finds_each_token_and_no_other);
     tcase_add_test(tokens, a_line_that_is_wrong_is_named_and_not_shown);
+    tcase_add_test(tokens, a_fourth_word_is_a_scope_or_refused);
     tcase_add_test(tokens, a_file_that_others_write_or_that_is_none_is_refused);
     tcase_add_test(tokens, a_new_token_is_long_and_never_the_same);
     tcase_add_test(tokens, an_address_has_so_many_attempts_in_a_window);

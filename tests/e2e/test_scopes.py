@@ -1,0 +1,265 @@
+"""A token with a scope uses a part of the fleet: two tenants must not see each other, on any route."""
+
+import json
+import re
+import time
+
+import pytest
+
+from fleet.fleet import Fleet
+from fleet.node import environment
+from fleet.sse import EventReader
+from fleet.wait import wait_until
+from test_access import SECRET, make_token, private, problem
+from test_openapi import OPERATIONS, bodies_of, fill, query_of
+
+FOREIGN = "globex-pump-1"
+ABSENT = "nobody-pump-1"  # as long as the foreign one
+CALLERS = {"root": ("admin", ""), "acme": ("operator", "acme"), "acme-chief": ("admin", "acme"),
+           "globex": ("operator", "globex")}
+
+
+class Town:
+    """Two nodes. Each of the tenants acme and globex has clients; root sees all."""
+
+    def __init__(self, folder):
+        self.fleet = Fleet(folder)
+        self.tokens, lines = {}, []
+        for name, (role, tenant) in CALLERS.items():
+            self.tokens[name], line = make_token(name, role)
+            lines.append(line + (f" scope=label.tenant={tenant}" if tenant else ""))
+        settings = {"http__tokens_file": private(folder / "tokens", "\n".join(lines) + "\n"),
+                    "fleet__secret_file": private(folder / "secret", SECRET + "\n")}
+        self.nodes = self.fleet.start_nodes(2, **settings)
+        for node in self.nodes:
+            node.api.use(token=self.tokens["root"])
+        self.root = self.nodes[0].api
+        for tenant in ("acme", "globex"):
+            self.fleet.create(4, prefix=f"{tenant}-p", labels={"tenant": tenant}, api=self.root)
+        self.root.create(self.fleet.document(FOREIGN, labels={"tenant": "globex"}))
+        self.root.create({**self.fleet.document("globex-away"), "url": "mqtt://globex.invalid:1883",
+                          "labels": {"tenant": "globex"}, "desired": "paused"})
+        self.root.create(self.fleet.document("no-tenant"))
+        self.ids = {tenant: [f"{tenant}-p{number:05d}" for number in range(4)]
+                    for tenant in ("acme", "globex")}
+        self.fleet.wait_online(self.ids["acme"] + self.ids["globex"] + [FOREIGN], api=self.root)
+
+    def api(self, caller, node=0):
+        return type(self.root)(self.nodes[node].port).use(token=self.tokens[caller])
+
+    def document(self, client, **more):
+        return self.fleet.document(client, **more)
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    town = Town(tmp_path_factory.mktemp("town"))
+    try:
+        yield town
+    finally:
+        faults = town.fleet.close()
+    assert not faults, "\n".join(faults)
+
+
+def text_of(answer, *also_sent):
+    """What the answer says, without what differs in every answer and what the caller has sent."""
+    text = answer.text
+    for sent in (answer.headers["X-Request-Id"], *also_sent):
+        text = text.replace(sent, "SENT")
+    return text
+
+
+# ---- lists ---------------------------------------------------------------------------------------
+
+def test_lists_have_the_clients_of_the_scope_only(town):
+    for node in range(2):
+        for tenant in ("acme", "globex"):
+            seen = {one["id"] for one in town.api(tenant, node).clients()}
+            assert seen >= set(town.ids[tenant])
+            assert all(one.startswith(tenant) for one in seen), seen
+        api = town.api("acme", node)
+        assert api.clients(**{"label.tenant": "globex"}) == []
+        assert {one["id"] for one in api.clients(**{"label.tenant": "acme"}, limit=3)} >= set(town.ids["acme"])
+        assert {"no-tenant", FOREIGN} <= {one["id"] for one in town.api("root", node).clients()}
+
+
+# ---- creation and change -------------------------------------------------------------------------
+
+def test_a_client_that_is_created_gets_the_label_of_the_scope(town):
+    api = town.api("acme")
+    made = api.create(town.document("acme-new", labels={"site": "x"}))
+    assert made["config"]["labels"] == {"site": "x", "tenant": "acme"}
+    assert api.create(town.document("acme-new", labels={"site": "x"}))["version"] == made["version"]
+    wrong = problem(api.post("/api/v1/clients", town.document("acme-2", labels={"tenant": "globex"})),
+                    422, "invalid")
+    assert wrong.json()["errors"][0]["pointer"] == "/labels/tenant"
+    many = api.post("/api/v1/clients", [town.document("acme-3"),
+                                        town.document("acme-4", labels={"tenant": "globex"})])
+    assert many.status_code == 207 and len(many.json()["failed"]) == 1
+    assert api.client("acme-3")["config"]["labels"] == {"tenant": "acme"}
+
+
+def test_a_client_cannot_be_moved_out_of_the_scope_by_its_token_but_by_another(town):
+    api = town.api("acme")
+    api.create(town.document("acme-mover"))
+    problem(api.put(api.path("acme-mover"), town.document("acme-mover", labels={"tenant": "globex"})),
+            422, "invalid")
+    kept = api.put(api.path("acme-mover"), town.document("acme-mover", keepalive_s=77))
+    assert kept.status_code == 200 and kept.json()["config"]["labels"] == {"tenant": "acme"}
+    moved = town.root.put(api.path("acme-mover"), town.document("acme-mover", labels={"tenant": "globex"}))
+    assert moved.status_code == 200
+    problem(api.get(api.path("acme-mover")), 404, "not-found")
+    assert town.api("globex").client("acme-mover")["id"] == "acme-mover"
+    assert town.api("globex").delete(api.path("acme-mover")).status_code == 204
+
+
+def test_a_409_names_no_foreign_client(town):
+    api = town.api("acme")
+    foreign = town.document("acme-thief", client_id="globex-p00000")
+    foreign["url"] = town.fleet.broker.url
+    taken = problem(api.post("/api/v1/clients", foreign), 409, "identity-taken")
+    assert "belongs to" not in taken.text and "globex-p00000" not in text_of(taken, '"globex-p00000"').replace(
+        "client_id globex-p00000", "")
+    tested = problem(api.post("/api/v1/clients:test", foreign), 409, "identity-taken")
+    assert "belongs to" not in tested.text
+    held = problem(api.post("/api/v1/clients", town.document(FOREIGN)), 409, "exists")
+    assert FOREIGN not in held.text and "configuration" not in held.json()["detail"]
+    api.create(town.document("acme-own"))
+    named = api.post("/api/v1/clients", town.document("acme-2nd", client_id="acme-own"))
+    assert "acme-own" in problem(named, 409, "identity-taken").json()["detail"]
+    put = api.put(api.path("acme-own"), town.document("acme-own", client_id="globex-p00000"))
+    assert "belongs to" not in problem(put, 409, "identity-taken").text
+
+
+def test_secrets_of_the_nodes_are_not_for_a_scope(town):
+    document = town.document("acme-env", username="u", password={"env": "CLIENT_X"})
+    refused = problem(town.api("acme").post("/api/v1/clients", document), 422, "invalid")
+    assert "files and variables" in refused.text
+
+
+# ---- every route ---------------------------------------------------------------------------------
+
+def is_stream(operation):
+    return any("text/event-stream" in response.get("content", {})
+               for response in operation["responses"].values())
+
+
+def send(api, town, path, method, operation, client):
+    query = {"seconds": 1, **query_of(operation)}
+    query = query if "seconds" in [p.get("name") for p in operation.get("parameters", [])] else query_of(operation)
+    for body in bodies_of(operation, town.fleet.broker):
+        if isinstance(body, dict) and "id" in body:
+            body = {**body, "id": client}
+        yield api.call(method.upper(), fill(path, client, "n1"), json=body, params=query, stream=True)
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_no_route_tells_anything_about_another_tenant(town, node):
+    api = town.api("acme-chief", node)
+    seen = set()
+    for path, method, operation in OPERATIONS:
+        if "x-internal" in operation:
+            continue
+        if "{id}" in path:
+            for foreign, absent in zip(send(api, town, path, method, operation, FOREIGN),
+                                       send(api, town, path, method, operation, ABSENT)):
+                assert foreign.status_code == absent.status_code == 404, (method, path, foreign.text)
+                assert text_of(foreign, FOREIGN) == text_of(absent, ABSENT), (method, path)
+            seen.add("client")
+            continue
+        for answer in send(api, town, path, method, operation, "acme-loop"):
+            kind = answer.headers.get("Content-Type", "")
+            if answer.status_code == 403 and answer.json()["type"].endswith("scope"):
+                seen.add("refused")
+            elif not kind.startswith("text/event-stream") and path != "/openapi.json":
+                assert "globex" not in answer.text, (method, path, answer.text)
+                seen.add("answered")
+            answer.close()
+    assert seen == {"client", "refused", "answered"}
+    states = {one["id"]: one["status"]["state"] for one in town.api("globex").clients()}
+    assert states[FOREIGN] == "online" and states["globex-away"] == "paused"  # nothing was done to them
+
+
+def test_what_is_about_the_whole_fleet_is_refused(town):
+    api = town.api("acme-chief")
+    for path in ("/api/v1/nodes", "/api/v1/nodes/n1", "/api/v1/sinks", "/api/v1/routes", "/metrics",
+                 "/debug/pprof/heap", "/node_list", "/mqtt_config", "/no_mqtt_config"):
+        assert "label tenant" in problem(api.get(path), 403, "scope").json()["detail"], path
+    problem(api.post("/push_data", {}), 403, "scope")
+    problem(api.post("/api/v1/clients:reencrypt"), 403, "scope")
+    assert api.get("/readyz").status_code == 200
+
+
+def test_a_foreign_client_takes_as_long_as_none(town):
+    api = town.api("acme")
+    for client in (FOREIGN, ABSENT):
+        answers = [api.get(api.path(client)) for _ in range(5)]
+        assert all(answer.status_code == 404 for answer in answers)
+        assert min(answer.elapsed.total_seconds() for answer in answers) >= 0.020
+
+
+def test_a_scope_header_of_a_caller_is_ignored(town):
+    api = town.api("acme")
+    for headers in ({"X-Mqfleet-Scope": "label.tenant=globex"},
+                    {"X-Mqfleet-Scope": "label.tenant=globex", "X-Mqfleet-Forwarded": "1"}):
+        problem(api.get(api.path(FOREIGN), headers=headers), 404, "not-found")
+        assert api.get(api.path(town.ids["acme"][0]), headers=headers).status_code == 200
+
+
+def test_a_call_that_a_node_forwards_carries_the_scope(town):
+    """What a node sends: believed with the secret of the fleet only."""
+    api = type(town.root)(town.nodes[0].port)
+    headers = {"Authorization": f"Mqfleet {SECRET}", "X-Mqfleet-Forwarded": "1"}
+    assert api.get(api.path(FOREIGN), headers=headers).status_code == 200
+    headers["X-Mqfleet-Scope"] = "label.tenant=acme"
+    problem(api.get(api.path(FOREIGN), headers=headers), 404, "not-found")
+    assert api.get(api.path("acme-p00001"), headers=headers).status_code == 200
+    headers["X-Mqfleet-Scope"] = "nonsense"
+    problem(api.get(api.path("acme-p00001"), headers=headers), 403, "forbidden")
+
+
+# ---- what belongs to a client --------------------------------------------------------------------
+
+def test_the_own_clients_are_used_as_without_a_scope(town):
+    for node in range(2):
+        api = town.api("acme", node)
+        client = town.ids["acme"][0]
+        assert api.publish(client, "t/answer", "x").status_code == 200
+        assert api.get(api.path(client, "publications")).json() == {"publications": []}
+        assert api.get(api.path(client, "events")).json()["events"]
+        for verb, status in (("pause", 200), ("resume", 200), ("restart", 202)):
+            assert api.post(api.path(client, verb)).status_code == status, verb
+            api.wait_state(client, "paused" if verb == "pause" else "online")
+
+
+def test_live_messages_end_for_the_tenant_when_its_client_changes_hands(town):
+    client = "acme-tail"
+    town.api("acme").create(town.document(client))
+    town.api("acme").wait_state(client, "online")
+    readers = [town.fleet.closing(EventReader(town.nodes[node].api.base + town.root.path(client, "messages"),
+                                              like=town.api("acme", node))) for node in range(2)]
+    for reader in readers:
+        reader.wait_comment("runs on")
+
+    def both_have(payload):
+        town.fleet.broker.publish(f"t/{client}/x", payload)
+        for reader in readers:
+            assert payload in [one["payload"] for one in reader.of("message")]
+        return True
+
+    wait_until(lambda: both_have("mine"), 20, "both streams have the message")
+    changed = town.root.put(town.root.path(client) + "?wait_ms=10000",
+                            town.document(client, labels={"tenant": "globex"}))
+    assert changed.status_code == 200
+    after = town.fleet.closing(EventReader(town.nodes[0].api.base + town.root.path(client, "messages"),
+                                           like=town.api("globex")))
+    after.wait_comment("runs on")
+
+    def globex_has():
+        town.fleet.broker.publish(f"t/{client}/x", "theirs")
+        assert "theirs" in [one["payload"] for one in after.of("message")]
+        return True
+
+    wait_until(globex_has, 20, "the new owner's stream has the message")
+    for reader in readers:
+        assert "theirs" not in [one["payload"] for one in reader.of("message")]
