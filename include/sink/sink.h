@@ -39,7 +39,7 @@ typedef bool sink_address_allowed(const void *context, const char *host,
  * the sinks. */
 struct sink_environment {
     const char *node;        /* this node's name, written with each message */
-    const char *sink;        /* the name of the sink that gets the environment; "test" of a test */
+    const char *sink;        /* the label of the sink that gets the environment; "test" of a test */
     const struct conf *conf; /* of the node; NULL in tests that need none of it */
     const char *redis_url;   /* of the fleet: for sinks without an address of their own */
     const char *key_prefix;

@@ -124,7 +124,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
     sink->environment = *config->environment;
-    sink->environment.sink = sink->name;
+    sink->environment.sink = sink->label;
     sink->queue = config->queue;
     sink->settings = sink_complete_settings(type, config->settings, fault);
     enum err err = sink->settings ? sink_resize(sink) : ERR_ARGUMENT;

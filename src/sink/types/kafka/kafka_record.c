@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "message/shape/template.h"
 #include "sink/properties.h"
+#include "sink/sink_template.h"
 
 #define KAFKA_HEADERS_MAX 64
 #define KAFKA_TOPIC_MAX   249
@@ -33,22 +33,12 @@ struct kafka_shape {
 
 /* ---- templates ------------------------------------------------------------------------------- */
 
-static enum err kafka_shape_compile(struct template **out, const char *field, const char *text,
-                                    char *fault) {
-    char why[MESSAGE_FAULT_LEN];
-    enum err err = template_compile(out, text, why);
-    if (err == ERR_ARGUMENT) {
-        snprintf(fault, SINK_FAULT_LEN, "%.60s %.180s", field, why);
-    }
-    return err;
-}
-
 static enum err kafka_shape_compile_part(struct kafka_part *part, const json_t *settings,
                                          const char *field, char *fault) {
     const char *text = sink_settings_text(settings, field);
     buffer_init(&part->text);
     part->payload = strcmp(text, "{payload}") == 0;
-    enum err err = kafka_shape_compile(&part->template, field, text, fault);
+    enum err err = sink_template_compile(&part->template, field, text, fault);
     part->constant = err == ERR_OK ? template_constant(part->template) : NULL;
     return err;
 }
@@ -65,7 +55,7 @@ static enum err kafka_shape_compile_headers(struct kafka_shape *shape, const jso
     json_object_foreach((json_t *)headers, name, value) {
         struct kafka_header *header = &shape->headers[shape->header_count];
         enum err err =
-            kafka_shape_compile(&header->template, "headers", json_string_value(value), fault);
+            sink_template_compile(&header->template, "headers", json_string_value(value), fault);
         if (err != ERR_OK) {
             return err;
         }

@@ -41,23 +41,17 @@ static enum err mqtt_outgoing_set_names(struct mqtt_outgoing *outgoing,
 enum err mqtt_outgoing_init(struct mqtt_outgoing *outgoing,
                             const struct sink_environment *environment, const json_t *settings,
                             const struct client_config *config, char *fault) {
-    char topic_fault[MESSAGE_FAULT_LEN];
     *outgoing = (struct mqtt_outgoing){
-        .node = environment->node,
         .version = config->protocol_version,
         .qos = (uint8_t)sink_settings_integer(settings, "qos"),
         .keeps_retain = strcmp(sink_settings_text(settings, "retain"), "keep") == 0};
     buffer_init(&outgoing->topic_text);
-    enum err err =
-        template_compile(&outgoing->topic, sink_settings_text(settings, "topic"), topic_fault);
-    if (err == ERR_ARGUMENT) {
-        snprintf(fault, SINK_FAULT_LEN, "topic %.200s", topic_fault);
-    }
+    enum err err = sink_template_init(&outgoing->topic, environment, settings, "topic", fault);
     return err == ERR_OK ? mqtt_outgoing_set_names(outgoing, environment, config) : err;
 }
 
 void mqtt_outgoing_fini(struct mqtt_outgoing *outgoing) {
-    template_destroy(outgoing->topic);
+    sink_template_fini(&outgoing->topic);
     buffer_fini(&outgoing->topic_text);
     free(outgoing->properties);
     free(outgoing->target);
@@ -69,15 +63,10 @@ void mqtt_outgoing_fini(struct mqtt_outgoing *outgoing) {
 static enum mqtt_outgoing_result mqtt_outgoing_set_topic(struct mqtt_outgoing *outgoing,
                                                          const struct message *message,
                                                          char *reason) {
-    char missing[MESSAGE_FAULT_LEN];
-    struct message_view view;
     buffer_clear(&outgoing->topic_text);
-    message_view_init(&view, message, outgoing->node);
-    enum err err = template_render(outgoing->topic, &view, &outgoing->topic_text, missing);
-    message_view_fini(&view);
+    enum err err = sink_template_render(&outgoing->topic, message, &outgoing->topic_text, reason);
     const struct buffer *text = &outgoing->topic_text;
     if (err == ERR_NOT_FOUND) {
-        snprintf(reason, REJECTION_REASON_LEN, "topic: %.140s", missing);
         return MQTT_OUTGOING_REJECTED;
     }
     if (err != ERR_OK || text->failed) {

@@ -12,16 +12,15 @@
 #include <stdint.h>
 #include "base/buffer.h"
 #include "base/err.h"
-#include "message/shape/template.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/engine.h"
 #include "sink/sink.h"
+#include "sink/sink_template.h"
 
 #define MQTT_OUTGOING_VIA "mqfleet-via"
 
 struct mqtt_outgoing {
-    const char *node;
-    struct template *topic;
+    struct sink_template topic;
     uint8_t version, qos;
     bool keeps_retain;
     char *target; /* "host:port" */

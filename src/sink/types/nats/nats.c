@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "message/shape/template.h"
 #include "nats_publisher.h"
 #include "nats_subject.h"
 #include "sink/message_json.h"
+#include "sink/sink_template.h"
 
 static const struct sink_field nats_sink_fields[] = {
     {.name = "url",
@@ -46,7 +46,7 @@ static const struct sink_field nats_sink_fields[] = {
 
 struct nats_sink {
     const char *node;
-    struct template *subject;
+    struct sink_template subject;
     bool json;
     struct nats_publisher *publisher;
     struct buffer subject_text, body;
@@ -55,7 +55,7 @@ struct nats_sink {
 static void nats_sink_close(void *state) {
     struct nats_sink *sink = state;
     nats_publisher_destroy(sink->publisher);
-    template_destroy(sink->subject);
+    sink_template_fini(&sink->subject);
     buffer_fini(&sink->subject_text);
     buffer_fini(&sink->body);
     free(sink);
@@ -63,7 +63,6 @@ static void nats_sink_close(void *state) {
 
 static enum err nats_sink_open(void **state, const struct sink_environment *environment,
                                const json_t *settings, char *fault) {
-    char subject_fault[MESSAGE_FAULT_LEN];
     struct nats_sink *sink = calloc(1, sizeof *sink);
     if (!sink) {
         return ERR_MEMORY;
@@ -74,9 +73,7 @@ static enum err nats_sink_open(void **state, const struct sink_environment *envi
     sink->json = strcmp(sink_settings_text(settings, "format"), "json") == 0;
     enum err err = nats_publisher_create(&sink->publisher, environment, settings, fault);
     if (err == ERR_OK) {
-        err = template_compile(&sink->subject, sink_settings_text(settings, "subject"),
-                               subject_fault);
-        snprintf(fault, SINK_FAULT_LEN, "subject %.200s", err == ERR_ARGUMENT ? subject_fault : "");
+        err = sink_template_init(&sink->subject, environment, settings, "subject", fault);
     }
     if (err != ERR_OK) {
         nats_sink_close(sink);
@@ -122,14 +119,12 @@ static natsStatus nats_sink_set_headers(natsMsg *msg, const struct message *mess
 /* ERR_NOT_FOUND: rejected, the reason is set. */
 static enum err nats_sink_make_subject(struct nats_sink *sink, struct sink_batch *batch,
                                        size_t index) {
-    char missing[MESSAGE_FAULT_LEN];
-    struct message_view view;
+    char reason[SINK_REASON_LEN];
     buffer_clear(&sink->subject_text);
-    message_view_init(&view, batch->messages[index], sink->node);
-    enum err err = template_render(sink->subject, &view, &sink->subject_text, missing);
-    message_view_fini(&view);
+    enum err err =
+        sink_template_render(&sink->subject, batch->messages[index], &sink->subject_text, reason);
     if (err == ERR_NOT_FOUND) {
-        sink_batch_reject(batch, index, "subject: %s", missing);
+        sink_batch_reject(batch, index, "%s", reason);
     } else if (err == ERR_OK) {
         nats_subject_clean(&sink->subject_text);
     }

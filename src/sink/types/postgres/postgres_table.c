@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "sink/sink_template.h"
 
 #define BYTEA "bytea"
 
@@ -50,16 +51,18 @@ static enum err table_quote_relation(struct postgres_table *table, char *fault) 
 
 static enum err table_add_column(struct postgres_table *table, const char *name, const char *text,
                                  char *fault) {
-    char why[MESSAGE_FAULT_LEN];
+    char field[80];
     if (table->column_count == POSTGRES_COLUMNS_MAX) {
         snprintf(fault, SINK_FAULT_LEN, "columns must be at most %d", POSTGRES_COLUMNS_MAX);
         return ERR_ARGUMENT;
     }
     struct postgres_column *column = &table->columns[table->column_count];
-    enum err err = *name ? template_compile(&column->template, text, why) : ERR_ARGUMENT;
-    if (err == ERR_ARGUMENT) {
-        snprintf(fault, SINK_FAULT_LEN, "columns: %.60s %.150s", name, *name ? why : "has no name");
+    if (!*name) {
+        snprintf(fault, SINK_FAULT_LEN, "columns must have names");
+        return ERR_ARGUMENT;
     }
+    snprintf(field, sizeof field, "columns: %.60s", name);
+    enum err err = sink_template_compile(&column->template, field, text, fault);
     column->name = name;
     table->column_count += err == ERR_OK;
     return err;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include "amqp_link.h"
 #include "base/system/clock.h"
-#include "message/shape/template.h"
 #include "sink/message_json.h"
+#include "sink/sink_template.h"
 
 #define RABBITMQ_HEADERS   7
 #define RABBITMQ_GROUP_MAX 10000
@@ -60,7 +60,7 @@ static const struct sink_field rabbitmq_sink_fields[] = {
 
 struct rabbitmq_sink {
     const char *node, *exchange;
-    struct template *routing_key;
+    struct sink_template routing_key;
     bool json, drops_unroutable;
     struct amqp_link link;
     size_t group_max;
@@ -77,7 +77,7 @@ struct rabbitmq_sink {
 static void rabbitmq_sink_close(void *state) {
     struct rabbitmq_sink *sink = state;
     amqp_link_close(&sink->link);
-    template_destroy(sink->routing_key);
+    sink_template_fini(&sink->routing_key);
     buffer_fini(&sink->key);
     buffer_fini(&sink->body);
     free(sink->sent);
@@ -86,7 +86,6 @@ static void rabbitmq_sink_close(void *state) {
 
 static enum err rabbitmq_sink_open(void **state, const struct sink_environment *environment,
                                    const json_t *settings, char *fault) {
-    char key_fault[MESSAGE_FAULT_LEN];
     enum err err = amqp_link_check_url(sink_settings_text(settings, "url"), fault);
     struct rabbitmq_sink *sink = err == ERR_OK ? calloc(1, sizeof *sink) : NULL;
     if (!sink) {
@@ -102,14 +101,11 @@ static enum err rabbitmq_sink_open(void **state, const struct sink_environment *
     buffer_init(&sink->key);
     buffer_init(&sink->body);
     sink->sent = calloc(sink->capacity, sizeof *sink->sent);
-    err = sink->sent ? template_compile(&sink->routing_key,
-                                        sink_settings_text(settings, "routing_key"), key_fault)
-                     : ERR_MEMORY;
+    err = sink->sent
+              ? sink_template_init(&sink->routing_key, environment, settings, "routing_key", fault)
+              : ERR_MEMORY;
     if (err != ERR_OK) {
         rabbitmq_sink_close(sink);
-        if (err == ERR_ARGUMENT) {
-            snprintf(fault, SINK_FAULT_LEN, "routing_key %.200s", key_fault);
-        }
         return err;
     }
     *state = sink;
@@ -132,14 +128,12 @@ static amqp_table_entry_t rabbitmq_sink_header(const char *name, const char *val
 
 /* ERR_NOT_FOUND: rejected, the reason is set. A routing key is a short string. */
 static enum err rabbitmq_sink_make_key(struct rabbitmq_sink *sink, size_t index) {
-    char missing[MESSAGE_FAULT_LEN];
-    struct message_view view;
+    char reason[SINK_REASON_LEN];
     buffer_clear(&sink->key);
-    message_view_init(&view, sink->batch->messages[index], sink->node);
-    enum err err = template_render(sink->routing_key, &view, &sink->key, missing);
-    message_view_fini(&view);
+    enum err err =
+        sink_template_render(&sink->routing_key, sink->batch->messages[index], &sink->key, reason);
     if (err == ERR_NOT_FOUND) {
-        sink_batch_reject(sink->batch, index, "routing_key: %s", missing);
+        sink_batch_reject(sink->batch, index, "%s", reason);
         return err;
     }
     if (err == ERR_OK && sink->key.len > 255) {

@@ -87,7 +87,7 @@ static enum err redis_quota_fetch_entries(struct redis_quota *quota, struct redi
 static void redis_quota_set_unknown(struct redis_quota *quota, struct redis *redis,
                                     int64_t now_ms) {
     if (quota->info_refused_ms == 0) {
-        log_event(LOG_WARN, "sink_room_unknown", KS("sink", "redis_stream"),
+        log_event(LOG_WARN, "sink_room_unknown", KS("sink", quota->sink),
                   KS("detail", redis_error(redis)),
                   KS("effect", "the sink does not pause before Redis is full"));
     }

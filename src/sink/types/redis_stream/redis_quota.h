@@ -14,6 +14,7 @@
 #define REDIS_QUOTA_ERROR_LEN 160
 
 struct redis_quota {
+    const char *sink;           /* for the log; borrowed; set by the owner */
     const char *key;            /* of the stream; borrowed; NULL: redis_quota_set_entries */
     bool shared;                /* the same Redis as the fleet; otherwise only measured */
     bool replaces;              /* the oldest entries make room: trim maxlen */

@@ -265,7 +265,7 @@ static enum err stream_trim_refuse(struct stream_trim *trim, const char *why,
         return ERR_PROTOCOL;
     }
     if (trim->refused_ms == 0) {
-        log_event(LOG_WARN, "sink_groups_unknown", KS("sink", "redis_stream"), KS("detail", why),
+        log_event(LOG_WARN, "sink_groups_unknown", KS("sink", trim->sink), KS("detail", why),
                   KS("effect", "entries that are trimmed unread are not counted"));
     }
     trim->refused_ms = clock_ms();

@@ -22,6 +22,7 @@ enum stream_trim_mode { STREAM_TRIM_MAXLEN, STREAM_TRIM_BYTES, STREAM_TRIM_CONSU
 
 struct stream_trim {
     enum stream_trim_mode mode;
+    const char *sink;               /* for the log; borrowed; set by the owner */
     const char *stream_key;         /* borrowed */
     char *counters_key;             /* beside the stream, in its slot */
     const json_t *ignored;          /* groups that count for nothing; borrowed */

@@ -32,6 +32,7 @@ static enum err stream_writer_connect(struct stream_writer *writer,
     bool shared = *url == '\0' || strcmp(url, environment->redis_url) == 0;
     bool one = streams_is_one(&writer->streams);
     redis_quota_init(&writer->quota, one ? writer->streams.fixed[0]->key : NULL, shared, settings);
+    writer->quota.sink = environment->sink;
     writer->router = redis_router_create(shared ? environment->redis_url : url,
                                          environment->redis_timeout_ms, one);
     if (!writer->router) {

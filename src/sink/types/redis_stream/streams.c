@@ -39,6 +39,7 @@ static enum err streams_create(const struct streams *streams, const char *key, b
         free(stream);
         return err;
     }
+    stream->trim.sink = streams->sink;
     stream->trim.shows_key = !streams_is_one(streams);
     *out = stream;
     return ERR_OK;
@@ -68,12 +69,8 @@ static void streams_remove(struct streams *streams, struct stream *stream) {
 }
 
 static enum err streams_compile(struct streams *streams, char *fault) {
-    char why[MESSAGE_FAULT_LEN];
-    enum err err =
-        template_compile(&streams->template, sink_settings_text(streams->settings, "key"), why);
-    if (err == ERR_ARGUMENT) {
-        snprintf(fault, SINK_FAULT_LEN, "key %.240s", why);
-    }
+    enum err err = sink_template_compile(&streams->template, "key",
+                                         sink_settings_text(streams->settings, "key"), fault);
     streams->constant = err == ERR_OK ? template_constant(streams->template) : NULL;
     return err;
 }
@@ -102,6 +99,7 @@ static enum err streams_add_fixed(struct streams *streams, char *fault) {
 enum err streams_init(struct streams *streams, const struct sink_environment *environment,
                       const json_t *settings, char *fault) {
     *streams = (struct streams){.settings = settings,
+                                .sink = environment->sink,
                                 .node = environment->node,
                                 .prefix = text_dup(environment->key_prefix),
                                 .shards = (size_t)sink_settings_integer(settings, "shards"),
@@ -164,7 +162,7 @@ static size_t streams_shard_of(const struct streams *streams, const char *id) {
 static void streams_warn_untracked(struct streams *streams) {
     int64_t now_ms = clock_ms();
     if (streams->untracked_ms == 0 || now_ms - streams->untracked_ms >= WARN_PERIOD_MS) {
-        log_event(LOG_WARN, "sink_streams_untracked", KS("sink", "redis_stream"),
+        log_event(LOG_WARN, "sink_streams_untracked", KS("sink", streams->sink),
                   KS("prefix", streams->prefix),
                   KS("key", sink_settings_text(streams->settings, "key")),
                   KI("measured", STREAMS_MAX),

@@ -15,9 +15,9 @@
 #include "base/buffer.h"
 #include "base/err.h"
 #include "message/message.h"
-#include "message/shape/template.h"
 #include "net/redis/redis_router.h"
 #include "sink/sink.h"
+#include "sink/sink_template.h"
 #include "stream_trim.h"
 
 #define STREAMS_MAX        1024
@@ -41,7 +41,7 @@ struct stream {
 
 struct streams {
     const json_t *settings; /* borrowed */
-    const char *node;
+    const char *sink, *node;
     char *prefix;
     struct template *template;
     const char *constant; /* the key without a part of the message; NULL: there is one */
