@@ -12,8 +12,5 @@ void message_json_append(struct buffer *out, const struct message *message, cons
 /* Appends the fields without the braces, to be preceded or followed by others. */
 void message_json_append_fields(struct buffer *out, const struct message *message,
                                 const char *node);
-/* Appends a JSON string with its quotes. In text that is not UTF-8, each byte that is not ASCII
- * becomes '?'. */
-void message_json_append_text(struct buffer *out, const char *text, size_t len);
 
 #endif

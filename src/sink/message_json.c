@@ -3,69 +3,24 @@
 #include "sink/message_json.h"
 
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_text.h"
 #include "base/system/json_memory.h"
 #include "base/text.h"
 #include "sink/properties.h"
 
-/* RFC 8259 section 7: the escape of a character that must not stand as it is; else NULL. */
-static const char *message_json_escape(unsigned char byte, char escape[8]) {
-    switch (byte) {
-    case '"':
-        return "\\\"";
-    case '\\':
-        return "\\\\";
-    case '\n':
-        return "\\n";
-    case '\r':
-        return "\\r";
-    case '\t':
-        return "\\t";
-    default:
-        if (byte >= ' ') {
-            return NULL;
-        }
-        snprintf(escape, 8, "\\u%04x", byte);
-        return escape;
-    }
-}
-
-/* Appends runs of ordinary characters at once. ascii: bytes from 0x80 become '?'. */
-static void message_json_append_escaped(struct buffer *out, const char *text, size_t len,
-                                        bool ascii) {
-    size_t run = 0;
-    for (size_t i = 0; i < len; i++) {
-        char room[8];
-        unsigned char byte = (unsigned char)text[i];
-        const char *escape = ascii && byte >= 0x80 ? "?" : message_json_escape(byte, room);
-        if (escape) {
-            buffer_append(out, text + run, i - run);
-            buffer_append_str(out, escape);
-            run = i + 1;
-        }
-    }
-    buffer_append(out, text + run, len - run);
-}
-
-void message_json_append_text(struct buffer *out, const char *text, size_t len) {
-    buffer_append(out, "\"", 1);
-    message_json_append_escaped(out, text, len, !text_is_utf8(text, len));
-    buffer_append(out, "\"", 1);
-}
-
 static void message_json_append_named(struct buffer *out, const char *name, const char *text) {
     buffer_append_str(out, name);
-    message_json_append_text(out, text, strlen(text));
+    json_text_append(out, text, strlen(text));
 }
 
 static void message_json_append_payload(struct buffer *out, const struct message *message) {
     const char *payload = (const char *)message->payload;
     if (text_is_utf8(payload, message->payload_len)) {
         buffer_append_str(out, ",\"payload\":\"");
-        message_json_append_escaped(out, payload, message->payload_len, false);
+        json_text_append_contents(out, payload, message->payload_len);
     } else {
         char *encoded = text_base64_encode(payload, message->payload_len);
         buffer_append_str(out, ",\"payload_base64\":\"");

@@ -15,7 +15,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void fuzz_response(const char *text, size_t len) {
-    static const size_t indices[ITEMS] = {2, 0, 1};
+    size_t indices[ITEMS] = {2, 0, 1};
     enum sink_outcome outcomes[ITEMS] = {0};
     char reasons[ITEMS][SINK_REASON_LEN];
     struct sink_batch batch = {.count = ITEMS, .outcomes = outcomes, .reasons = reasons};
@@ -63,8 +63,31 @@ static size_t fuzz_count_parts(const char *line, size_t len) {
     return parts;
 }
 
+/* A template that passes the check makes JSON of every message. */
+static void fuzz_template(struct buffer *out, const struct message *message) {
+    static const char text[] =
+        "{{\"t\":{topic:json},\"p\":{payload:json|null},\"j\":[{json:json|0},{json./a/0:json|1}],"
+        "\"b\":\"{payload:base64}\",\"m\":\"{message_id}\",{topic.2:json|\"none\"}:{qos}}}";
+    char fault[MESSAGE_FAULT_LEN];
+    struct template *template = NULL;
+    struct message_view view;
+    enum err err = template_compile(&template, text, fault);
+    assert(err == ERR_OK && template_check_json(template, true, fault) == ERR_OK);
+    buffer_clear(out);
+    message_view_init(&view, message, "node");
+    err = template_render(template, &view, out, fault);
+    message_view_fini(&view);
+    template_destroy(template);
+    assert(err == ERR_OK || err == ERR_NOT_FOUND);
+    json_t *json = err == ERR_OK ? json_loadb(out->data, out->len, JSON_ALLOW_NUL, NULL) : NULL;
+    assert(json_is_object(json) || err == ERR_NOT_FOUND);
+    assert(!memchr(out->data, '\n', out->len));
+    json_decref(json);
+}
+
 static void fuzz_message(const char *text, size_t len) {
-    static const struct http_document document = {"node", "index", "mqtt"};
+    static const struct http_document document = {
+        .node = "node", .index = "index", .line_start = "mqtt"};
     char *topic = text_copy(text, len / 2);
     struct message message = {.id = topic,
                               .client_id = "c",
@@ -75,6 +98,7 @@ static void fuzz_message(const char *text, size_t len) {
     buffer_init(&out);
     fuzz_json(&out, "json", &message, &document);
     fuzz_json(&out, "ndjson", &message, &document);
+    fuzz_template(&out, &message);
     buffer_clear(&out);
     http_format_find("influx")->append(&out, &message, &document);
     assert(out.data[out.len - 1] == '\n' && text_is_utf8(out.data, out.len));

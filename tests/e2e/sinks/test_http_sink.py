@@ -243,7 +243,8 @@ def test_a_sink_of_the_fleet_is_changed_while_messages_come(fleet):
     [client] = fleet.online(1, sink="web")
     publish(fleet, [client], numbers(20))
     collectors[0].wait(numbers(20))
-    changed = node.api.put("/api/v1/sinks/web", {"type": "http", "url": webs[1].url},
+    body = '{{"id": {id:json}, "payload": {payload:json}, "more": {json./x:json|null}}}'
+    changed = node.api.put("/api/v1/sinks/web", {"type": "http", "url": webs[1].url, "body": body},
                            headers={"If-Match": created.headers["ETag"]})
     assert changed.status_code == 200, changed.text
     wait_until(lambda: node.api.get("/api/v1/sinks/web").json()["nodes"][0]["version"] ==
@@ -278,6 +279,7 @@ def test_a_test_of_a_sink_asks_the_server_and_writes_nothing(fleet):
 
     assert steps(url=web.url) == (True, {"settings": True, "connect": True, "authenticate": True})
     assert steps(url=f"http://127.0.0.1:{free_port()}/")[1]["connect"] is False
+    assert steps(url=web.url, body='"{payload}"') == (False, {"settings": True, "open": False})
     assert web.requests == 0
 
 

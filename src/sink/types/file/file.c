@@ -1,6 +1,6 @@
-/* The sink that appends to a file, one JSON object per line (NDJSON). Runs on the sink's thread.
- * The file is opened again after it was moved away, so logrotate needs no signal; the sink can also
- * rotate it by itself. */
+/* The sink that appends to a file, one JSON object per line (NDJSON), or a line by template. Runs
+ * on the sink's thread. The file is opened again after it was moved away, so logrotate needs no
+ * signal; the sink can also rotate it by itself. */
 #include "sink/sink_type.h"
 
 #include <errno.h>
@@ -13,12 +13,16 @@
 #include "base/text.h"
 #include "line_file.h"
 #include "sink/message_json.h"
+#include "sink/sink_template.h"
 
 static const struct sink_field file_sink_fields[] = {
     {.name = "path",
      .kind = SINK_FIELD_FILE,
      .required = true,
      .description = "path of the file, in an existing folder; each node needs its own"},
+    {.name = "line",
+     .kind = SINK_FIELD_TEXT,
+     .description = "template of a line; empty: a JSON object"},
     {.name = "fsync",
      .kind = SINK_FIELD_CHOICE,
      .text = "acknowledged",
@@ -52,6 +56,7 @@ enum file_sink_fsync { FSYNC_ACKNOWLEDGED, FSYNC_ALWAYS, FSYNC_NEVER };
 
 struct file_sink {
     const char *node;
+    struct sink_template line; /* without a template: a JSON object */
     struct line_file file;
     struct archive *archive;
     enum file_sink_fsync fsync;
@@ -75,6 +80,27 @@ static enum file_sink_fsync file_sink_parse_fsync(const char *name) {
                                         : FSYNC_ACKNOWLEDGED;
 }
 
+static void file_sink_close(void *state) {
+    struct file_sink *sink = state;
+    line_file_close(&sink->file);
+    archive_destroy(sink->archive);
+    sink_template_fini(&sink->line);
+    buffer_fini(&sink->lines);
+    free(sink);
+}
+
+/* The line ends that are part of values are seen when the line is made. */
+static enum err file_sink_compile_line(struct file_sink *sink,
+                                       const struct sink_environment *environment,
+                                       const json_t *settings, char *fault) {
+    const char *line = sink_settings_text(settings, "line");
+    if (strpbrk(line, "\r\n")) {
+        snprintf(fault, SINK_FAULT_LEN, "line must not contain a line end");
+        return ERR_ARGUMENT;
+    }
+    return *line ? sink_template_init(&sink->line, environment, settings, "line", fault) : ERR_OK;
+}
+
 static enum err file_sink_open(void **state, const struct sink_environment *environment,
                                const json_t *settings, char *fault) {
     const char *path = sink_settings_text(settings, "path");
@@ -95,20 +121,14 @@ static enum err file_sink_open(void **state, const struct sink_environment *envi
     bool compress = strcmp(sink_settings_text(settings, "compress"), "gzip") == 0;
     size_t keep = (size_t)sink_settings_integer(settings, "rotate_keep");
     sink->archive = archive_create(path, compress, keep);
-    if (!sink->archive) {
-        free(sink);
-        return ERR_MEMORY;
+    enum err err =
+        sink->archive ? file_sink_compile_line(sink, environment, settings, fault) : ERR_MEMORY;
+    if (err != ERR_OK) {
+        file_sink_close(sink);
+        return err;
     }
     *state = sink;
     return ERR_OK;
-}
-
-static void file_sink_close(void *state) {
-    struct file_sink *sink = state;
-    line_file_close(&sink->file);
-    archive_destroy(sink->archive);
-    buffer_fini(&sink->lines);
-    free(sink);
 }
 
 /* --- a batch --- */
@@ -121,23 +141,67 @@ static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
     return count;
 }
 
-/* The broker forgets an acknowledged message, so it must be on the disk. */
+/* The index behind the message of the last of n lines: each message that was not rejected has one.
+ */
+static size_t file_sink_lines_end(const struct sink_batch *batch, size_t n) {
+    size_t i = 0;
+    for (; n > 0 && i < batch->count; i++) {
+        n -= batch->outcomes[i] != SINK_REJECTED;
+    }
+    return i;
+}
+
+/* The broker forgets an acknowledged message, so it must be on the disk. end: index. */
 static bool file_sink_must_sync(const struct file_sink *sink, const struct sink_batch *batch,
-                                size_t n) {
-    bool sync = sink->fsync == FSYNC_ALWAYS && n > 0;
-    for (size_t i = 0; !sync && sink->fsync == FSYNC_ACKNOWLEDGED && i < n; i++) {
-        sync = batch->messages[i]->qos > 0;
+                                size_t end) {
+    bool sync = sink->fsync == FSYNC_ALWAYS && end > 0;
+    for (size_t i = 0; !sync && sink->fsync == FSYNC_ACKNOWLEDGED && i < end; i++) {
+        sync = batch->messages[i]->qos > 0 && batch->outcomes[i] != SINK_REJECTED;
     }
     return sync;
 }
 
-static enum err file_sink_format_lines(struct file_sink *sink, struct sink_batch *batch) {
-    buffer_clear(&sink->lines);
-    for (size_t i = 0; i < batch->count; i++) {
-        message_json_append(&sink->lines, batch->messages[i], sink->node);
-        buffer_append(&sink->lines, "\n", 1);
+static void file_sink_accept(struct sink_batch *batch, size_t end) {
+    for (size_t i = 0; i < end; i++) {
+        if (batch->outcomes[i] != SINK_REJECTED) {
+            sink_batch_accept(batch, i);
+        }
     }
-    if (sink->lines.failed) {
+}
+
+/* By template. A message whose line would be two is rejected. */
+static enum err file_sink_format_line(struct file_sink *sink, struct sink_batch *batch, size_t i) {
+    struct buffer *lines = &sink->lines;
+    size_t begin = lines->len;
+    char reason[SINK_REASON_LEN];
+    enum err err = sink_template_render(&sink->line, batch->messages[i], lines, reason);
+    if (err == ERR_OK && lines->len > begin &&
+        (memchr(lines->data + begin, '\n', lines->len - begin) ||
+         memchr(lines->data + begin, '\r', lines->len - begin))) {
+        snprintf(reason, sizeof reason, "line: it would contain a line end; :json escapes it");
+        err = ERR_NOT_FOUND;
+    }
+    if (err == ERR_NOT_FOUND && !lines->failed) {
+        lines->len = begin;
+        sink_batch_reject(batch, i, "%s", reason);
+        return ERR_OK;
+    }
+    buffer_append(lines, "\n", 1);
+    return err;
+}
+
+static enum err file_sink_format_lines(struct file_sink *sink, struct sink_batch *batch) {
+    enum err err = ERR_OK;
+    buffer_clear(&sink->lines);
+    for (size_t i = 0; i < batch->count && err == ERR_OK; i++) {
+        if (sink->line.template) {
+            err = file_sink_format_line(sink, batch, i);
+        } else {
+            message_json_append(&sink->lines, batch->messages[i], sink->node);
+            buffer_append(&sink->lines, "\n", 1);
+        }
+    }
+    if (err != ERR_OK || sink->lines.failed) {
         buffer_fini(&sink->lines);
         buffer_init(&sink->lines);
         return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
@@ -167,14 +231,14 @@ static enum err file_sink_write(void *state, struct sink_batch *batch) {
     if (err == ERR_OK) {
         err = line_file_append(&sink->file, &sink->lines, &len, batch->error);
     }
-    size_t lines = file_sink_count_lines(&sink->lines, len);
-    if (file_sink_must_sync(sink, batch, lines)) {
+    size_t end = file_sink_lines_end(batch, file_sink_count_lines(&sink->lines, len));
+    if (file_sink_must_sync(sink, batch, end)) {
         enum err synced = line_file_sync(&sink->file, batch->error);
         if (synced != ERR_OK) {
             return synced;
         }
     }
-    sink_batch_accept_range(batch, 0, lines);
+    file_sink_accept(batch, end);
     file_sink_rotate_if_due(sink);
     return err;
 }

@@ -6,21 +6,36 @@
 #include "base/buffer.h"
 #include "http_outcome.h"
 #include "message/message.h"
+#include "sink/sink_template.h"
 
 /* Settings of the documents. Borrowed. */
 struct http_document {
     const char *node;
-    const char *index;      /* of Elasticsearch; "": the one in the URL */
-    const char *line_start; /* of InfluxDB: measurement and fixed tags, escaped */
+    const char *index;                /* of Elasticsearch; "": the one in the URL */
+    const char *line_start;           /* of InfluxDB: measurement and fixed tags, escaped */
+    const struct sink_template *body; /* in place of the default document; NULL: that one */
+};
+
+/* What a body by template must be. */
+enum http_body {
+    HTTP_BODY_NONE, /* there is none */
+    HTTP_BODY_JSON,
+    HTTP_BODY_JSON_LINE,
+    HTTP_BODY_OBJECT_LINE,
+    HTTP_BODY_TEXT /* anything; there is no default document */
 };
 
 struct http_format {
     const char *name; /* value of the field `format` */
     const char *content_type;
     bool single;                         /* one message per request */
-    const char *begin, *separator, *end; /* around and between the messages */
+    const char *begin, *separator, *end; /* around and between the messages; NULL: nothing */
     void (*append)(struct buffer *out, const struct message *message,
                    const struct http_document *document);
+    enum http_body body;
+    /* Before the body of each message. NULL: nothing. */
+    void (*append_action)(struct buffer *out, const struct message *message,
+                          const struct http_document *document);
     /* Of a response that is not 2xx. NULL: by its status alone. */
     enum http_outcome (*judge)(const struct http_response *response);
     /* Of a 2xx response: the outcome of each message. NULL: all are accepted. */
@@ -29,6 +44,15 @@ struct http_format {
 
 /* NULL: unknown. */
 const struct http_format *http_format_find(const char *name);
+/* ERR_ARGUMENT: fault (SINK_FAULT_LEN) says why such a body cannot have that template; NULL: it has
+ * none. */
+enum err http_format_check_body(const struct http_format *format, const struct template *body,
+                                char *fault) MUST_CHECK;
+/* Appends what a request has of a message. ERR_NOT_FOUND: it must be rejected, and out is as
+ * before; reason (SINK_REASON_LEN) says why. Out of memory: ERR_MEMORY, or out->failed. */
+enum err http_format_append(const struct http_format *format, struct buffer *out,
+                            const struct message *message, const struct http_document *document,
+                            char *reason) MUST_CHECK;
 
 /* The identifier of a message that a consumer can compare: the same for each attempt. */
 void http_format_append_id(struct buffer *out, const struct message *message);

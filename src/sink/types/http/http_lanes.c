@@ -97,28 +97,38 @@ static struct http_range http_lane_range(const struct http_lane *lane,
                                .count = part->end - part->begin};
 }
 
-/* Chooses the next messages, and makes their body. False: none are left, or the lane has ended. */
-static bool http_lane_prepare(struct http_lane *lane) {
+static bool http_lane_may_start(const struct http_lane *lane) {
+    return !lane->ended && (lane->split_count > 0 || lane->next < lane->end) &&
+           clock_ms() <= lane->lanes->start_until_ms;
+}
+
+/* Chooses the next messages, and makes their body. False: out of memory. */
+static bool http_lane_fill(struct http_lane *lane) {
     bool split = lane->split_count > 0;
-    if (lane->ended || (!split && lane->next == lane->end) ||
-        clock_ms() > lane->lanes->start_until_ms) {
-        return false;
-    }
     struct http_lane_part part = {lane->next, lane->end};
     if (split) {
         part = lane->splits[--lane->split_count];
     }
+    size_t taken = 0;
     struct http_range range = http_lane_range(lane, &part);
-    size_t count = http_upload_fill(&lane->upload, &range);
-    if (count == 0) {
+    if (http_upload_fill(&lane->upload, &range, &taken) != ERR_OK) {
         (void)sink_batch_fail(range.batch, ERR_MEMORY, "out of memory");
         lane->ended = true;
         return false;
     }
-    assert(!split || count == range.count); /* a part of one request */
-    lane->sent = (struct http_lane_part){part.begin, part.begin + count};
-    lane->next = split ? lane->next : lane->sent.end;
+    assert(!split || taken == part.end - part.begin); /* a part of one request */
+    lane->sent = (struct http_lane_part){part.begin, part.begin + range.count};
+    lane->next = split ? lane->next : part.begin + taken;
     return true;
+}
+
+/* False: no messages are left, or the lane has ended. */
+static bool http_lane_prepare(struct http_lane *lane) {
+    bool filled = false;
+    while (!filled && http_lane_may_start(lane)) { /* each turn takes messages, or ends the lane */
+        filled = http_lane_fill(lane) && lane->sent.end > lane->sent.begin;
+    }
+    return filled;
 }
 
 static void http_lane_done(struct http_client_request *request, void *context);

@@ -21,7 +21,7 @@ struct http_lanes;
 struct http_lane {
     struct http_lanes *lanes;
     struct http_upload upload;
-    const size_t *indices;  /* of the messages of this batch */
+    size_t *indices;        /* of the messages of this batch */
     size_t next, end;       /* those in `indices` that were not yet in a request */
     struct http_lane_part { /* of these */
         size_t begin, end;

@@ -23,7 +23,7 @@ struct http_response {
 /* The messages of one request: indices of the batch. */
 struct http_range {
     struct sink_batch *batch;
-    const size_t *indices;
+    size_t *indices;
     size_t count;
 };
 

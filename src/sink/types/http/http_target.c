@@ -269,11 +269,24 @@ static enum err http_target_take_document(struct http_target *target, const json
     return target->line_start.failed || !target->line_start.data ? ERR_MEMORY : ERR_OK;
 }
 
+/* An empty body is the default document. */
+static enum err http_target_take_body(struct http_target *target, const json_t *settings,
+                                      char *fault) {
+    enum err err = ERR_OK;
+    if (*sink_settings_text(settings, "body")) {
+        err = sink_template_init(&target->body, target->environment, settings, "body", fault);
+        target->document.body = &target->body;
+    }
+    return err == ERR_OK ? http_format_check_body(target->format, target->body.template, fault)
+                         : err;
+}
+
 enum err http_target_init(struct http_target *target, const struct sink_environment *environment,
                           const json_t *settings, char *fault) {
     static enum err (*const steps[])(struct http_target *, const json_t *, char *) = {
         http_target_take_url,       http_target_take_headers,       http_target_take_credentials,
-        http_target_take_signature, http_target_check_certificates, http_target_take_document};
+        http_target_take_signature, http_target_check_certificates, http_target_take_document,
+        http_target_take_body};
     *target = (struct http_target){
         .environment = environment,
         .method = sink_settings_text(settings, "method"),
@@ -300,6 +313,7 @@ void http_target_fini(struct http_target *target) {
     free(target->headers);
     free(target->url);
     buffer_fini(&target->line_start);
+    sink_template_fini(&target->body);
 }
 
 /* ---- client -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ struct http_target {
     const char *method;
     const struct http_format *format;
     struct http_document document;
+    struct sink_template body;
     struct buffer line_start;
     const char *content_type;
     char **headers; /* "Name: value" */

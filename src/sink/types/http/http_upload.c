@@ -25,24 +25,41 @@ void http_upload_fini(struct http_upload *upload) {
 /* ---- body -------------------------------------------------------------------------------------
  */
 
-/* The first message may be larger than the limit: the target accepts or refuses it. */
-static size_t http_upload_append_messages(struct http_upload *upload,
-                                          const struct http_range *range) {
+static void http_upload_append_text(struct http_upload *upload, const char *text) {
+    if (text) {
+        buffer_append_str(&upload->body, text);
+    }
+}
+
+/* Rejects messages that have no body, and takes them out of the range. The first message may be
+ * larger than the limit: the target accepts or refuses it. *taken: how many were looked at. */
+static enum err http_upload_append_messages(struct http_upload *upload, struct http_range *range,
+                                            size_t *taken) {
     const struct http_target *target = upload->target;
     struct buffer *body = &upload->body;
-    size_t count = 0;
-    while (count < range->count && count < target->messages_max) {
+    char reason[SINK_REASON_LEN];
+    size_t count = 0, at = 0;
+    enum err err = ERR_OK;
+    while (at < range->count && count < target->messages_max && err == ERR_OK) {
         size_t before = body->len;
-        buffer_append_str(body, count > 0 ? target->format->separator : "");
-        target->format->append(body, range->batch->messages[range->indices[count]],
-                               &target->document);
+        http_upload_append_text(upload, count > 0 ? target->format->separator : NULL);
+        err = http_format_append(target->format, body, range->batch->messages[range->indices[at]],
+                                 &target->document, reason);
+        if (err == ERR_NOT_FOUND) {
+            sink_batch_reject(range->batch, range->indices[at++], "%s", reason);
+            err = ERR_OK;
+            body->len = body->failed ? body->len : before;
+            continue;
+        }
         if (count > 0 && body->len > target->body_bytes_max && !body->failed) {
             body->len = before;
             break;
         }
-        count++;
+        range->indices[count++] = range->indices[at++];
     }
-    return count;
+    range->count = count;
+    *taken = at;
+    return body->failed ? ERR_MEMORY : err;
 }
 
 static void http_upload_identify(struct http_upload *upload, const struct message *message) {
@@ -54,20 +71,20 @@ static void http_upload_identify(struct http_upload *upload, const struct messag
     buffer_fini(&id);
 }
 
-size_t http_upload_fill(struct http_upload *upload, const struct http_range *range) {
+enum err http_upload_fill(struct http_upload *upload, struct http_range *range, size_t *taken) {
     const struct http_format *format = upload->target->format;
     buffer_clear(&upload->body);
-    buffer_append_str(&upload->body, format->begin);
-    size_t count = http_upload_append_messages(upload, range);
-    buffer_append_str(&upload->body, format->end);
-    if (upload->body.failed) {
+    http_upload_append_text(upload, format->begin);
+    enum err err = http_upload_append_messages(upload, range, taken);
+    http_upload_append_text(upload, format->end);
+    if (err != ERR_OK || upload->body.failed) {
         buffer_fini(&upload->body);
-        return 0;
+        return ERR_MEMORY;
     }
-    if (format->single) {
+    if (format->single && range->count > 0) {
         http_upload_identify(upload, range->batch->messages[range->indices[0]]);
     }
-    return count;
+    return ERR_OK;
 }
 
 /* ---- start ------------------------------------------------------------------------------------
@@ -101,11 +118,12 @@ enum err http_upload_start(struct http_upload *upload, struct http_client *clien
         upload->headers[count++] = upload->signature_header;
     }
     upload->headers[count] = NULL;
-    upload->request = (struct http_client_request){.method = target->method,
-                                                   .url = target->url,
-                                                   .headers = upload->headers,
-                                                   .body = upload->body.data,
-                                                   .body_len = upload->body.len,
-                                                   .content_type = target->content_type};
+    upload->request =
+        (struct http_client_request){.method = target->method,
+                                     .url = target->url,
+                                     .headers = upload->headers,
+                                     .body = upload->body.len > 0 ? upload->body.data : "",
+                                     .body_len = upload->body.len,
+                                     .content_type = target->content_type};
     return http_client_start_request(client, &upload->request, target->timeout_ms, done, context);
 }

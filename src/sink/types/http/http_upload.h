@@ -21,8 +21,10 @@ bool http_upload_init(struct http_upload *upload, const struct http_target *targ
 void http_upload_fini(struct http_upload *upload);
 
 /* Makes the body of the first messages of the range: as many as the limits of a request allow, one
- * at least. Returns how many; 0: out of memory. */
-size_t http_upload_fill(struct http_upload *upload, const struct http_range *range);
+ * at least. Rejects those that have no body. The range becomes those in the body, which may be
+ * none; *taken: how many of the range were put in the body or rejected. ERR_MEMORY. */
+enum err http_upload_fill(struct http_upload *upload, struct http_range *range,
+                          size_t *taken) MUST_CHECK;
 /* Starts it, signed if the target has a key. done is called with context from
  * http_client_poll. */
 enum err http_upload_start(struct http_upload *upload, struct http_client *client,

@@ -104,6 +104,14 @@ static const struct {
     {"{user.Unit|-}", BYTES("-")},
     {"{property.content_type}", BYTES("text/plain")},
     {"{property.user_property|-}", BYTES("-")},
+    {"{topic:json}", BYTES("\"plant//tank/3\"")},
+    {"{topic.9:json|null}", BYTES("null")},
+    {"{qos:json} {retain:base64}", BYTES("\"1\" MA==")},
+    {"{json./a/b/0:json} {json./a/b/2:json}", BYTES("1 true")},
+    {"{json./a/b/4:json}", BYTES("\"x\\u0000y\"")},
+    {"{label.site:base64}", BYTES("T3Nsbw==")},
+    {"{label.room:base64|none}", BYTES("none")},
+    {"{label.a:b|-}", BYTES("-")}, /* another colon belongs to the name */
 };
 
 START_TEST(each_part_yields_its_value) {
@@ -184,6 +192,9 @@ static const struct {
     {"{json./a~2}", "json. is followed by a JSON pointer"},
     {"{json./a~}", "json. is followed by a JSON pointer"},
     {"{|x}", " is unknown"},
+    {"{:json}", " is unknown"},
+    {"{payload:JSON}", "payload:JSON is unknown"},
+    {"{payload:json:json}", "payload:json is unknown"},
 };
 
 START_TEST(a_wrong_template_is_explained) {
@@ -191,6 +202,85 @@ START_TEST(a_wrong_template_is_explained) {
     char fault[MESSAGE_FAULT_LEN] = "";
     ck_assert_int_eq(template_compile(&template, wrong[_i].text, fault), ERR_ARGUMENT);
     ck_assert_msg(strstr(fault, wrong[_i].fault) != NULL, "%s: %s", wrong[_i].text, fault);
+}
+END_TEST
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *payload;
+    size_t len;
+    const char *json; /* of {payload:json} */
+} hostile[] = {
+    {BYTES(""), "\"\""},
+    {BYTES("\",\"admin\":true,\"x\":\""), "\"\\\",\\\"admin\\\":true,\\\"x\\\":\\\"\""},
+    {BYTES("\\"), "\"\\\\\""},
+    {BYTES("a\r\nb\tc"), "\"a\\r\\nb\\tc\""},
+    {BYTES("\x00\x1f"), "\"\\u0000\\u001f\""},
+    {BYTES("}}{{id}"), "\"}}{{id}\""},
+    {BYTES("gr\xc3\xbc\xc3\x9f"), "\"gr\xc3\xbc\xc3\x9f\""},
+};
+
+START_TEST(a_payload_as_json_cannot_end_its_string) {
+    char missing[MESSAGE_FAULT_LEN] = "";
+    struct buffer out;
+    buffer_init(&out);
+    use("t", hostile[_i].payload, hostile[_i].len);
+    ck_assert_int_eq(render("{payload:json}", &out, missing), ERR_OK);
+    ck_assert_str_eq(out.data, hostile[_i].json);
+    buffer_fini(&out);
+}
+END_TEST
+
+START_TEST(a_payload_that_is_not_utf8_is_missing_as_json) {
+    char missing[MESSAGE_FAULT_LEN] = "";
+    struct buffer out;
+    buffer_init(&out);
+    use("t", "a\xff", 2);
+    ck_assert_int_eq(render("{payload:json}", &out, missing), ERR_NOT_FOUND);
+    ck_assert_str_eq(missing, "the message has no payload that can be JSON");
+    ck_assert_int_eq(render("{payload:json|null}{payload:base64}", &out, missing), ERR_OK);
+    ck_assert_str_eq(out.data, "nullYf8=");
+    buffer_fini(&out);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    bool object;
+    const char *fault; /* NULL: it makes JSON */
+} documents[] = {
+    {"{{\"p\":{payload:json},\"t\":\"{received_at}\",\"q\":{qos}}}", true, NULL},
+    {"{{\"{message_id}\":{json:json|null},\"b\":\"{payload:base64}\"}}", true, NULL},
+    {"{{{topic:json}:[{json./a:json},{received_at_ms},{retain}]}}", true, NULL},
+    {"{payload:json}", false, NULL},
+    {"{payload:json}", true, "does not make a JSON object"},
+    {"", false, "does not make JSON"},
+    {"{{\"p\":\"{payload}\"}}", true, "has {payload}, whose value may break the JSON; use "},
+    {"{{\"p\":\"{topic.2}\"}}", true, "use {topic.2:json}"},
+    {"{{\"p\":{json./a}}}", true, "use {json./a:json}"},
+    {"{{\"p\":{label.site|1}}}", true, "use {label.site:json}"},
+    {"{{\"p\":\"{payload:json}\"}}", true, "does not make JSON"}, /* quotes twice */
+    {"{{\"p\":\"a{payload:json}b\"}}", true, "does not make JSON"},
+    {"{{{json./a:json}:1}}", true, "does not make JSON"}, /* a number is no name */
+    {"{{\"p\":{received_at}}}", true, "does not make JSON"},
+    {"{{\"p\":{message_id}}}", true, "does not make JSON"},
+    {"{{\"p\":{payload:base64}}}", true, "does not make JSON"},
+    {"{{\"p\":1{json./a:json}}}", true, "does not make JSON"},
+    {"{{\"p\":{json./a:json|none}}}", true, "does not make JSON"},
+    {"{{\"p\":{json./a:json|}}}", true, "does not make JSON"},
+    {"{{\"p\":1", true, "does not make JSON"},
+};
+
+START_TEST(a_document_that_a_message_could_break_is_refused) {
+    struct template *template = NULL;
+    char fault[MESSAGE_FAULT_LEN] = "";
+    const char *expected = documents[_i].fault;
+    ck_assert_int_eq(template_compile(&template, documents[_i].text, fault), ERR_OK);
+    enum err err = template_check_json(template, documents[_i].object, fault);
+    ck_assert_msg(err == (expected ? ERR_ARGUMENT : ERR_OK), "%s: %s", documents[_i].text, fault);
+    ck_assert_msg(!expected || strstr(fault, expected), "%s: %s", documents[_i].text, fault);
+    template_destroy(template);
 }
 END_TEST
 
@@ -244,6 +334,11 @@ int main(void) {
                         sizeof missing_parts / sizeof missing_parts[0]);
     tcase_add_test(tcase, a_payload_that_is_not_json_has_no_json_values);
     tcase_add_loop_test(tcase, a_wrong_template_is_explained, 0, sizeof wrong / sizeof wrong[0]);
+    tcase_add_loop_test(tcase, a_payload_as_json_cannot_end_its_string, 0,
+                        sizeof hostile / sizeof hostile[0]);
+    tcase_add_test(tcase, a_payload_that_is_not_utf8_is_missing_as_json);
+    tcase_add_loop_test(tcase, a_document_that_a_message_could_break_is_refused, 0,
+                        sizeof documents / sizeof documents[0]);
     tcase_add_test(tcase, a_template_has_at_most_so_many_parts);
     tcase_add_test(tcase, a_template_without_parts_is_a_constant);
     tcase_add_test(tcase, each_message_has_an_id_of_its_own_and_keeps_it_when_it_is_copied);

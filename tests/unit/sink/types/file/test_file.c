@@ -64,6 +64,23 @@ static json_t *read_lines(const char *name) {
     return lines;
 }
 
+/* Opens again, with a template. */
+static void open_line(const char *line) {
+    type_close(&sink_type_file);
+    type_open(&sink_type_file,
+              type_complete(&sink_type_file, "{s:s, s:s}", "path", path, "line", line));
+}
+
+static void check_text(const char *expected) {
+    char text[512] = "";
+    FILE *file = fopen(path, "re");
+    ck_assert_ptr_nonnull(file);
+    size_t len = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    ck_assert_uint_eq(len, strlen(expected));
+    ck_assert_str_eq(text, expected);
+}
+
 static void check_line(const char *expected) {
     json_t *lines = read_lines(path);
     json_t *want = json_loads(expected, JSON_ALLOW_NUL, NULL);
@@ -110,6 +127,74 @@ START_TEST(a_dead_letter_has_the_sink_the_reason_and_the_time) {
                "\"payload\":\"x\",\"qos\":1,\"retain\":false,"
                "\"node\":\"node-1\",\"received_at_ms\":1700000000123,\"dead_letter\":{"
                "\"sink\":\"kept\",\"reason\":\"too large\",\"rejected_at_ms\":1700000000456}}");
+}
+END_TEST
+
+static const struct {
+    const char *line, *payload, *written; /* NULL: rejected */
+} by_template[] = {
+    {"{received_at} {topic.2} {payload}", "21.5", "2023-11-14T22:13:20.123Z b 21.5\n"},
+    {"{id};{json./t|-}", "{}", "id 1;-\n"},
+    {"{payload:json}", "a\r\nb", "\"a\\r\\nb\"\n"},
+    {"{payload:base64}", "a\n", "YQo=\n"},
+    {"{payload}", "", "\n"},
+    {"{payload}", "a\n", NULL},
+    {"{payload}", "a\rb", NULL},
+    {"{json./t}", "{}", NULL},
+    {"{json./t}", "{\"t\":\"a\\nb\"}", NULL},
+};
+
+START_TEST(a_line_by_template_is_one_line) {
+    struct message *batch[] = {
+        message_with("{\"t\":1}", 7, 1),
+        message_with(by_template[_i].payload, strlen(by_template[_i].payload), 1)};
+    size_t written = 0;
+    open_line(by_template[_i].line);
+    ck_assert_int_eq(type_write(&sink_type_file, batch + 1, 1, &written), ERR_OK);
+    ck_assert_int_eq(type_outcomes[0], by_template[_i].written ? SINK_ACCEPTED : SINK_REJECTED);
+    check_text(by_template[_i].written ? by_template[_i].written : "");
+    ck_assert_int_eq(type_write(&sink_type_file, batch, 1, &written), ERR_OK);
+    ck_assert_int_eq(type_outcomes[0], SINK_ACCEPTED);
+    message_destroy(batch[0]);
+    message_destroy(batch[1]);
+}
+END_TEST
+
+START_TEST(messages_around_one_that_is_rejected_are_written) {
+    static const enum sink_outcome expected[] = {SINK_REJECTED, SINK_ACCEPTED, SINK_REJECTED,
+                                                 SINK_ACCEPTED, SINK_REJECTED};
+    struct message *batch[5];
+    size_t written = 0;
+    open_line("<{payload}>");
+    for (size_t i = 0; i < 5; i++) {
+        batch[i] = message_with(i % 2 == 0 ? "\n" : "x", 1, 1);
+    }
+    ck_assert_int_eq(type_write(&sink_type_file, batch, 5, &written), ERR_OK);
+    check_text("<x>\n<x>\n");
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_int_eq(type_outcomes[i], expected[i]);
+        message_destroy(batch[i]);
+    }
+    ck_assert_str_eq(type_reasons[4], "line: it would contain a line end; :json escapes it");
+}
+END_TEST
+
+static const struct {
+    const char *line, *fault;
+} wrong_lines[] = {
+    {"a\nb", "line must not contain a line end"},
+    {"{x}", "line x is unknown"},
+};
+
+START_TEST(a_wrong_line_is_explained) {
+    char fault[SINK_FAULT_LEN] = "";
+    void *state = NULL;
+    json_t *settings =
+        type_complete(&sink_type_file, "{s:s, s:s}", "path", path, "line", wrong_lines[_i].line);
+    ck_assert_int_eq(sink_type_file.open(&state, &type_environment, settings, fault), ERR_ARGUMENT);
+    ck_assert_msg(strncmp(fault, wrong_lines[_i].fault, strlen(wrong_lines[_i].fault)) == 0, "%s",
+                  fault);
+    json_decref(settings);
 }
 END_TEST
 
@@ -186,15 +271,18 @@ START_TEST(a_fifo_is_refused_at_once) {
 }
 END_TEST
 
-/* RLIMIT_FSIZE makes the system accept part of a write, like a full disk. */
+/* RLIMIT_FSIZE makes the system accept part of a write, like a full disk. It is also a limit of the
+ * file through which the test reports its results, so it is large. */
 START_TEST(a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them) {
     struct message *batch[10];
-    struct rlimit limit = {.rlim_cur = 700, .rlim_max = RLIM_INFINITY};
+    struct rlimit limit = {.rlim_cur = 700000, .rlim_max = RLIM_INFINITY};
+    static char payload[100000];
     size_t written = 0;
     size_t rest = 0;
     signal(SIGXFSZ, SIG_IGN);
+    memset(payload, 'x', sizeof payload);
     for (int i = 0; i < 10; i++) {
-        batch[i] = message_with("0123456789", 10, 1);
+        batch[i] = message_with(payload, sizeof payload, 1);
     }
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_int_eq(type_write(&sink_type_file, batch, 10, &written), ERR_IO);
@@ -424,6 +512,11 @@ int main(void) {
     tcase_add_test(tcase, a_text_payload_is_text);
     tcase_add_test(tcase, known_failure_23_a_binary_payload_is_base64);
     tcase_add_test(tcase, a_dead_letter_has_the_sink_the_reason_and_the_time);
+    tcase_add_loop_test(tcase, a_line_by_template_is_one_line, 0,
+                        sizeof by_template / sizeof by_template[0]);
+    tcase_add_test(tcase, messages_around_one_that_is_rejected_are_written);
+    tcase_add_loop_test(tcase, a_wrong_line_is_explained, 0,
+                        sizeof wrong_lines / sizeof wrong_lines[0]);
     tcase_add_test(tcase, properties_are_an_object);
     tcase_add_test(tcase, a_file_that_was_moved_away_or_removed_is_made_anew);
     tcase_add_test(tcase, a_folder_that_is_missing_is_an_error_until_it_is_there);

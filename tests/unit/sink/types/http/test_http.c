@@ -53,6 +53,25 @@ START_TEST(credentials_and_types_are_sent) {
 }
 END_TEST
 
+START_TEST(a_poisoned_message_among_those_without_a_body_is_rejected_alone) {
+    web_answers = refuse_poison;
+    poison_status = "422 Unprocessable Content";
+    open_with(json_pack("{s:s, s:s, s:i}", "format", "ndjson", "body", "{json./v:json}",
+                        "connections", 1));
+    for (size_t i = 0; i < 100; i++) {
+        char payload[32];
+        snprintf(payload, sizeof payload, "{\"%s\":\"%s%zu\"}", i % 3 == 0 ? "w" : "v",
+                 i == 50 ? "poison" : "", i);
+        messages[i] = message_of("c", payload, strlen(payload));
+    }
+    ck_assert_int_eq(write_messages(100), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(100, SINK_REJECTED), 35);
+    ck_assert_uint_eq(count_outcomes(100, SINK_ACCEPTED), 65);
+    ck_assert_int_eq(type_outcomes[50], SINK_REJECTED);
+    ck_assert_ptr_nonnull(strstr(type_reasons[50], "status 422"));
+}
+END_TEST
+
 static const char *const array_formats[] = {"json_array", "ndjson", "influx", "clickhouse"};
 
 START_TEST(many_messages_are_one_request) {
@@ -94,6 +113,52 @@ START_TEST(a_body_is_no_longer_than_its_limit_unless_it_is_one_message) {
         ck_assert(one || web_requests[i].body_len <= 4096);
     }
     free(large);
+}
+END_TEST
+
+static const struct {
+    const char *format, *body;
+    int requests;
+} missing_values[] = {
+    {"ndjson", "{{\"v\":{json./v:json}}}", 1},
+    {"json", "{json./v:json}", 6},
+    {"template", "value {json./v}", 6},
+};
+
+/* 0 to 9, of which four have no value. */
+START_TEST(a_message_without_a_body_is_rejected_and_the_others_are_sent) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:s, s:i}", "format", missing_values[_i].format, "body",
+                        missing_values[_i].body, "connections", 1));
+    for (size_t i = 0; i < 10; i++) {
+        char payload[16];
+        snprintf(payload, sizeof payload, "{\"%s\":%zu}", strchr("0459", '0' + (int)i) ? "w" : "v",
+                 i);
+        messages[i] = message_of("c", payload, strlen(payload));
+    }
+    ck_assert_int_eq(write_messages(10), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(10, SINK_ACCEPTED), 6);
+    ck_assert_uint_eq(count_outcomes(10, SINK_REJECTED), 4);
+    ck_assert_int_eq(type_outcomes[9], SINK_REJECTED);
+    ck_assert_str_eq(type_reasons[0], _i == 2
+                                          ? "body: the message has no json./v"
+                                          : "body: the message has no json./v that can be JSON");
+    ck_assert_int_eq(web_count, missing_values[_i].requests);
+    ck_assert_ptr_nonnull(strchr(web_requests[0].body, '1'));
+    if (_i == 0) {
+        ck_assert_str_eq(web_requests[0].body,
+                         "{\"v\":1}\n{\"v\":2}\n{\"v\":3}\n{\"v\":6}\n{\"v\":7}\n{\"v\":8}\n");
+    }
+}
+END_TEST
+
+START_TEST(without_any_body_there_is_no_request) {
+    web_answers = accept_all;
+    open_with(json_pack("{s:s, s:s}", "format", "ndjson", "body", "{json./v:json}"));
+    make_messages(10, 3, 99, "");
+    ck_assert_int_eq(write_messages(10), ERR_OK);
+    ck_assert_uint_eq(count_outcomes(10, SINK_REJECTED), 10);
+    ck_assert_int_eq(web_count, 0);
 }
 END_TEST
 
@@ -246,6 +311,13 @@ END_TEST
 static const struct {
     const char *settings, *field;
 } faults[] = {
+    {"{\"body\":\"{{\"}", "body does not make JSON"},
+    {"{\"body\":\"{x}\"}", "body x is unknown"},
+    {"{\"body\":\"{{\\\"p\\\":\\\"{payload}\\\"}}\"}", "body has {payload}, whose value may break"},
+    {"{\"format\":\"clickhouse\",\"body\":\"[{payload:json}]\"}",
+     "body does not make a JSON object"},
+    {"{\"format\":\"influx\",\"body\":\"x\"}", "body is not possible with this format"},
+    {"{\"format\":\"template\"}", "body is required with the format template"},
     {"{\"url\":\"ftp://h/\"}", "url"},
     {"{\"url\":\"h/in\"}", "url"},
     {"{\"url\":\"https:///in\"}", "url"},
@@ -353,8 +425,12 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, json_is_one_request_for_each_message_with_all_headers);
     tcase_add_loop_test(tcase, credentials_and_types_are_sent, 0, COUNT(credentials));
+    tcase_add_test(tcase, a_poisoned_message_among_those_without_a_body_is_rejected_alone);
     tcase_add_loop_test(tcase, many_messages_are_one_request, 0, COUNT(array_formats));
     tcase_add_test(tcase, a_body_is_no_longer_than_its_limit_unless_it_is_one_message);
+    tcase_add_loop_test(tcase, a_message_without_a_body_is_rejected_and_the_others_are_sent, 0,
+                        COUNT(missing_values));
+    tcase_add_test(tcase, without_any_body_there_is_no_request);
     tcase_add_test(tcase, any_payload_and_topic_is_valid_json);
     tcase_add_test(tcase, the_messages_of_a_client_stay_in_order_over_parallel_connections);
     tcase_add_test(tcase, with_one_connection_all_messages_stay_in_order);

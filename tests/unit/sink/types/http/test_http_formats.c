@@ -11,7 +11,8 @@
 #include "sink/types/http/http_signature.h"
 
 static struct buffer out;
-static const struct http_document document = {"node-1", "logs", "mqtt,site=a\\ b"};
+static const struct http_document document = {
+    .node = "node-1", .index = "logs", .line_start = "mqtt,site=a\\ b"};
 
 static void setup(void) {
     buffer_init(&out);
@@ -72,6 +73,70 @@ START_TEST(a_bulk_document_is_created_under_its_identifier_with_a_timestamp) {
                      "2023-11-14T22:13:20.123Z");
     json_decref(action);
     json_decref(json);
+}
+END_TEST
+
+/* ---- documents by template --------------------------------------------------------------------
+ */
+
+static const char document_body[] =
+    "{{\"p\":{payload:json},\n\"t\":{json./t:json|null},\"at\":\"{received_at}\"}}";
+
+static const struct {
+    const char *format, *body, *payload, *expected; /* NULL: rejected */
+} bodies[] = {
+    {"json", document_body, "{\"t\":1}",
+     "{\"p\":\"{\\\"t\\\":1}\",\n\"t\":1,\"at\":\"2023-11-14T22:13:20.123Z\"}"},
+    {"json_array", document_body, "\",\"x\":\"",
+     "{\"p\":\"\\\",\\\"x\\\":\\\"\",\n\"t\":null,\"at\":\"2023-11-14T22:13:20.123Z\"}"},
+    {"ndjson", document_body, "a\nb",
+     "{\"p\":\"a\\nb\", \"t\":null,\"at\":\"2023-11-14T22:13:20.123Z\"}\n"},
+    {"clickhouse", "{{\"v\":{json./v:json}}}", "{\"v\":[1,\"a\"]}", "{\"v\":[1,\"a\"]}\n"},
+    {"clickhouse", "{{\"v\":{json./v:json}}}", "{\"w\":1}", NULL},
+    {"json", "{payload:json}", "\xff", NULL},
+    {"template", "{topic} is {payload}{{}}\n", "\xff", "a/b is \xff{}\n"},
+    {"template", "{payload}", "", ""},
+};
+
+static enum err append_body(const char *format, const char *body, const struct message *message,
+                            char *reason) {
+    char fault[SINK_FAULT_LEN] = "";
+    struct sink_template template = {.field = "body", .node = "node-1"};
+    struct http_document with = document;
+    with.body = &template;
+    ck_assert_int_eq(sink_template_compile(&template.template, "body", body, fault), ERR_OK);
+    ck_assert_msg(http_format_check_body(http_format_find(format), template.template, fault) ==
+                      ERR_OK,
+                  "%s", fault);
+    enum err err = http_format_append(http_format_find(format), &out, message, &with, reason);
+    sink_template_fini(&template);
+    return err;
+}
+
+START_TEST(a_body_by_template_replaces_the_document) {
+    char reason[SINK_REASON_LEN] = "";
+    struct message message = plain;
+    message.payload = (const uint8_t *)bodies[_i].payload;
+    message.payload_len = strlen(bodies[_i].payload);
+    buffer_append_str(&out, "before");
+    enum err err = append_body(bodies[_i].format, bodies[_i].body, &message, reason);
+    ck_assert_int_eq(err, bodies[_i].expected ? ERR_OK : ERR_NOT_FOUND);
+    ck_assert_uint_eq(out.len, 6 + (bodies[_i].expected ? strlen(bodies[_i].expected) : 0));
+    if (bodies[_i].expected) {
+        ck_assert_str_eq(out.data + 6, bodies[_i].expected);
+    } else {
+        ck_assert_msg(strncmp(reason, "body: the message has no ", 25) == 0, "%s", reason);
+    }
+}
+END_TEST
+
+START_TEST(an_action_precedes_the_document_of_a_template) {
+    char expected[128], reason[SINK_REASON_LEN] = "";
+    ck_assert_int_eq(append_body("elasticsearch", "{{\"v\":{json:json}}}", &plain, reason), ERR_OK);
+    snprintf(expected, sizeof expected,
+             "{\"create\":{\"_index\":\"logs\",\"_id\":\"%s-7\"}}\n{\"v\":21.5}\n",
+             message_process_id());
+    ck_assert_str_eq(out.data, expected);
 }
 END_TEST
 
@@ -172,7 +237,7 @@ END_TEST
 
 static enum sink_outcome outcomes[ITEMS_MAX];
 static char reasons[ITEMS_MAX][SINK_REASON_LEN];
-static const size_t indices[ITEMS_MAX] = {7, 6, 5, 4, 3, 2, 1, 0};
+static size_t indices[ITEMS_MAX] = {7, 6, 5, 4, 3, 2, 1, 0};
 static struct sink_batch batch = {.count = ITEMS_MAX, .outcomes = outcomes, .reasons = reasons};
 
 static enum http_outcome settle(const char *body, size_t count) {
@@ -275,6 +340,8 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_document_has_the_identifier_of_the_message);
     tcase_add_test(tcase, a_bulk_document_is_created_under_its_identifier_with_a_timestamp);
+    tcase_add_loop_test(tcase, a_body_by_template_replaces_the_document, 0, COUNT(bodies));
+    tcase_add_test(tcase, an_action_precedes_the_document_of_a_template);
     tcase_add_loop_test(tcase, a_point_has_its_special_characters_escaped, 0, COUNT(lines));
     tcase_add_test(tcase, measurement_and_tags_are_escaped_and_a_tag_without_value_is_left_out);
     tcase_add_test(tcase, points_of_one_millisecond_differ);
