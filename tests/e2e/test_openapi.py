@@ -105,7 +105,7 @@ def query_of(operation):
     required = {}
     for parameter in operation.get("parameters", []):
         if parameter.get("required") and parameter["in"] == "query":
-            required[parameter["name"]] = "pump-1"
+            required[parameter["name"]] = parameter.get("example", "pump-1")
         elif parameter.get("in") == "query" and "example" in parameter:
             required[parameter["name"]] = json.dumps(parameter["example"])
     return required
@@ -190,7 +190,8 @@ def test_documented_refusals(fleet):
             continue
         body = {"topic": "x", "payload": ""} if path.endswith("/publish") else good
         options = {"json": body} if takes_body(operation) else {}
-        refused(api, operation, method, fill(path, "pump00000") + "?nonsense=1", 400, **options)
+        selects = {"$ref": "#/components/parameters/selectState"} in operation.get("parameters", [])
+        refused(api, operation, method, fill(path, "pump00000") + "?nonsense=1", 422 if selects else 400, **options)
         if "{" in path:
             if operation["operationId"] != "replaceSink":  # which creates it
                 refused(api, operation, method, fill(path, "nobody", "nobody"), 404, **options)

@@ -94,6 +94,11 @@ json_t *client_view_render(const struct http_api *api, const struct store_client
 json_t *client_status_json(const struct http_api *api, const struct client_status *status);
 /* The status of a client that no node owns. */
 json_t *client_waiting_json(const struct store_client *row);
+#define CLIENT_BROKER_LEN (256 + 8) /* "host:port" */
+/* The same as facts, borrowed from the arguments. config NULL: not read, or is_invalid. */
+void client_waiting_facts(const struct store_client *row, const struct client_config *config,
+                          bool is_invalid, char broker[CLIENT_BROKER_LEN],
+                          struct workers_visited *out);
 /* The status of a client that its owner does not report. */
 json_t *client_unknown_json(const struct store_client *row, const char *reason);
 /* The status of a client whose owner cannot be reached. */
@@ -145,6 +150,7 @@ bool peer_proxy_find_owner(const struct http_request *request, const char *id,
 
 void api_clients_create(struct http_request *request, struct http_response *response);
 void api_clients_reencrypt(struct http_request *request, struct http_response *response);
+void api_summary(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
 void api_clients_test(struct http_request *request, struct http_response *response);
 void api_client_get(struct http_request *request, struct http_response *response);
@@ -200,6 +206,7 @@ void api_sink_types(struct http_request *request, struct http_response *response
 void api_fleet_sinks(struct http_request *request, struct http_response *response);
 
 void api_fleet_claim(struct http_request *request, struct http_response *response);
+void api_fleet_select(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 
 void go_iot_heartbeat(struct http_request *request, struct http_response *response);

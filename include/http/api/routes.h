@@ -19,7 +19,8 @@ enum {
     ROUTE_OPERATOR = 32, /* changes clients or nodes; written to the audit log */
     ROUTE_ADMIN = 64,
     ROUTE_CONTENTS = 128, /* shows messages of clients: for operators; changes nothing */
-    ROUTE_OPS = 256       /* on the listener at ops.port, if there is one */
+    ROUTE_OPS = 256,      /* on the listener at ops.port, if there is one */
+    ROUTE_SELECTOR = 512  /* the query has a selector: select_query_parse checks the parameters */
 };
 
 /* What a token with a scope (http/auth/scope.h) gets. Each row of the table needs one: a row
@@ -52,7 +53,10 @@ enum http_route_result http_route_find(const char *method, const char *path,
                                        const struct http_route **route, const char **parameter,
                                        size_t *parameter_len, char allow[HTTP_ALLOW_LEN]);
 
-/* The first query parameter that the route does not know; NULL: none. Borrowed. */
+/* Whether the parameter is in the table; the route must have one. */
+bool http_route_knows_parameter(const struct http_route *route, const char *name);
+/* The first query parameter that the route does not know; NULL: none, or it is not checked here.
+ * Borrowed. */
 const char *http_route_unknown_parameter(const struct http_route *route,
                                          const struct http_query *query);
 

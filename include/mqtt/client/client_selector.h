@@ -4,7 +4,8 @@
  *   state=backoff,conflict&broker=b1.example.com:1883&label.tenant=acme
  *
  * All keys must match (AND). The values of one key are alternatives, separated by commas; in a
- * value, "\," is a comma and "\\" a backslash. A selector without keys selects every client. */
+ * value, "\," is a comma and "\\" a backslash. "label[tenant]" is the same as "label.tenant", for
+ * generated clients. A selector without keys selects every client. */
 #ifndef MQFLEET_CLIENT_CLIENT_SELECTOR_H
 #define MQFLEET_CLIENT_CLIENT_SELECTOR_H
 
@@ -57,8 +58,15 @@ const char *client_facts_get(const struct client_facts *facts, enum client_selec
 
 struct client_selector;
 
-/* Whether the name is that of a key, with or without a valid name of a label. */
+/* Any text as one value of a key. NULL: out of memory. free(). */
+char *client_selector_escape(const char *value);
+
+/* Whether the name is that of a key; the name of a label is not checked. */
 bool client_selector_is_key(const char *name);
+/* The key "state", "label.tenant" ... *label: the name of a label, or NULL; points into name.
+ * CLIENT_SELECTOR_KEY_COUNT: none. */
+enum client_selector_key client_selector_key_of(const char *name, const char **label);
+const char *client_selector_key_name(enum client_selector_key key); /* "state" "label." ... */
 /* ERR_ARGUMENT: a repeated or unknown key, or an empty or illegal value; `fault` says what would be
  * right. *out: client_selector_destroy. */
 enum err client_selector_parse(const struct client_pair *pairs, size_t count,
@@ -73,6 +81,7 @@ void client_selector_destroy(struct client_selector *selector); /* NULL is legal
 bool client_selector_is_empty(const struct client_selector *selector);
 bool client_selector_matches(const struct client_selector *selector,
                              const struct client_facts *facts);
+bool client_selector_has(const struct client_selector *selector, enum client_selector_key key);
 /* The alternatives of a key other than "label."; NULL: any value. Borrowed. */
 char *const *client_selector_values(const struct client_selector *selector,
                                     enum client_selector_key key, size_t *count);

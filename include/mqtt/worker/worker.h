@@ -69,6 +69,13 @@ struct worker_command {
     struct worker_publication *publication;
 };
 
+/* A walk over the table that releases the lock in between. A record that is removed meanwhile is
+ * not where it continues. */
+struct worker_visit {
+    struct client *next; /* NULL: the end */
+    struct worker_visit *other;
+};
+
 struct worker {
     const struct conf *conf;
     const struct workers_owner *owner;
@@ -87,7 +94,8 @@ struct worker {
     struct client *clients;
     int64_t counts[CLIENT_STATE_COUNT];
     int64_t degraded_count;
-    char drop_reason[96]; /* of workers_stop_all; guarded by lock */
+    struct worker_visit *visits; /* in progress */
+    char drop_reason[96];        /* of workers_stop_all; guarded by lock */
 
     pthread_mutex_t
         resolved_lock; /* guards the list; may be taken while the resolver's lock is held */
@@ -126,6 +134,8 @@ void worker_wake(struct worker *worker);
 void worker_command_free(struct worker_command *command);
 /* Inserts into the table; worker->lock is held. */
 void worker_insert(struct client *client, int64_t epoch, int64_t version, uint64_t generation);
+/* Removes it from the table, and is the only function that does; worker->lock is held. */
+void worker_remove(struct client *client);
 
 /* worker_state.c: the only function that changes a client's state. It logs, counts and records the
  * change, and moves the client between the lists of its states. False: the event has no meaning in

@@ -12,6 +12,7 @@
 #include "message/router.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
+#include "mqtt/client/client_selector.h"
 #include "mqtt/client/client_state.h"
 #include "mqtt/engine.h"
 #include "mqtt/broker/incident.h"
@@ -171,6 +172,20 @@ bool workers_has_client(struct workers *workers, const char *id, struct workers_
  * and its identity. The caller frees both. */
 enum err workers_config(struct workers *workers, const char *id, char **config,
                         char **identity) MUST_CHECK;
+
+/* A client as a selector sees it. Borrowed; valid during the call. */
+struct workers_visited {
+    struct client_facts facts;
+    int64_t since_ms; /* wall clock: last change of its state */
+    int64_t version;
+};
+/* Called with a lock of the mqtt layer held: must be quick, and must not call this layer. */
+typedef void workers_visitor(void *context, const struct workers_visited *client);
+/* Visits all clients that run and are not being stopped; node: their facts.node. The lock of a
+ * worker is released after each few hundred clients. A client that runs during the whole visit is
+ * visited once. */
+void workers_visit(struct workers *workers, const char *node, workers_visitor *visitor,
+                   void *context);
 
 struct client_subscription_status {
     char *filter;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "http/api/api.h"
+#include "mqtt/client/client_selector.h"
 
 #define ROUTE_PPROF (ROUTE_OPS | ROUTE_ADMIN)
 
@@ -12,6 +13,8 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
      SCOPE_FILTERED},
     {"GET", "/api/v1/clients", api_clients_list, 0, "state degraded node label.* cursor limit",
+     SCOPE_FILTERED},
+    {"GET", "/api/v1/summary", api_summary, ROUTE_SELECTOR, CLIENT_SELECTOR_KEYS " by limit",
      SCOPE_FILTERED},
     {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt, ROUTE_ADMIN | ROUTE_OPERATOR,
      "cursor", SCOPE_REFUSED},
@@ -80,6 +83,7 @@ static const struct http_route route_table[] = {
     {"POST", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL, SCOPE_REFUSED},
 
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL, SCOPE_REFUSED},
+    {"POST", "/fleet/select", api_fleet_select, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/sinks", api_fleet_sinks, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL, SCOPE_REFUSED},
 
@@ -99,7 +103,8 @@ const struct http_route *http_routes(size_t *count) {
     return route_table;
 }
 
-static bool routes_parameter_is_known(const char *known, const char *name) {
+bool http_route_knows_parameter(const struct http_route *route, const char *name) {
+    const char *known = route->query;
     size_t name_len = strlen(name);
     for (size_t len; *known != '\0'; known += len + (known[len] == ' ')) {
         len = strcspn(known, " ");
@@ -114,8 +119,9 @@ static bool routes_parameter_is_known(const char *known, const char *name) {
 
 const char *http_route_unknown_parameter(const struct http_route *route,
                                          const struct http_query *query) {
-    for (size_t i = 0; route->query && i < query->count; i++) {
-        if (!routes_parameter_is_known(route->query, query->items[i].name)) {
+    bool checks = route->query && (route->flags & ROUTE_SELECTOR) == 0;
+    for (size_t i = 0; checks && i < query->count; i++) {
+        if (!http_route_knows_parameter(route, query->items[i].name)) {
             return query->items[i].name;
         }
     }

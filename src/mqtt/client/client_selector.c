@@ -45,25 +45,55 @@ static enum err selector_fault(char fault[CLIENT_SELECTOR_FAULT_LEN], const char
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* CLIENT_SELECTOR_KEY_COUNT: none. */
-static enum client_selector_key selector_key_of(const char *name) {
+/* A label is written "label.NAME" or "label[NAME]" (as generated clients do). Its name is not
+ * checked. */
+static bool selector_find_label(const char *name, const char **label, size_t *label_len) {
     size_t prefix_len = strlen(selector_names[CLIENT_SELECTOR_LABEL]);
-    if (strncmp(name, selector_names[CLIENT_SELECTOR_LABEL], prefix_len) == 0) {
+    size_t len = strlen(name);
+    if (strncmp(name, selector_names[CLIENT_SELECTOR_LABEL], prefix_len - 1) != 0 ||
+        len < prefix_len) {
+        return false;
+    }
+    *label = name + prefix_len;
+    *label_len = len - prefix_len;
+    if (name[prefix_len - 1] == '[' && name[len - 1] == ']') {
+        --*label_len;
+        return true;
+    }
+    return name[prefix_len - 1] == '.';
+}
+
+/* CLIENT_SELECTOR_KEY_COUNT: none. */
+static enum client_selector_key selector_key_of(const char *name, const char **label,
+                                                size_t *label_len) {
+    *label = NULL;
+    if (selector_find_label(name, label, label_len)) {
         return CLIENT_SELECTOR_LABEL;
     }
     int key = 0;
-    while (key < CLIENT_SELECTOR_KEY_COUNT && strcmp(name, selector_names[key]) != 0) {
+    while (key < CLIENT_SELECTOR_KEY_COUNT &&
+           (key == CLIENT_SELECTOR_LABEL || strcmp(name, selector_names[key]) != 0)) {
         key++;
     }
     return (enum client_selector_key)key;
 }
 
 bool client_selector_is_key(const char *name) {
-    return selector_key_of(name) != CLIENT_SELECTOR_KEY_COUNT;
+    const char *label;
+    size_t label_len;
+    return selector_key_of(name, &label, &label_len) != CLIENT_SELECTOR_KEY_COUNT;
 }
 
-static const char *selector_label_of(const char *name) {
-    return name + strlen(selector_names[CLIENT_SELECTOR_LABEL]);
+enum client_selector_key client_selector_key_of(const char *name, const char **label) {
+    size_t label_len;
+    enum client_selector_key key = selector_key_of(name, label, &label_len);
+    bool right =
+        !*label || ((*label)[label_len] == '\0' && !client_label_name_fault(*label, label_len));
+    return right ? key : CLIENT_SELECTOR_KEY_COUNT;
+}
+
+const char *client_selector_key_name(enum client_selector_key key) {
+    return selector_names[key];
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -197,16 +227,17 @@ static void selector_term_destroy(struct selector_term *term) {
     }
 }
 
-static struct selector_term *selector_term_create(enum client_selector_key key, const char *name,
-                                                  const char *text) {
+/* label NULL: none. */
+static struct selector_term *selector_term_create(enum client_selector_key key, const char *label,
+                                                  size_t label_len, const char *text) {
     struct selector_term *term = calloc(1, sizeof *term);
     if (!term) {
         return NULL;
     }
     term->key = key;
-    term->label = key == CLIENT_SELECTOR_LABEL ? text_dup(selector_label_of(name)) : NULL;
+    term->label = label ? text_copy(label, label_len) : NULL;
     term->text = text_dup(text);
-    if (!term->text || (key == CLIENT_SELECTOR_LABEL && !term->label)) {
+    if (!term->text || (label && !term->label)) {
         selector_term_destroy(term);
         return NULL;
     }
@@ -249,19 +280,18 @@ static enum err selector_insert(struct client_selector *selector, struct selecto
 
 static enum err selector_add(struct client_selector *selector, const char *name, const char *text,
                              char fault[CLIENT_SELECTOR_FAULT_LEN]) {
-    enum client_selector_key key = selector_key_of(name);
+    const char *label;
+    size_t label_len;
+    enum client_selector_key key = selector_key_of(name, &label, &label_len);
     if (key == CLIENT_SELECTOR_KEY_COUNT) {
         return selector_fault(fault, "%.*s: unknown key; the keys are %s", VALUE_SHOWN_LEN, name,
                               CLIENT_SELECTOR_KEYS);
     }
-    if (key == CLIENT_SELECTOR_LABEL) {
-        const char *label = selector_label_of(name);
-        const char *wrong = client_label_name_fault(label, strlen(label));
-        if (wrong) {
-            return selector_fault(fault, "%.*s: the label %s", VALUE_SHOWN_LEN, name, wrong);
-        }
+    const char *wrong = label ? client_label_name_fault(label, label_len) : NULL;
+    if (wrong) {
+        return selector_fault(fault, "%.*s: the label %s", VALUE_SHOWN_LEN, name, wrong);
     }
-    struct selector_term *term = selector_term_create(key, name, text);
+    struct selector_term *term = selector_term_create(key, label, label_len, text);
     if (!term) {
         return ERR_MEMORY;
     }
@@ -346,6 +376,11 @@ bool client_selector_is_empty(const struct client_selector *selector) {
     return !selector || selector->term_count == 0;
 }
 
+bool client_selector_has(const struct client_selector *selector, enum client_selector_key key) {
+    size_t count;
+    return client_selector_values(selector, key, &count) != NULL;
+}
+
 char *const *client_selector_values(const struct client_selector *selector,
                                     enum client_selector_key key, size_t *count) {
     for (size_t i = 0; selector && i < selector->term_count; i++) {
@@ -358,7 +393,7 @@ char *const *client_selector_values(const struct client_selector *selector,
     return NULL;
 }
 
-static void selector_append_value(struct buffer *query, const char *value) {
+char *client_selector_escape(const char *value) {
     struct buffer escaped;
     buffer_init(&escaped);
     for (; *value != '\0'; value++) {
@@ -367,20 +402,24 @@ static void selector_append_value(struct buffer *query, const char *value) {
         }
         buffer_append(&escaped, value, 1);
     }
-    char *encoded = escaped.failed ? NULL : percent_encode(escaped.data);
+    return buffer_take(&escaped);
+}
+
+static void selector_append_value(struct buffer *query, const char *value) {
+    char *escaped = client_selector_escape(value);
+    char *encoded = escaped ? percent_encode(escaped) : NULL;
     if (encoded) {
         buffer_append_str(query, encoded);
     } else {
         query->failed = true;
     }
     free(encoded);
-    buffer_fini(&escaped);
+    free(escaped);
 }
 
 char *client_selector_query(const struct client_selector *selector) {
     struct buffer query;
     buffer_init(&query);
-    buffer_append(&query, "", 0);
     for (size_t i = 0; selector && i < selector->term_count; i++) {
         const struct selector_term *term = selector->terms[i];
         buffer_printf(&query, "%s%s%s=", i > 0 ? "&" : "", selector_names[term->key],

@@ -101,7 +101,7 @@ static void worker_drain_inbox(struct worker *worker) {
 static void worker_destroy_clients(struct worker *worker) {
     struct client *client, *next;
     HASH_ITER(hh, worker->clients, client, next) {
-        HASH_DEL(worker->clients, client);
+        worker_remove(client);
         worker_end_session(client);
         client_destroy(client);
     }
@@ -157,6 +157,17 @@ void worker_insert(struct client *client, int64_t epoch, int64_t version, uint64
     client->generation = generation;
     worker->counts[client->state]++;
     HASH_ADD_KEYPTR(hh, worker->clients, client->id, strlen(client->id), client);
+}
+
+void worker_remove(struct client *client) {
+    struct worker *worker = client->worker;
+    for (struct worker_visit *visit = worker->visits; visit; visit = visit->other) {
+        if (visit->next == client) {
+            visit->next = client->hh.next;
+        }
+    }
+    HASH_DEL(worker->clients, client);
+    worker->counts[client->state]--;
 }
 
 /* ---- the loop ---- */

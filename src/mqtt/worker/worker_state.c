@@ -124,8 +124,7 @@ static void worker_state_answer_stops(struct client *client) {
 static void worker_state_remove(struct client *client) {
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
-    HASH_DEL(worker->clients, client);
-    worker->counts[client->state]--;
+    worker_remove(client);
     worker->degraded_count -= client->degraded;
     pthread_cond_broadcast(&worker->forgotten);
     pthread_mutex_unlock(&worker->lock);

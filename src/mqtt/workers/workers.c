@@ -203,8 +203,7 @@ static enum err workers_push_start(struct worker *worker, struct worker_command 
     }
     err = workers_queue_command(worker, command);
     if (err != ERR_OK && created) {
-        HASH_DEL(worker->clients, created);
-        worker->counts[created->state]--;
+        worker_remove(created);
     }
     pthread_mutex_unlock(&worker->lock);
     if (err != ERR_OK) {

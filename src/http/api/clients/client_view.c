@@ -155,15 +155,37 @@ static int64_t client_view_next_attempt_ms(const struct store_client *row) {
     return row->cooldown_ms > 0 ? clock_wall_ms() + row->cooldown_ms : 0;
 }
 
+static const char *client_view_waiting_state(const struct store_client *row) {
+    return row->cooldown_ms > 0 && client_error_is_conflict(client_view_last_attempt_error(row))
+               ? "conflict"
+               : "waiting";
+}
+
 json_t *client_waiting_json(const struct store_client *row) {
-    bool conflict =
-        row->cooldown_ms > 0 && client_error_is_conflict(client_view_last_attempt_error(row));
     return client_view_idle_json(
-        conflict ? "conflict" : "waiting", row->attempt_code ? row->attempt_code : "not placed yet",
+        client_view_waiting_state(row), row->attempt_code ? row->attempt_code : "not placed yet",
         row->attempt_at_ms,
         client_view_error_json(client_view_last_attempt_error(row), row->attempt_code,
                                row->attempt_message, row->attempt_at_ms),
         client_view_next_attempt_ms(row));
+}
+
+void client_waiting_facts(const struct store_client *row, const struct client_config *config,
+                          bool is_invalid, char broker[CLIENT_BROKER_LEN],
+                          struct workers_visited *out) {
+    const char *code = client_error_code(client_view_last_attempt_error(row));
+    *out = (struct workers_visited){
+        .facts = {.id = row->id,
+                  .state = client_view_waiting_state(row),
+                  .error = is_invalid ? client_error_code(CLIENT_ERROR_BAD_CONFIG) : code},
+        .since_ms = row->attempt_at_ms,
+        .version = row->version};
+    if (config) {
+        snprintf(broker, CLIENT_BROKER_LEN, "%s:%u", config->host, config->port);
+        out->facts.broker = broker;
+        out->facts.labels = config->labels;
+        out->facts.label_count = config->label_count;
+    }
 }
 
 json_t *client_unknown_json(const struct store_client *row, const char *reason) {

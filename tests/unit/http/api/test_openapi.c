@@ -80,6 +80,17 @@ START_TEST(the_roles_are_those_that_the_routes_ask_for) {
 }
 END_TEST
 
+/* A parameter, or the shared one that it refers to. */
+static const json_t *parameter_of(const json_t *parameter) {
+    static const char prefix[] = "#/components/parameters/";
+    const char *reference = json_string_value(json_object_get(parameter, "$ref"));
+    if (!reference || strncmp(reference, prefix, strlen(prefix)) != 0) {
+        return parameter;
+    }
+    const json_t *shared = json_object_get(json_object_get(document, "components"), "parameters");
+    return json_object_get(shared, reference + strlen(prefix));
+}
+
 /* Only names that a route reads, and all of them. */
 START_TEST(the_parameters_are_those_that_the_routes_take) {
     size_t count, i, k;
@@ -88,8 +99,9 @@ START_TEST(the_parameters_are_those_that_the_routes_take) {
         size_t known = 0;
         json_t *parameter;
         json_array_foreach(json_object_get(operation_of(&routes[i]), "parameters"), k, parameter) {
-            const char *in = json_string_value(json_object_get(parameter, "in"));
-            const char *name = json_string_value(json_object_get(parameter, "name"));
+            const json_t *real = parameter_of(parameter);
+            const char *in = json_string_value(json_object_get(real, "in"));
+            const char *name = json_string_value(json_object_get(real, "name"));
             if (routes[i].query && in && strcmp(in, "query") == 0) {
                 ck_assert_msg(strstr(routes[i].query, name) != NULL, "%s?%s", routes[i].pattern,
                               name);

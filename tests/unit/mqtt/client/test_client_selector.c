@@ -83,6 +83,7 @@ START_TEST(a_value_may_have_commas_and_backslashes) {
     ck_assert(matches("label.site=a%5C,b%5C%5Cc", &PUMP));
     ck_assert(matches("label.site=x,a%5C%2Cb%5C%5Cc", &PUMP));
     ck_assert(!matches("label.site=a,b%5C%5Cc", &PUMP));
+    ck_assert(matches("label%5Btenant%5D=acme", &PUMP) && !matches("label[tenant]=x", &PUMP));
 }
 END_TEST
 
@@ -107,6 +108,10 @@ START_TEST(a_fault_says_what_would_be_right) {
         {"label.a=1&node=m&label.a=2", "label.a: is given twice"},
         {"colour=red", "the keys are state error broker node label.*"},
         {"label=tenant", "label: unknown key"},
+        {"label[]=x", "must have a name of 1 to 63 letters"},
+        {"label[a=x", "label[a: unknown key"},
+        {"labels=x", "labels: unknown key"},
+        {"label[b]=1&label.b=2", "is given twice"},
         {"label.=x", "must have a name of 1 to 63 letters"},
         {"label.a%20b=x", "must have a name of 1 to 63 letters"},
         {"error=dns_faild", "such as dns_failed"},
@@ -198,6 +203,13 @@ END_TEST
 START_TEST(keys_are_recognized) {
     ck_assert(client_selector_is_key("state") && client_selector_is_key("label.x"));
     ck_assert(!client_selector_is_key("cursor") && !client_selector_is_key("label"));
+    const char *label;
+    ck_assert_int_eq(client_selector_key_of("label.x", &label), CLIENT_SELECTOR_LABEL);
+    ck_assert_str_eq(label, "x");
+    ck_assert_int_eq(client_selector_key_of("node", &label), CLIENT_SELECTOR_NODE);
+    ck_assert_ptr_null(label);
+    ck_assert_int_eq(client_selector_key_of("label.", &label), CLIENT_SELECTOR_KEY_COUNT);
+    ck_assert_int_eq(client_selector_key_of("label[x]", &label), CLIENT_SELECTOR_KEY_COUNT);
 }
 END_TEST
 

@@ -1,0 +1,36 @@
+/* One question to all nodes: each answers from memory for the clients that it runs, and the node
+ * that was asked adds the waiting clients from Redis. Handler threads; the request waits for the
+ * other nodes. */
+#ifndef MQFLEET_SELECTION_SELECT_ROUND_H
+#define MQFLEET_SELECTION_SELECT_ROUND_H
+
+#include "http/api/selection/selection.h"
+#include "http/server/request.h"
+#include "http/server/response.h"
+
+struct select_round {
+    struct selection_query query;
+    struct selection selection; /* of all nodes that answered, and of the waiting clients */
+    json_t *incomplete;         /* [{"node","clients","reason"}]: nodes that did not answer */
+    int64_t starting;           /* clients that have an owner which does not run them yet */
+    bool has_old_nodes;         /* a node answers, but does not know the question */
+    void *context;              /* of `then`, owned; NULL: none */
+    void (*free_context)(void *context);
+};
+
+/* Continues the request with the finished selection. The round is destroyed afterwards; `context`
+ * may be taken out of it. */
+typedef void select_round_then(struct http_request *request, struct http_response *response,
+                               struct select_round *round);
+
+/* Takes over the contents of the query. NULL: out of memory. */
+struct select_round *select_round_create(struct selection_query *query);
+void select_round_destroy(struct select_round *round); /* only before select_round_begin */
+/* For answers: a caller with a scope is not told how many other clients there are. */
+json_t *select_round_starting_json(const struct select_round *round);
+/* Takes over the round, and continues with `then` unless Redis fails: then the request is answered.
+ */
+void select_round_begin(struct http_request *request, struct http_response *response,
+                        struct select_round *round, select_round_then *then);
+
+#endif

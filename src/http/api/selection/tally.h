@@ -1,0 +1,39 @@
+/* Counts clients by the value of one key. Pure; one thread at a time. */
+#ifndef MQFLEET_SELECTION_TALLY_H
+#define MQFLEET_SELECTION_TALLY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+/* Different values; clients with further ones are only counted, in tally.others. */
+#define TALLY_GROUPS_MAX 100000
+
+struct tally_group;
+
+struct tally {
+    struct tally_group *groups; /* by value */
+    int64_t without;            /* clients without a value */
+    int64_t others;             /* clients beyond TALLY_GROUPS_MAX */
+};
+
+struct tally_row {
+    const char *value; /* borrowed; NULL: without */
+    int64_t count;
+};
+
+void tally_fini(struct tally *tally);
+/* value NULL: without one. */
+void tally_add(struct tally *tally, const char *value, int64_t count);
+/* All groups, the largest first; equal ones by value. *n: their number. NULL: out of memory. The
+ * caller frees the array. */
+struct tally_row *tally_rows(const struct tally *tally, size_t *n);
+
+/* {"groups":{value: count}, "without": n, "others": n}. NULL: out of memory. */
+json_t *tally_to_json(const struct tally *tally);
+/* Adds the answer of another node. ERR_ARGUMENT: not such a document. */
+enum err tally_merge_json(struct tally *tally, const json_t *json) MUST_CHECK;
+
+#endif

@@ -1,0 +1,101 @@
+/* Visits of all clients, while clients come and go. */
+#include "base/telemetry/log.h"
+#include "mqtt/owner_fixture.h"
+
+#define PAUSED      "\"desired\":\"paused\",\"labels\":{\"tenant\":\"acme\"}"
+#define KEPT_COUNT  600 /* more than two slices */
+#define CHURN_COUNT 300
+
+static struct fixture *f;
+
+static void setup(void) {
+    static const char *const sets[] = {"node_info.name=test"};
+    log_setup(LOG_ERROR, LOG_LOGFMT);
+    f = fixture_create(sets, sizeof sets / sizeof sets[0]);
+}
+
+static void teardown(void) {
+    fixture_destroy(f);
+}
+
+static void start_paused(const char *prefix, int number) {
+    char id[32];
+    snprintf(id, sizeof(id), "%s%d", prefix, number);
+    fixture_start(f, fixture_client(id, 1883, PAUSED), 1);
+}
+
+static void check_facts(void *context, const struct workers_visited *client) {
+    ++*(int *)context;
+    ck_assert_str_eq(client->facts.id, "one");
+    ck_assert_str_eq(client->facts.node, "m1");
+    ck_assert_str_eq(client->facts.broker, "127.0.0.1:1883");
+    ck_assert(client->facts.label_count == 1 && !client->facts.error && !client->facts.degraded);
+    ck_assert_str_eq(client->facts.labels[0].value, "acme");
+    ck_assert_int_eq(client->version, 7);
+}
+
+START_TEST(a_visit_sees_what_a_selector_selects_by) {
+    int count = 0;
+    fixture_start(f, fixture_client("one", 1883, PAUSED), 7);
+    EVENTUALLY(fixture_state(f, "one") == CLIENT_PAUSED);
+    workers_visit(f->workers, "m1", check_facts, &count);
+    ck_assert_int_eq(count, 1);
+}
+END_TEST
+
+static atomic_bool churn_ends;
+
+static void *churn(void *argument) {
+    (void)argument;
+    for (int i = 0; !churn_ends; i = (i + 1) % CHURN_COUNT) {
+        char id[32];
+        snprintf(id, sizeof(id), "churn%d", i);
+        (void)!workers_stop(f->workers, id, 0, "test", NULL, NULL);
+        (void)!workers_start(f->workers, fixture_client(id, 1883, PAUSED), "inc", 1, 1);
+        usleep(50);
+    }
+    return NULL;
+}
+
+static void count_kept(void *context, const struct workers_visited *client) {
+    int *counts = context;
+    if (strncmp(client->facts.id, "kept", 4) == 0) {
+        counts[atoi(client->facts.id + 4)]++;
+    }
+}
+
+START_TEST(a_client_that_stays_is_visited_once_while_others_come_and_go) {
+    pthread_t thread;
+    for (int i = 0; i < KEPT_COUNT; i++) {
+        start_paused("kept", i);
+        if (i % 2 == 0) {
+            start_paused("churn", i / 2);
+        }
+    }
+    pthread_create(&thread, NULL, churn, NULL);
+    for (int round = 0; round < 200; round++) {
+        int counts[KEPT_COUNT] = {0};
+        workers_visit(f->workers, "m1", count_kept, counts);
+        for (int i = 0; i < KEPT_COUNT; i++) {
+            ck_assert_msg(counts[i] == 1, "kept%d: %d in round %d", i, counts[i], round);
+        }
+    }
+    churn_ends = true;
+    pthread_join(thread, NULL);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("workers_visit");
+    TCase *tests = tcase_create("workers_visit");
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, a_visit_sees_what_a_selector_selects_by);
+    tcase_add_test(tests, a_client_that_stays_is_visited_once_while_others_come_and_go);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
