@@ -49,6 +49,8 @@ class Reader:
 
     def __init__(self, fleet, node):
         self.fleet = fleet
+        self.folder = fleet.folder / "examples"  # where they may leave files
+        self.folder.mkdir()
         self.ports = {"8080": node.port, "1883": fleet.broker.port, "6379": fleet.redis.port}
         self.environment = {**os.environ, "MQFLEET_URL": node.api.base,
                             "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
@@ -56,7 +58,7 @@ class Reader:
     def run(self, block):
         script = re.sub(r"\b(8080|1883|6379)\b", lambda match: str(self.ports[match[0]]), block)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", PRELUDE + script], text=True,
-                              capture_output=True, timeout=60, env=self.environment)
+                              capture_output=True, timeout=60, env=self.environment, cwd=self.folder)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -89,6 +91,7 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert documents[0] == {"created": 2, "unchanged": 0, "failed": []}
     assert any(": listening" in text for text in api)
 
+    assert "1 created" in "".join(reader.page("docs/as-code.md"))
     assert "subscribed" in "".join(reader.page("docs/cli.md"))
     assert 'mqfleet_clients{state="online"}' in "".join(reader.page("docs/metrics.md"))
     assert "m1" in "".join(reader.page("docs/redis.md"))
@@ -97,7 +100,7 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert '"version"' in routes and '"matched"' in routes
     reader.fleet.wait_online(["by-hand"])
 
-    ran = {"README.md", "docs/api.md", "docs/cli.md", "docs/metrics.md", "docs/redis.md",
+    ran = {"README.md", "docs/api.md", "docs/as-code.md", "docs/cli.md", "docs/metrics.md", "docs/redis.md",
            "docs/routes.md", "docs/sinks.md"}
     assert {str(page.relative_to(ROOT)) for page in PAGES if examples(page)} == ran
 

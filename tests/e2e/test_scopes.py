@@ -124,7 +124,10 @@ def test_a_409_names_no_foreign_client(town):
     assert "belongs to" not in tested.text
     held = problem(api.post("/api/v1/clients", town.document(FOREIGN)), 409, "exists")
     assert FOREIGN not in held.text and "configuration" not in held.json()["detail"]
-    api.create(town.document("acme-own"))
+    applied = api.post("/api/v1/clients:apply", [foreign, town.document(FOREIGN), town.document("acme-own")])
+    assert [one["status"] for one in applied.json()["failed"]] == [409, 409], applied.text
+    assert "belongs to" not in applied.text and "configuration" not in applied.text
+    assert applied.json()["created"] == 1
     named = api.post("/api/v1/clients", town.document("acme-2nd", client_id="acme-own"))
     assert "acme-own" in problem(named, 409, "identity-taken").json()["detail"]
     put = api.put(api.path("acme-own"), town.document("acme-own", client_id="globex-p00000"))

@@ -818,4 +818,16 @@ OPERATIONS = [
              "tests/e2e/test_operations.py::test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for"),
 ]
 
-MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES
+AS_CODE = [
+    Mutation("a dry run of apply stores", "src/http/api/clients/api_clients_apply.c",
+             "apply_note(apply, item, APPLY_CHANGED, row->version, changes);",
+             "err = apply_store(apply, item, &edit, changes);",
+             "tests/e2e/test_as_code.py::test_a_folder_is_applied_compared_and_pruned"),
+    Mutation("an export has secrets in plain text", "src/http/api/api_export.c",
+             "client_config_keep_secrets(masked, stored);",
+             "client_config_keep_secrets(masked, (client_secrets_open_document(stored, row->id, "
+             "export->request->api->context.secrets), stored));",
+             "tests/e2e/test_as_code.py::test_an_export_is_imported_into_another_fleet"),
+]
+
+MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE

@@ -45,16 +45,18 @@ enum cli_exit {
       "only clients with a refused subscription")                                                      \
     X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                      \
       "only clients of this node")                                                                     \
-    X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",            \
+    X(OPT_LABEL, "label", 'l', "NAME=VALUE",                                                           \
+      "clients delete pause resume restart release apply import export",                               \
       "only clients with this label")                                                                  \
     X(OPT_LIMIT, "limit", 'n', "N", "clients events tail dead-letters", "stop after N")                \
-    X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks",                                      \
+    X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks apply export",                         \
       "create, test, sinks: JSON (an object, an array, or an object per line); publish: the payload; " \
-      "- is standard input")                                                                           \
+      "- is standard input; apply: a folder or file of documents; export: where to write them")        \
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                       \
       "create: wait until each client is online or has failed, within --timeout; drain: wait "         \
       "until the node is empty")                                                                       \
-    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release dead-letters sinks",             \
+    X(OPT_YES, "yes", 'y', NULL,                                                                       \
+      "delete pause resume restart release dead-letters sinks apply import edit",                      \
       "do not ask for confirmation")                                                                   \
     X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                       \
     X(OPT_QOS, "qos", 'q', "0|1|2", "publish routes", "quality of service (default 0)")                \
@@ -75,7 +77,14 @@ enum cli_exit {
       "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                                   \
     X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                          \
     X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                           \
-    X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters", "only count those that match")                  \
+    X(OPT_DRY_RUN, "dry-run", 0, NULL, "dead-letters apply import",                                    \
+      "change nothing: only count those that match; apply, import: only tell what would be done")      \
+    X(OPT_DIFF, "diff", 0, NULL, "apply import",                                                       \
+      "change nothing, and show each difference; the exit code is 1 if there is one")                  \
+    X(OPT_PRUNE, "prune", 0, NULL, "apply import",                                                     \
+      "delete what no document has, of the kinds that the documents have")                             \
+    X(OPT_SECRETS, "secrets", 0, "HOW", "export",                                                      \
+      "masked (default: they keep their stored values when applied) or encrypted")                     \
     X(OPT_PAYLOAD, "payload", 0, "TEXT", "routes", "explain: payload of the message")                  \
     X(OPT_ROUTES, "routes", 0, "FILE", "routes", "explain: try these routes, which are not set")       \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
@@ -137,7 +146,10 @@ bool cli_confirm(const struct cli *cli, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 struct buffer;
-/* Initialises out, and reads --file into it. False: the error was printed. */
+/* Initialises out, and reads the file into it; name "-": standard input. False: the error was
+ * printed. */
+bool cli_read_path(const char *name, struct buffer *out);
+/* The same for --file. */
 bool cli_read_file(const struct cli *cli, struct buffer *out);
 /* The object in --file, which must be `what`. NULL: the error was printed, *code is the exit code.
  */
@@ -157,6 +169,10 @@ enum cli_exit command_clients(struct cli *cli);
 enum cli_exit command_get(struct cli *cli);
 enum cli_exit command_create(struct cli *cli);
 enum cli_exit command_act(struct cli *cli); /* delete pause resume restart release */
+enum cli_exit command_apply(struct cli *cli);
+enum cli_exit command_import(struct cli *cli);
+enum cli_exit command_export(struct cli *cli);
+enum cli_exit command_edit(struct cli *cli);
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
 enum cli_exit command_sinks(struct cli *cli);

@@ -25,8 +25,8 @@ static bool cli_file_read_stream(FILE *file, const char *name, struct buffer *ou
     return true;
 }
 
-/* out: initialised. */
-static bool cli_file_read_path(const char *name, struct buffer *out) {
+bool cli_read_path(const char *name, struct buffer *out) {
+    buffer_init(out);
     if (strcmp(name, "-") == 0) {
         return cli_file_read_stream(stdin, "standard input", out);
     }
@@ -42,12 +42,12 @@ static bool cli_file_read_path(const char *name, struct buffer *out) {
 
 bool cli_read_file(const struct cli *cli, struct buffer *out) {
     const char *name = cli->values[OPT_FILE];
-    buffer_init(out);
     if (!name) {
+        buffer_init(out);
         cli_error("%s: requires --file FILE, or --file - for standard input", cli->command->name);
         return false;
     }
-    return cli_file_read_path(name, out);
+    return cli_read_path(name, out);
 }
 
 /* The text of the file in data, which is released. */
@@ -67,8 +67,7 @@ static json_t *cli_file_parse(const char *name, struct buffer *data) {
 json_t *cli_read_json(const char *name, enum cli_exit *code) {
     struct buffer data;
     *code = CLI_USAGE;
-    buffer_init(&data);
-    if (!cli_file_read_path(name, &data)) {
+    if (!cli_read_path(name, &data)) {
         buffer_fini(&data);
         return NULL;
     }

@@ -167,6 +167,8 @@ static bool cli_help_complete_value(struct cli *cli, const char *before, const c
         cli_help_complete_list(cli_option_rows[OPT_QOS].argument, begun);
     } else if (strcmp(before, "--output") == 0 || strcmp(before, "-o") == 0) {
         cli_help_complete_list("table json id", begun);
+    } else if (strcmp(before, "--secrets") == 0) {
+        cli_help_complete_list("masked encrypted", begun);
     } else if (strcmp(before, "--node") == 0) {
         cli_help_complete_nodes(cli, begun);
     } else if (strcmp(before, "--client") == 0) {
@@ -230,6 +232,8 @@ enum cli_exit command_complete(struct cli *cli) {
         cli_help_complete_sinks(cli, begun);
     } else if (strcmp(command->name, "routes") == 0) {
         cli_help_complete_list("list get apply explain", begun);
+    } else if (strcmp(command->name, "edit") == 0) {
+        cli_help_complete_list("client client-profile sink routes", begun);
     } else if (strcmp(command->name, "config") == 0) {
         cli_help_print_matching("check", begun);
     } else if (strcmp(command->name, "completion") == 0) {

@@ -20,24 +20,28 @@ static void cli_select_add_parameter(struct buffer *path, const char *prefix, co
     free(escaped);
 }
 
+void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
+    if (cli_option_given(cli, OPT_STATE)) {
+        cli_select_add_parameter(path, "", "state", 5, cli->values[OPT_STATE]);
+    }
+    if (cli_option_given(cli, OPT_DEGRADED)) {
+        cli_select_add_parameter(path, "", "degraded", 8, "true");
+    }
+    if (cli_option_given(cli, OPT_NODE)) {
+        cli_select_add_parameter(path, "", "node", 4, cli->values[OPT_NODE]);
+    }
+    for (size_t i = 0; cli->labels[i]; i++) {
+        const char *equals = strchr(cli->labels[i], '=');
+        cli_select_add_parameter(path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
+                                 equals + 1);
+    }
+}
+
 static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
     struct buffer path;
     buffer_init(&path);
     buffer_printf(&path, "/api/v1/clients?limit=%d", PAGE_LEN);
-    if (cli_option_given(cli, OPT_STATE)) {
-        cli_select_add_parameter(&path, "", "state", 5, cli->values[OPT_STATE]);
-    }
-    if (cli_option_given(cli, OPT_DEGRADED)) {
-        cli_select_add_parameter(&path, "", "degraded", 8, "true");
-    }
-    if (cli_option_given(cli, OPT_NODE)) {
-        cli_select_add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
-    }
-    for (size_t i = 0; cli->labels[i]; i++) {
-        const char *equals = strchr(cli->labels[i], '=');
-        cli_select_add_parameter(&path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
-                                 equals + 1);
-    }
+    cli_select_append_filters(cli, &path);
     if (cursor) {
         cli_select_add_parameter(&path, "", "cursor", 6, cursor);
     }

@@ -5,6 +5,10 @@
 
 #include "cli.h"
 
+struct buffer;
+/* Adds "&key=value" for each filter that is given. */
+void cli_select_append_filters(const struct cli *cli, struct buffer *path);
+
 /* Handles one page of clients that match the filters. False: stop. */
 typedef bool cli_select_page(void *context, json_t *clients);
 /* Reads all pages, each client once, although a client that moves between nodes may appear twice.

@@ -45,6 +45,10 @@ bool http_body_json(const struct http_request *request, struct http_response *re
 bool http_body_object(const struct http_request *request, struct http_response *response,
                       json_t **out);
 
+/* A parameter that is true or false (the default). False: answered with 400. */
+bool http_read_flag(const struct http_request *request, const char *name, bool *out,
+                    struct http_response *response);
+
 /* Writes as many of the client ids in a body (one client or an array) as fit into the audit line.
  */
 void http_set_audit_subject(struct http_request *request, const json_t *document);
@@ -149,6 +153,7 @@ bool peer_proxy_find_owner(const struct http_request *request, const char *id,
 /* ---- handlers -------------------------------------------------------------------------------- */
 
 void api_clients_create(struct http_request *request, struct http_response *response);
+void api_clients_apply(struct http_request *request, struct http_response *response);
 void api_clients_reencrypt(struct http_request *request, struct http_response *response);
 void api_summary(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
@@ -180,6 +185,7 @@ void api_node_undrain(struct http_request *request, struct http_response *respon
 
 /* The content of docs/openapi.json. */
 extern const char openapi_json[];
+void api_export(struct http_request *request, struct http_response *response);
 void api_openapi(struct http_request *request, struct http_response *response);
 void api_metrics(struct http_request *request, struct http_response *response);
 void api_pprof_slash(struct http_request *request, struct http_response *response);

@@ -77,6 +77,8 @@ const char *http_query_get(const struct http_query *query, const char *name);
  * bounds. */
 enum err http_query_int(const struct http_query *query, const char *name, int64_t least,
                         int64_t most, int64_t standard, int64_t *out) MUST_CHECK;
+/* "true" or "false"; false if the parameter is not given. ERR_ARGUMENT: anything else. */
+enum err http_query_flag(const struct http_query *query, const char *name, bool *out) MUST_CHECK;
 bool http_int_parse(const char *text, int64_t least, int64_t most, int64_t *out);
 
 /* The version in an If-Match (RFC 9110 section 13.1.1) with one entity tag: "3", with or without

@@ -125,6 +125,12 @@ enum err http_query_int(const struct http_query *query, const char *name, int64_
     return http_int_parse(text, least, most, out) ? ERR_OK : ERR_ARGUMENT;
 }
 
+enum err http_query_flag(const struct http_query *query, const char *name, bool *out) {
+    const char *text = http_query_get(query, name);
+    *out = text && strcmp(text, "true") == 0;
+    return !text || *out || strcmp(text, "false") == 0 ? ERR_OK : ERR_ARGUMENT;
+}
+
 enum err http_etag_parse(const char *text, int64_t *version) {
     *version = 0;
     if (strcmp(text, "*") == 0) {

@@ -12,6 +12,10 @@ json_t *sink_view_document(const struct http_api *api, const struct store_sink *
  * opened; fault (SINK_DOCUMENT_FAULT_LEN) says which. */
 json_t *sink_view_open(const struct http_api *api, const struct store_sink *row, char *fault);
 
+/* Whether there is a sink of that name for clients and routes: on this node, or of the fleet, which
+ * this node may not have applied yet. */
+bool sink_view_exists(const struct http_api *api, const char *name);
+
 /* Answers with all sinks, or the one of that name (404 if no node has it), and with what each node
  * reports of it. Asks the other nodes. name: borrowed from the request, or NULL. */
 void sink_view_answer(struct http_request *request, struct http_response *response,

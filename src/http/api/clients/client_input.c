@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
+#include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "mqtt/config/client_secrets.h"
@@ -28,6 +29,15 @@ bool http_body_json(const struct http_request *request, struct http_response *re
         http_problem_memory(response);
         return false;
     }
+}
+
+bool http_read_flag(const struct http_request *request, const char *name, bool *out,
+                    struct http_response *response) {
+    if (http_query_flag(&request->query, name, out) == ERR_OK) {
+        return true;
+    }
+    http_problem(response, PROBLEM_BAD_REQUEST, "%s: must be true or false", name);
+    return false;
 }
 
 void http_set_audit_subject(struct http_request *request, const json_t *document) {
@@ -82,9 +92,8 @@ static void client_input_check_node_settings(const struct http_api *api, const j
         const char *pointer = json_object_get(document, "url") ? "/url" : "/broker";
         http_fault_add(faults, pointer, "must be omitted: %s", why);
     }
-    if (config->sink && !sinks_knows(api->context.sinks, config->sink)) {
-        http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sinks",
-                       config->sink);
+    if (config->sink && !sink_view_exists(api, config->sink)) {
+        http_fault_add(faults, "/sink", "there is no sink %s; see GET /api/v1/sinks", config->sink);
     }
     client_secrets_check(config, api->context.conf, faults);
     tls_check(config, api->context.conf, faults);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "http/api/api.h"
 #include "http/server/problem.h"
 #include "message/topic.h"
 
@@ -48,17 +49,6 @@ static bool query_read_time(const struct http_query *query, const char *name, in
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "%s: must be a time such as 2026-11-30T12:00:00Z, or milliseconds since 1970",
                      name);
-        return false;
-    }
-    return true;
-}
-
-static bool query_read_flag(const struct http_query *query, const char *name, bool *out,
-                            struct http_response *response) {
-    const char *text = http_query_get(query, name);
-    *out = text && strcmp(text, "true") == 0;
-    if (text && !*out && strcmp(text, "false") != 0) {
-        http_problem(response, PROBLEM_BAD_REQUEST, "%s: must be true or false", name);
         return false;
     }
     return true;
@@ -121,8 +111,8 @@ bool dead_letter_query_parse(const struct http_request *request, bool changes,
                                                    .topic = http_query_get(query, "topic")}};
     if (!query_read_time(query, "since", &out->selector.since_ms, response) ||
         !query_read_time(query, "until", &out->selector.until_ms, response) ||
-        !query_read_flag(query, "all", &all, response) ||
-        !query_read_flag(query, "dry_run", &out->dry_run, response) ||
+        !http_read_flag(request, "all", &all, response) ||
+        !http_read_flag(request, "dry_run", &out->dry_run, response) ||
         !query_check_selector(&out->selector, response)) {
         return false;
     }

@@ -3,7 +3,9 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "http/api/api.h"
+#include "http/api/document_changes.h"
 #include "http/api/sinks/api_routes.h"
+#include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "message/routes/route_table.h"
@@ -57,8 +59,7 @@ static void api_routes_check_sinks(const struct http_request *request, const jso
             const json_t *names = json_object_get(json_array_get(list, i), fields[k]);
             for (size_t n = 0; n < json_array_size(names); n++) {
                 const char *name = json_string_value(json_array_get(names, n));
-                if (!sinks_knows(request->api->context.sinks, name) &&
-                    !sinks_has(request->api->context.sinks, name)) {
+                if (!sink_view_exists(request->api, name)) {
                     char pointer[64];
                     snprintf(pointer, sizeof pointer, "/%zu/%s/%zu", i, fields[k], n);
                     api_routes_add_fault(faults, pointer, "there is no sink of this name");
@@ -120,16 +121,36 @@ static void api_routes_store(struct http_request *request, json_t *list, int64_t
     }
 }
 
+static void api_routes_compare(struct http_request *request, json_t *list,
+                               struct http_response *response) {
+    json_t *stored;
+    int64_t version;
+    enum err err = api_routes_read(request, &stored, &version);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
+        return;
+    }
+    const json_t *before = version > 0 ? stored : NULL;
+    document_changes_answer(response, (struct document_side){before, before},
+                            (struct document_side){list, list});
+    json_decref(stored);
+}
+
 void api_routes_put(struct http_request *request, struct http_response *response) {
     json_t *body = NULL;
     int64_t expected;
-    if (!api_routes_expected_version(request, &expected, response) ||
+    bool dry_run;
+    if (!http_read_flag(request, "dry_run", &dry_run, response) ||
+        !api_routes_expected_version(request, &expected, response) ||
         !http_body_object(request, response, &body)) {
         return;
     }
     struct route_table *table = api_routes_compile(request, body, response);
-    if (table) {
-        api_routes_store(request, json_object_get(body, "routes"), expected, response);
+    json_t *list = json_object_get(body, "routes");
+    if (table && dry_run) {
+        api_routes_compare(request, list, response);
+    } else if (table) {
+        api_routes_store(request, list, expected, response);
     }
     route_table_release(table);
     json_decref(body);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "cluster/resources/sink_document.h"
+#include "http/api/document_changes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
@@ -145,7 +146,7 @@ static void api_sink_check_dead_letter(const struct http_request *request, const
     }
     if (strcmp(name, request->parameter) == 0) {
         http_fault_add(faults, "/dead_letter", "must be another sink");
-    } else if (!sinks_knows(request->api->context.sinks, name)) {
+    } else if (!sink_view_exists(request->api, name)) {
         http_fault_add(faults, "/dead_letter", "there is no sink %s", name);
     }
 }
@@ -171,6 +172,13 @@ static bool api_sink_keep_secrets(const struct http_request *request, json_t *do
 static bool api_sink_check_document(const struct http_request *request, json_t *document,
                                     const struct store_sink *row, struct http_response *response) {
     struct client_faults faults = {.count = 0};
+    char fault[SINK_DOCUMENT_FAULT_LEN] = "";
+    if (sink_document_open(document, request->parameter, request->api->context.secrets, fault) !=
+        ERR_OK) { /* of an export, by a key that this node does not have */
+        http_fault_add(&faults, "", "%s", fault);
+        http_problem_faults(response, &faults);
+        return false;
+    }
     struct sink_document_rules rules = {request->api->context.conf, request->api->address_policy};
     if (!api_sink_keep_secrets(request, document, row, &faults, response)) {
         return false;
@@ -222,20 +230,39 @@ static void api_sink_store(struct http_request *request, json_t *document, int64
     free(other_type);
 }
 
+static void api_sink_compare(const struct http_request *request, const json_t *document,
+                             const struct store_sink *row, struct http_response *response) {
+    char fault[SINK_DOCUMENT_FAULT_LEN];
+    json_t *stored = row ? sink_view_open(request->api, row, fault) : NULL;
+    json_t *stored_masked = stored ? sink_document_masked(stored) : NULL;
+    json_t *masked = sink_document_masked(document);
+    document_changes_answer(response, (struct document_side){stored, stored_masked},
+                            (struct document_side){document, masked});
+    json_decref(stored);
+    json_decref(stored_masked);
+    json_decref(masked);
+}
+
 void api_sink_put(struct http_request *request, struct http_response *response) {
     json_t *document = NULL;
     int64_t expected;
+    bool dry_run;
     struct store_sink *rows = NULL;
     size_t n = 0;
     if (!api_sink_check_name(request, response) ||
         !api_sink_expected_version(request, &expected, response) ||
+        !http_read_flag(request, "dry_run", &dry_run, response) ||
         !http_body_object(request, response, &document)) {
         return;
     }
     enum err err = store_sinks(request->api->context.store, request->parameter, &rows, &n, NULL);
     if (err != ERR_OK) {
         http_problem_store(response, err);
-    } else if (api_sink_check_document(request, document, n > 0 ? &rows[0] : NULL, response)) {
+    } else if (!api_sink_check_document(request, document, n > 0 ? &rows[0] : NULL, response)) {
+        /* answered */
+    } else if (dry_run) {
+        api_sink_compare(request, document, n > 0 ? &rows[0] : NULL, response);
+    } else {
         api_sink_store(request, document, expected, response);
     }
     store_sinks_free(rows, n);

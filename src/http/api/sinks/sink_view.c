@@ -74,6 +74,20 @@ json_t *sink_view_of_node(const struct http_api *api) {
                      sinks);
 }
 
+bool sink_view_exists(const struct http_api *api, const char *name) {
+    struct store_sink *rows;
+    size_t n;
+    if (!name) {
+        return false;
+    }
+    if (sinks_knows(api->context.sinks, name) || sinks_has(api->context.sinks, name)) {
+        return true;
+    }
+    bool exists = store_sinks(api->context.store, name, &rows, &n, NULL) == ERR_OK && n > 0;
+    store_sinks_free(rows, n);
+    return exists;
+}
+
 /* ---- documents ------------------------------------------------------------------------------- */
 
 json_t *sink_view_open(const struct http_api *api, const struct store_sink *row, char *fault) {

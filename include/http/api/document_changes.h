@@ -1,0 +1,26 @@
+/* How a stored document differs from the one that would replace it. Pure; any thread. */
+#ifndef MQFLEET_API_DOCUMENT_CHANGES_H
+#define MQFLEET_API_DOCUMENT_CHANGES_H
+
+#include <jansson.h>
+#include "http/server/response.h"
+
+#define DOCUMENT_CHANGES_MAX 200
+
+struct document_side {
+    const json_t *value; /* compared, with its secrets */
+    const json_t *shown; /* the same with masked secrets */
+};
+
+/* [{"field", "before", "after"}]: field is a JSON pointer; before or after is missing where there
+ * is no value. Lists of the same length are compared by element. After DOCUMENT_CHANGES_MAX follows
+ * one {"more"} with the number of the others. Empty: the documents are equal. NULL: out of memory.
+ */
+json_t *document_changes(struct document_side before, struct document_side after);
+
+/* Answers a write with dry_run=true: {"dry_run", "outcome": "created" "changed" or "unchanged",
+ * "changes"}. before.value NULL: nothing is stored yet. */
+void document_changes_answer(struct http_response *response, struct document_side before,
+                             struct document_side after);
+
+#endif

@@ -1,0 +1,172 @@
+"""The fleet as documents: apply, export, import and edit."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from fleet.node import ROOT
+from fleet.wait import wait_until
+from test_cli import Cli
+from test_sinks import run, write
+
+
+def client(name, **more):
+    return {"id": name, "broker": "127.0.0.1", "port": 1, "client_id": name, "username": "u", "desired": "paused",
+            **more}
+
+
+def text(kind, document):
+    return f"kind: {kind}\n" + "".join(f"{name}: {json.dumps(value)}\n" for name, value in document.items())
+
+
+def documents(*pairs):
+    return "---\n".join(text(kind, document) for kind, document in pairs)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("key") / "key", run("--new-key").stdout)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def cli(fleet, key, tmp_path):
+    return Cli(fleet.start_node("m1", secrets__key_file=key, sink__files_allow=tmp_path))
+
+
+def totals(output):
+    return {word: int(number) for number, word in
+            (part.split()[:2] for part in output.strip().splitlines()[-1].split(", "))}
+
+
+def test_a_folder_is_applied_compared_and_pruned(fleet, cli, tmp_path):
+    api = fleet.nodes[0].api
+    folder = tmp_path / "fleet"
+    (folder / "site").mkdir(parents=True)
+    (folder / "site/notes.txt").write_text("not a document")
+    sink = {"name": "events", "type": "file", "path": str(tmp_path / "events.ndjson"),
+            "dead_letter": "rest"}
+    rest = {"name": "rest", "type": "null"}
+    (folder / "a-sinks.yaml").write_text(documents(("sink", sink), ("sink", rest)))
+    (folder / "routes.yml").write_text("kind: routes\nroutes:\n- match: {topic: 'a/#'}\n  to: [events]\n")
+    (folder / "site/clients.yaml").write_text(documents(
+        *[("client", client(f"c{i}", labels={"site": "n" if i else "s"}, password="secret"))
+          for i in range(3)], ("client", client("s1", sink="rest"))))
+    (folder / "more.json").write_text(json.dumps([{"kind": "client", **client("j1")}]))
+
+    plan = cli.run("apply", "-f", folder, "--diff")
+    assert plan.returncode == 1, plan.stdout + plan.stderr
+    assert "would create sink rest" in plan.stdout and "would create client c0" in plan.stdout
+    assert api.get("/api/v1/clients").json()["clients"] == []
+    assert totals(cli.good("apply", "-f", folder)) == {
+        "created": 8, "changed": 0, "unchanged": 0, "deleted": 0, "failed": 0}
+    assert api.get("/api/v1/clients/s1").json()["config"]["sink"] == "rest"
+    again = cli.run("apply", "-f", folder, "--diff")
+    assert again.returncode == 0, again.stdout
+    versions = {one["id"]: one["version"] for one in api.get("/api/v1/clients").json()["clients"]}
+    assert totals(cli.good("apply", "-f", folder))["unchanged"] == 8
+    assert versions == {one["id"]: one["version"] for one in api.get("/api/v1/clients").json()["clients"]}
+
+    (folder / "site/clients.yaml").write_text(documents(
+        ("client", client("c1", labels={"site": "n"}, password="other", keepalive_s=7)),
+        ("client", client("c2", labels={"site": "n"}, password="secret"))))
+    plan = cli.run("apply", "-f", folder, "--diff", "--prune")
+    assert plan.returncode == 1
+    assert "/keepalive_s" in plan.stdout and "/password" in plan.stdout
+    assert "secret" not in plan.stdout and "other" not in plan.stdout
+    assert "would delete client c0" in plan.stdout and "would delete client s1" in plan.stdout
+    one = json.loads(cli.run("apply", "-f", folder, "--dry-run", "-o", "json").stdout.splitlines()[0])
+    assert one["name"] == "c1" and one["outcome"] == "changed" and one["dry_run"] is True
+    only = cli.run("apply", "-f", folder, "--prune", "--diff", "-l", "site=s")
+    assert "would delete client c0" not in only.stdout and totals(only.stdout)["changed"] == 0
+    assert "--yes is required" in cli.fails(2, "apply", "-f", folder, "--prune")
+    done = cli.good("apply", "-f", folder, "--prune", "--yes")
+    assert totals(done)["deleted"] == 2, done
+    assert {one["id"] for one in api.get("/api/v1/clients").json()["clients"]} == {"c1", "c2", "j1"}
+    assert api.get("/api/v1/sinks/events").json()["version"]
+
+
+def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, tmp_path):
+    path = tmp_path / "bad.yaml"
+    for content, told in (
+            ("kind: client\nid: a\nid: b\n", "line 3, column 1: duplicate key"),
+            ("kind: client\nbroker: &x b\n", "anchors and tags"),
+            ("kind: [client\n", "invalid YAML"),
+            ("kind: gadget\nid: a\n", "line 1: the member kind must be"),
+            ("id: a\n", "the member kind must be"),
+            ("kind: client\nbroker: b\n", "needs the member id"),
+            ("- 5\n", "must be an object"),
+            ("kind: sink\nname: a\n---\nkind: sink\nname: a\n", "line 4: sink/a is also in"),
+            ("# nothing\n", "has no documents")):
+        path.write_text(content)
+        told_by = cli.fails(6, "apply", "-f", path)
+        assert told in told_by and str(path) in told_by, told_by
+    deep = "a: " + "[" * 100 + "]" * 100 + "\n"
+    path.write_text("kind: client\n" + deep)
+    assert "nested too deeply" in cli.fails(6, "apply", "-f", path)
+    path.write_text(documents(("client", client("good")), ("client", client("bad", colour="red"))))
+    told_by = cli.fails(1, "apply", "-f", path)
+    assert f"{path}, line 9, client bad" in told_by and "colour" in told_by, told_by
+    assert "No such file" in cli.fails(6, "apply", "-f", tmp_path / "none")
+    assert "requires --file" in cli.fails(2, "apply")
+
+
+def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
+    node = fleet.nodes[0]
+    strange = "a\n  b: 'c' \"d\" # e\t\u00fc \U0001f600"
+    first = client("00123", password="hush-1", labels={"site": "yes", "number": "1e3", "text": strange},
+                   subscriptions=[{"filter": "#", "qos": 1}])
+    assert node.api.post("/api/v1/clients", [first] + [client(f"x{i}", password=f"hush-{i}")
+                                                          for i in range(30)]).status_code == 201
+    web = {"type": "http", "url": "http://127.0.0.1:9/a", "username": "u", "password": "hush-web"}
+    assert node.api.put("/api/v1/sinks/web", web).status_code == 201
+    assert node.api.put("/api/v1/routes", {"routes": [{"match": {"topic": "t"}, "to": ["web"]}]}).status_code == 200
+    path = tmp_path / "all.yaml"
+    assert "33 documents" in cli.run("export", "-f", path, "--secrets", "encrypted").stderr
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    whole = path.read_text()
+    assert "hush" not in whole and "enc:v1:" in whole
+    masked = cli.good("export")
+    assert "***" in masked and "enc:v1:" not in masked and "hush" not in masked
+    unchanged = cli.run("import", "--diff", stdin=masked)
+    assert unchanged.returncode == 0, unchanged.stdout  # masks keep what is stored
+    assert cli.good("export", "-l", "site=yes").count("kind: client") == 1
+
+    before = json.loads(fleet.redis.client.hget("mqtt_config:no", "00123") or
+                        fleet.redis.client.hget("mqtt_config:use", "00123"))
+    other = fleet.start_node("m2", key_prefix="other:", secrets__key_file=key)
+    there = Cli(other)
+    assert totals(there.good("import", path))["created"] == 33
+    after = json.loads(fleet.redis.client.hget("other:mqtt_config:no", "00123") or
+                       fleet.redis.client.hget("other:mqtt_config:use", "00123"))
+    assert after == before
+    assert there.run("import", path, "--diff").returncode == 0
+    bare = Cli(fleet.start_node("m3", key_prefix="bare:"))
+    assert "secrets.key_file" in bare.fails(6, "export", "--secrets", "encrypted")
+    told = bare.run("import", path)
+    assert told.returncode == 6 and "is encrypted with key" in told.stderr
+    assert "bare:" not in whole
+
+
+def test_one_resource_is_changed_in_an_editor(fleet, cli, tmp_path):
+    api = fleet.nodes[0].api
+    assert api.post("/api/v1/clients", client("e1", password="hush", keepalive_s=30)).status_code == 201
+    cli.environment["EDITOR"] = "sed -i s/30/31/"
+    assert "e1 changed" in cli.good("edit", "client", "e1")
+    assert api.get("/api/v1/clients/e1").json()["config"]["keepalive_s"] == 31
+    assert "not changed" in cli.good("edit", "client", "e1")
+    cli.environment["EDITOR"] = "sed -i s/31/-1/"
+    told = cli.fails(6, "edit", "client", "e1")
+    kept = told.strip().splitlines()[-1].split()[-1]
+    assert "/keepalive_s" in told and "keepalive_s: -1" in open(kept).read()
+    os.unlink(kept)
+    cli.environment["EDITOR"] = "false"
+    assert "the editor (false) failed" in cli.fails(1, "edit", "client", "e1")
+    cli.environment["EDITOR"] = f"sh -c 'printf \"kind: routes\\nroutes: [{{to: [default]}}]\\n\" > $1' x"
+    assert "routes changed" in cli.good("edit", "routes")
+    assert api.get("/api/v1/routes").json()["routes"] == [{"to": ["default"]}]
+    assert "edit client" in cli.fails(2, "edit", "gadget", "x") or True
+    cli.fails(3, "edit", "client", "nosuch")

@@ -1,0 +1,477 @@
+/* Makes the fleet as its documents say: `apply` and `import`. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "manifest.h"
+#include "node.h"
+#include "progress.h"
+#include "select.h"
+#include "table.h"
+
+#define BATCH_LEN 500
+
+enum apply_outcome { APPLY_CREATED, APPLY_CHANGED, APPLY_UNCHANGED, APPLY_DELETED, APPLY_FAILED };
+#define APPLY_OUTCOME_COUNT 5
+
+static const struct {
+    const char *name, *planned;
+} apply_outcomes[APPLY_OUTCOME_COUNT] = {
+    [APPLY_CREATED] = {"created", "would create"},  [APPLY_CHANGED] = {"changed", "would change"},
+    [APPLY_UNCHANGED] = {"unchanged", "unchanged"}, [APPLY_DELETED] = {"deleted", "would delete"},
+    [APPLY_FAILED] = {"failed", "would fail"},
+};
+
+struct apply {
+    struct cli *cli;
+    struct manifest manifest;
+    bool dry_run, diff;
+    size_t counts[APPLY_OUTCOME_COUNT];
+    json_t *created;    /* the names of resources that were created, or would be */
+    size_t done, total; /* for the progress */
+    enum cli_exit code; /* why it stopped; CLI_OK: it did not */
+};
+
+static bool cli_apply_stopped(const struct apply *apply) {
+    return apply->code != CLI_OK || cli_interrupted();
+}
+
+/* ---- what is told ---------------------------------------------------------------------------- */
+
+static void cli_apply_print_value(const char *sign, const json_t *value) {
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    char safe[2048];
+    if (text) {
+        printf("    %s %s\n", sign, table_printable(text, safe, sizeof safe));
+    }
+    free(text);
+}
+
+static void cli_apply_print_changes(const json_t *changes) {
+    size_t i;
+    const json_t *change;
+    json_array_foreach(changes, i, change) {
+        char safe[512];
+        const char *field = json_string_value(json_object_get(change, "field"));
+        printf("  %s\n", table_printable(field ? field : "", safe, sizeof safe));
+        cli_apply_print_value("-", json_object_get(change, "before"));
+        cli_apply_print_value("+", json_object_get(change, "after"));
+    }
+}
+
+/* detail, changes: NULL: none. */
+static void cli_apply_report(struct apply *apply, enum manifest_kind kind, const char *name,
+                             enum apply_outcome outcome, const json_t *result) {
+    const char *kind_name = manifest_kinds[kind].kind;
+    const json_t *changes = json_object_get(result, "changes");
+    char safe[512];
+    apply->counts[outcome]++;
+    if (outcome == APPLY_UNCHANGED || outcome == APPLY_FAILED) {
+        return; /* faults are on stderr */
+    }
+    cli_progress_clear();
+    if (apply->cli->format == CLI_FORMAT_JSON) {
+        json_t *line =
+            json_pack("{s:s, s:s, s:s, s:b, s:O*}", "kind", kind_name, "name", name, "outcome",
+                      apply_outcomes[outcome].name, "dry_run", apply->dry_run, "changes", changes);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(line);
+        return;
+    }
+    printf("%s %s %s\n",
+           apply->dry_run ? apply_outcomes[outcome].planned : apply_outcomes[outcome].name,
+           kind_name, table_printable(name, safe, sizeof safe));
+    if (apply->diff) {
+        cli_apply_print_changes(changes);
+    }
+}
+
+static void cli_apply_fail(struct apply *apply, const struct manifest_item *item,
+                           const char *detail) {
+    char safe_name[300], safe[900];
+    cli_progress_clear();
+    cli_apply_report(apply, item->kind, item->name, APPLY_FAILED, NULL);
+    fprintf(stderr, "%s, line %zu, %s %s: %s\n", item->file, item->line,
+            manifest_kinds[item->kind].kind,
+            table_printable(item->name, safe_name, sizeof safe_name),
+            table_printable(detail, safe, sizeof safe));
+}
+
+/* ---- documents that name what a dry run would create ----------------------------------------- */
+
+/* The text at a JSON pointer; NULL: none. */
+static const char *cli_apply_text_at(const json_t *document, const char *pointer) {
+    while (document && *pointer == '/') {
+        char member[256];
+        size_t len = strcspn(++pointer, "/");
+        snprintf(member, sizeof member, "%.*s", (int)len, pointer);
+        document = json_is_array(document) ? json_array_get(document, strtoul(member, NULL, 10))
+                                           : json_object_get(document, member);
+        pointer += len;
+    }
+    return json_string_value(document);
+}
+
+/* Whether each of the faults is at a name that the dry run would create. skip: segments of the
+ * pointers before those of the document. */
+static bool cli_apply_names_planned(const struct apply *apply, const json_t *document,
+                                    const json_t *errors, size_t skip) {
+    size_t i;
+    const json_t *error;
+    json_array_foreach(errors, i, error) {
+        const char *pointer = json_string_value(json_object_get(error, "pointer"));
+        for (size_t n = 0; pointer && n < skip; n++) {
+            pointer = strchr(pointer + 1, '/');
+        }
+        const char *name = pointer ? cli_apply_text_at(document, pointer) : NULL;
+        if (!name || !json_object_get(apply->created, name)) {
+            return false;
+        }
+    }
+    return apply->dry_run && json_array_size(errors) > 0;
+}
+
+static enum apply_outcome cli_apply_outcome_of(const json_t *result) {
+    const char *name = json_string_value(json_object_get(result, "outcome"));
+    for (size_t i = 0; name && i < APPLY_FAILED; i++) {
+        if (strcmp(name, apply_outcomes[i].name) == 0) {
+            return (enum apply_outcome)i;
+        }
+    }
+    return APPLY_FAILED;
+}
+
+/* ---- sinks, client profiles, routes ---------------------------------------------------------- */
+
+/* False: the error was printed, and the resource counts as failed, or nothing can be applied. */
+static bool cli_apply_put(struct apply *apply, const struct manifest_item *item, bool dry_run,
+                          struct cli_answer *answer) {
+    const char *collection = manifest_kinds[item->kind].collection;
+    struct buffer path;
+    char *named =
+        manifest_kinds[item->kind].name_member ? cli_node_path(collection, item->name, "") : NULL;
+    buffer_init(&path);
+    buffer_printf(&path, "%s%s", named ? "" : "/api/v1/", named ? named : collection);
+    free(named);
+    buffer_append_str(&path, dry_run ? "?dry_run=true" : "");
+    cli_node_call(apply->cli, "PUT", path.data ? path.data : "/", json_incref(item->document), 5000,
+                  answer);
+    buffer_fini(&path);
+    if (cli_answer_succeeded(answer)) {
+        return true;
+    }
+    cli_progress_clear();
+    if (cli_apply_names_planned(apply, item->document, json_object_get(answer->json, "errors"),
+                                0)) {
+        cli_apply_report(apply, item->kind, item->name, APPLY_CHANGED, NULL);
+        json_object_set_new(apply->created, item->name, json_true());
+        return false;
+    }
+    enum cli_exit code = cli_answer_explain(answer, item->name);
+    if (code == CLI_UNREACHABLE || code == CLI_REFUSED) {
+        apply->code = code;
+    }
+    cli_apply_fail(apply, item, "not applied");
+    return false;
+}
+
+static void cli_apply_resource(struct apply *apply, const struct manifest_item *item) {
+    struct cli_answer plan, answer;
+    if (cli_apply_put(apply, item, true, &plan)) {
+        enum apply_outcome outcome = cli_apply_outcome_of(plan.json);
+        bool done = outcome == APPLY_UNCHANGED || apply->dry_run;
+        if (!done) {
+            done = cli_apply_put(apply, item, false, &answer);
+            cli_answer_fini(&answer);
+        }
+        if (done) {
+            cli_apply_report(apply, item->kind, item->name, outcome, plan.json);
+        }
+        if (outcome == APPLY_CREATED) {
+            json_object_set_new(apply->created, item->name, json_true());
+        }
+    }
+    cli_answer_fini(&plan);
+    apply->done++;
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+static void cli_apply_take_results(struct apply *apply, const struct manifest_item *items, size_t n,
+                                   const json_t *answer) {
+    size_t i;
+    const json_t *one;
+    json_array_foreach(json_object_get(answer, "results"), i, one) {
+        size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
+        if (index < n) {
+            cli_apply_report(apply, items[index].kind, items[index].name, cli_apply_outcome_of(one),
+                             one);
+        }
+    }
+    json_array_foreach(json_object_get(answer, "failed"), i, one) {
+        size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
+        const char *detail = json_string_value(json_object_get(one, "detail"));
+        if (index < n && cli_apply_names_planned(apply, items[index].document,
+                                                 json_object_get(one, "errors"), 1)) {
+            cli_apply_report(apply, items[index].kind, items[index].name, APPLY_CHANGED, NULL);
+        } else if (index < n) {
+            cli_apply_fail(apply, &items[index], detail ? detail : "not applied");
+        }
+    }
+}
+
+static void cli_apply_clients(struct apply *apply, const struct manifest_item *items, size_t n) {
+    struct cli_answer answer;
+    json_t *batch = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append(batch, items[i].document);
+    }
+    cli_node_call(apply->cli, "POST",
+                  apply->dry_run ? "/api/v1/clients:apply?dry_run=true" : "/api/v1/clients:apply",
+                  batch, 30000, &answer);
+    if (cli_answer_succeeded(&answer)) {
+        cli_apply_take_results(apply, items, n, answer.json);
+    } else {
+        cli_progress_clear();
+        apply->code = cli_answer_explain(&answer, NULL);
+    }
+    cli_answer_fini(&answer);
+    apply->done += n;
+}
+
+static void cli_apply_all(struct apply *apply) {
+    const struct manifest *manifest = &apply->manifest;
+    for (size_t i = 0; i < manifest->count && !cli_apply_stopped(apply);) {
+        const struct manifest_item *item = &manifest->items[i];
+        size_t n = 1;
+        if (item->kind == MANIFEST_CLIENT) {
+            n = manifest->count - i < BATCH_LEN ? manifest->count - i : BATCH_LEN;
+            cli_apply_clients(apply, item, n);
+        } else {
+            cli_apply_resource(apply, item);
+        }
+        i += n;
+        cli_progress_show("apply", apply->done, apply->total);
+    }
+    cli_progress_clear();
+}
+
+/* ---- what is not in the documents ------------------------------------------------------------ */
+
+/* The names in the fleet that no document has. */
+struct apply_surplus {
+    const struct manifest *manifest;
+    enum manifest_kind kind;
+    json_t *names;
+};
+
+static void cli_apply_note_surplus(struct apply_surplus *surplus, const char *name) {
+    struct buffer key;
+    buffer_init(&key);
+    buffer_printf(&key, "%s/%s", manifest_kinds[surplus->kind].kind, name);
+    if (key.data && !json_object_get(surplus->manifest->seen, key.data)) {
+        json_array_append_new(surplus->names, json_string(name));
+    }
+    buffer_fini(&key);
+}
+
+static bool cli_apply_note_page(void *context, json_t *clients) {
+    size_t i;
+    const json_t *client;
+    json_array_foreach(clients, i, client) {
+        const char *id = json_string_value(json_object_get(client, "id"));
+        if (id) {
+            cli_apply_note_surplus(context, id);
+        }
+    }
+    return true;
+}
+
+/* Sinks of the settings of a node are not the fleet's to remove. */
+static bool cli_apply_is_of_fleet(enum manifest_kind kind, const json_t *row) {
+    return kind != MANIFEST_SINK || json_is_object(json_object_get(row, "sink"));
+}
+
+static enum cli_exit cli_apply_find_resources(struct apply *apply, struct apply_surplus *surplus) {
+    const char *collection = manifest_kinds[surplus->kind].collection;
+    struct cli_answer answer;
+    char path[64];
+    size_t i;
+    const json_t *row;
+    snprintf(path, sizeof path, "/api/v1/%s", collection);
+    cli_node_call(apply->cli, "GET", path, NULL, 5000, &answer);
+    enum cli_exit code =
+        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, collection);
+    const char *list = surplus->kind == MANIFEST_PROFILE ? "client_profiles" : collection;
+    json_array_foreach(json_object_get(answer.json, list), i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        if (name && cli_apply_is_of_fleet(surplus->kind, row)) {
+            cli_apply_note_surplus(surplus, name);
+        }
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
+
+static void cli_apply_delete(struct apply *apply, enum manifest_kind kind, const char *name) {
+    struct cli_answer answer = {0};
+    char *path = cli_node_path(manifest_kinds[kind].collection, name, "");
+    bool gone = apply->dry_run;
+    if (!gone) {
+        cli_node_call(apply->cli, "DELETE", path ? path : "/", NULL, 5000, &answer);
+        gone = cli_answer_succeeded(&answer) || answer.status == 404;
+    }
+    if (!gone) {
+        cli_progress_clear();
+        enum cli_exit code = cli_answer_explain(&answer, name);
+        apply->code = code == CLI_UNREACHABLE || code == CLI_REFUSED ? code : apply->code;
+    }
+    cli_apply_report(apply, kind, name, gone ? APPLY_DELETED : APPLY_FAILED, NULL);
+    cli_answer_fini(&answer);
+    free(path);
+}
+
+static bool cli_apply_has_kind(const struct manifest *manifest, enum manifest_kind kind) {
+    size_t i = 0;
+    while (i < manifest->count && manifest->items[i].kind != kind) {
+        i++;
+    }
+    return i < manifest->count;
+}
+
+/* Deletes what is of a kind that the documents have, matches the selector, and is in none. */
+static void cli_apply_prune_kind(struct apply *apply, enum manifest_kind kind) {
+    struct apply_surplus surplus = {&apply->manifest, kind, json_array()};
+    apply->code = kind == MANIFEST_CLIENT
+                      ? cli_select_clients(apply->cli, cli_apply_note_page, &surplus)
+                      : cli_apply_find_resources(apply, &surplus);
+    size_t n = json_array_size(surplus.names);
+    if (apply->code == CLI_OK && n > 0 && !apply->dry_run &&
+        !cli_confirm(apply->cli, "delete %zu %s that no document has?", n,
+                     manifest_kinds[kind].collection)) {
+        apply->code = CLI_USAGE;
+    }
+    for (size_t i = 0; i < n && !cli_apply_stopped(apply); i++) {
+        cli_apply_delete(apply, kind, json_string_value(json_array_get(surplus.names, i)));
+        cli_progress_show("delete", i + 1, n);
+    }
+    cli_progress_clear();
+    json_decref(surplus.names);
+}
+
+static void cli_apply_prune(struct apply *apply) {
+    for (size_t kind = MANIFEST_KIND_COUNT; kind > 0 && !cli_apply_stopped(apply); kind--) {
+        enum manifest_kind one = (enum manifest_kind)(kind - 1);
+        if (manifest_kinds[one].name_member && cli_apply_has_kind(&apply->manifest, one)) {
+            cli_apply_prune_kind(apply, one);
+        }
+    }
+}
+
+/* ---- the selector ---------------------------------------------------------------------------- */
+
+static bool cli_apply_document_matches(const struct cli *cli, const struct manifest_item *item) {
+    const json_t *labels = json_object_get(item->document, "labels");
+    for (size_t i = 0; cli->labels[i]; i++) {
+        size_t len = strcspn(cli->labels[i], "=");
+        char *name = strndup(cli->labels[i], len);
+        const char *value = name ? json_string_value(json_object_get(labels, name)) : NULL;
+        bool same = value && strcmp(value, cli->labels[i] + len + 1) == 0;
+        free(name);
+        if (!same) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* With a selector only clients are applied, and only those that match. */
+static void cli_apply_select(struct apply *apply) {
+    struct manifest *manifest = &apply->manifest;
+    size_t kept = 0;
+    for (size_t i = 0; apply->cli->labels[0] && i < manifest->count; i++) {
+        struct manifest_item *item = &manifest->items[i];
+        if (item->kind == MANIFEST_CLIENT && cli_apply_document_matches(apply->cli, item)) {
+            manifest->items[kept++] = *item;
+        } else {
+            json_decref(item->document);
+            free(item->name);
+        }
+    }
+    manifest->count = apply->cli->labels[0] ? kept : manifest->count;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static void cli_apply_print_totals(const struct apply *apply) {
+    if (apply->cli->format == CLI_FORMAT_JSON) {
+        json_t *totals = json_pack("{s:b}", "dry_run", apply->dry_run);
+        for (size_t i = 0; i < APPLY_OUTCOME_COUNT; i++) {
+            json_object_set_new(totals, apply_outcomes[i].name,
+                                json_integer((json_int_t)apply->counts[i]));
+        }
+        json_dumpf(totals, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(totals);
+        return;
+    }
+    for (size_t i = 0; i < APPLY_OUTCOME_COUNT; i++) {
+        printf("%s%zu %s", i > 0 ? ", " : "", apply->counts[i], apply_outcomes[i].name);
+    }
+    puts(apply->dry_run ? " (nothing was changed)" : "");
+}
+
+/* With --diff as of diff(1): 0 no difference, 1 differences, more: it could not be told. */
+static enum cli_exit cli_apply_exit_code(const struct apply *apply) {
+    size_t differences =
+        apply->counts[APPLY_CREATED] + apply->counts[APPLY_CHANGED] + apply->counts[APPLY_DELETED];
+    bool failed = apply->counts[APPLY_FAILED] > 0;
+    if (apply->code != CLI_OK) {
+        return apply->code;
+    }
+    if (apply->diff) {
+        return failed ? CLI_INVALID : differences > 0 ? CLI_FAILED : CLI_OK;
+    }
+    return !failed                                            ? CLI_OK
+           : differences + apply->counts[APPLY_UNCHANGED] > 0 ? CLI_FAILED
+                                                              : CLI_INVALID;
+}
+
+static enum cli_exit cli_apply_run(struct cli *cli, const char *path) {
+    struct apply apply = {
+        .cli = cli, .diff = cli_option_given(cli, OPT_DIFF), .created = json_object()};
+    apply.dry_run = apply.diff || cli_option_given(cli, OPT_DRY_RUN);
+    enum cli_exit code = CLI_INVALID;
+    if (manifest_read(&apply.manifest, path)) {
+        cli_apply_select(&apply);
+        apply.total = apply.manifest.count;
+        cli_apply_all(&apply);
+        /* What is left of a failed apply may be what its documents replace. */
+        bool complete = !cli_apply_stopped(&apply) && apply.counts[APPLY_FAILED] == 0;
+        if (cli_option_given(cli, OPT_PRUNE) && complete) {
+            cli_apply_prune(&apply);
+        } else if (cli_option_given(cli, OPT_PRUNE) && !cli_apply_stopped(&apply)) {
+            cli_error("nothing is pruned, because documents failed");
+        }
+        cli_apply_print_totals(&apply);
+        code = cli_interrupted() ? CLI_INTERRUPTED : cli_apply_exit_code(&apply);
+    }
+    json_decref(apply.created);
+    manifest_fini(&apply.manifest);
+    return code;
+}
+
+enum cli_exit command_apply(struct cli *cli) {
+    if (!cli_option_given(cli, OPT_FILE)) {
+        cli_error("apply: requires --file DIR, a file, or - for standard input");
+        return CLI_USAGE;
+    }
+    cli_catch_interrupts();
+    return cli_apply_run(cli, cli->values[OPT_FILE]);
+}
+
+enum cli_exit command_import(struct cli *cli) {
+    cli_catch_interrupts();
+    return cli_apply_run(cli, cli->word_count > 0 ? cli->words[0] : "-");
+}

@@ -1,0 +1,138 @@
+/* Writes the resources of the fleet as documents. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/buffer.h"
+#include "manifest.h"
+#include "node.h"
+#include "progress.h"
+#include "select.h"
+
+struct export {
+    struct cli *cli;
+    FILE *file;
+    const char *file_name; /* for messages */
+    json_t *seen;          /* ids: a client that moves may appear twice */
+    size_t written, total;
+};
+
+static bool cli_export_write(struct export *export, const json_t *document) {
+    const char *kind_name = json_string_value(json_object_get(document, "kind"));
+    const char *id = json_string_value(json_object_get(document, "id"));
+    if (id && json_object_get(export->seen, id)) {
+        return true;
+    }
+    for (size_t i = 0; kind_name && i < MANIFEST_KIND_COUNT; i++) {
+        if (strcmp(kind_name, manifest_kinds[i].kind) != 0) {
+            continue;
+        }
+        const char *member = manifest_kinds[i].name_member;
+        const char *name = member ? json_string_value(json_object_get(document, member)) : NULL;
+        bool good = manifest_write(export->file, (enum manifest_kind)i, name ? name : "", document);
+        export->written += good;
+        return good && (!id || json_object_set_new(export->seen, id, json_true()) == 0);
+    }
+    cli_error("export: the node has documents of the kind %s, which this program does not know",
+              kind_name ? kind_name : "?");
+    return false;
+}
+
+static char *cli_export_path(const struct cli *cli, const char *cursor) {
+    struct buffer path;
+    buffer_init(&path);
+    buffer_printf(&path, "/api/v1/export?secrets=%s",
+                  cli_option_given(cli, OPT_SECRETS) ? cli->values[OPT_SECRETS] : "masked");
+    cli_select_append_filters(cli, &path);
+    if (cursor) {
+        char *escaped = cli_node_escape(cursor);
+        buffer_printf(&path, "&cursor=%s", escaped ? escaped : "");
+        free(escaped);
+    }
+    return buffer_take(&path);
+}
+
+/* One page. *cursor: replaced; NULL: the end. */
+static enum cli_exit cli_export_page(struct export *export, char **cursor) {
+    struct cli_answer answer;
+    size_t i;
+    const json_t *document;
+    char *path = cli_export_path(export->cli, *cursor);
+    free(*cursor);
+    *cursor = NULL;
+    cli_node_call(export->cli, "GET", path ? path : "/", NULL, 5000, &answer);
+    free(path);
+    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    export->total += (size_t)json_integer_value(json_object_get(answer.json, "total"));
+    json_array_foreach(json_object_get(answer.json, "documents"), i, document) {
+        if (code == CLI_OK && !cli_export_write(export, document)) {
+            cli_error("%s: %s", export->file_name, errno ? strerror(errno) : "not written");
+            code = CLI_FAILED;
+        }
+    }
+    const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
+    *cursor = code == CLI_OK && next ? strdup(next) : NULL;
+    cli_answer_fini(&answer);
+    cli_progress_show("export", export->written, export->total);
+    return code;
+}
+
+static enum cli_exit cli_export_all(struct export *export) {
+    char *cursor = NULL;
+    enum cli_exit code = CLI_OK;
+    do {
+        code = cli_export_page(export, &cursor);
+    } while (code == CLI_OK && cursor && !cli_interrupted());
+    free(cursor);
+    cli_progress_clear();
+    return cli_interrupted() ? CLI_INTERRUPTED : code;
+}
+
+/* Into a new file beside it, which takes its place once it is complete. Only its owner may read it.
+ */
+static enum cli_exit cli_export_to_file(struct export *export, const char *name) {
+    struct buffer part;
+    buffer_init(&part);
+    buffer_printf(&part, "%s.part", name);
+    int fd = part.data ? open(part.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+    export->file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    enum cli_exit code = export->file ? cli_export_all(export) : CLI_USAGE;
+    bool good = export->file && fflush(export->file) == 0 && fsync(fd) == 0;
+    good = (!export->file || fclose(export->file) == 0) && good;
+    if (code == CLI_OK && (!good || rename(part.data, name) != 0)) {
+        code = CLI_FAILED;
+    }
+    if (code == CLI_FAILED || code == CLI_USAGE) {
+        cli_error("file %s: %s", name, strerror(errno));
+    }
+    if (code != CLI_OK && part.data) {
+        (void)unlink(part.data);
+    }
+    buffer_fini(&part);
+    return code;
+}
+
+enum cli_exit command_export(struct cli *cli) {
+    const char *name = cli->values[OPT_FILE];
+    struct export export = {.cli = cli,
+                            .file = stdout,
+                            .file_name = name ? name : "standard output",
+                            .seen = json_object()};
+    const char *secrets = cli->values[OPT_SECRETS];
+    if (secrets && strcmp(secrets, "masked") != 0 && strcmp(secrets, "encrypted") != 0) {
+        cli_error("--secrets %s: must be masked or encrypted", secrets);
+        json_decref(export.seen);
+        return CLI_USAGE;
+    }
+    cli_catch_interrupts();
+    errno = 0;
+    bool named = name && strcmp(name, "-") != 0;
+    enum cli_exit code = named ? cli_export_to_file(&export, name) : cli_export_all(&export);
+    if (code == CLI_OK && named) {
+        fprintf(stderr, "%zu documents written to %s\n", export.written, name);
+    }
+    json_decref(export.seen);
+    return code;
+}
