@@ -80,8 +80,8 @@ struct message_queue *sink_queue(struct sink *sink);
 
 /* Changes the settings before the next write: the sink's thread closes the old target and opens
  * the new one. Queued messages stay in order and are written to the new target. If that cannot
- * be opened, the old settings stay in effect, and sink_status says why. Errors as of
- * sink_create. Any thread. */
+ * be opened, the old settings stay in effect, and sink_status says why. The same settings again
+ * change nothing, unless the last change failed. Errors as of sink_create. Any thread. */
 enum err sink_change(struct sink *sink, const json_t *settings, char *fault) MUST_CHECK;
 
 /* The sink's thread; returns once stopped. argument: the sink. */

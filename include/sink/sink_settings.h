@@ -12,7 +12,8 @@
 
 enum sink_field_kind {
     SINK_FIELD_TEXT,
-    SINK_FIELD_SECRET, /* text that is stored encrypted and never shown */
+    SINK_FIELD_SECRET, /* text that is stored encrypted and never shown, or a reference to it
+                          (sink_secrets.h), as in URL and in the values of a secret MAP */
     SINK_FIELD_URL,    /* text; its password is never shown. Its host must be allowed */
     SINK_FIELD_HOSTS,  /* text: HOST:PORT, several separated by commas. Each must be allowed */
     SINK_FIELD_FILE,   /* text: an absolute path that the sink writes. Its folder must be allowed */

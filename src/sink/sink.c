@@ -15,6 +15,7 @@
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
 #include "settlement.h"
+#include "sink/sink_secrets.h"
 #include "sink/sink_types.h"
 
 #define BACKOFF_MS_MIN        50
@@ -48,6 +49,7 @@ struct sink {
     void *state;             /* of the type, if open; the sink's thread writes both */
     bool open;
     json_t *next_settings; /* of sink_change; NULL: none */
+    json_t *wanted;        /* a copy of the last settings that were given */
     char change_fault[SINK_FAULT_LEN];
     bool ended;
     bool failing;
@@ -65,6 +67,7 @@ static void sink_free(struct sink *sink) {
     }
     json_decref(sink->settings);
     json_decref(sink->next_settings);
+    json_decref(sink->wanted);
     settlement_free(&sink->settlement);
     free(sink);
 }
@@ -92,21 +95,6 @@ static enum err sink_resize(struct sink *sink) {
     return err;
 }
 
-static void sink_keep_first_fault(void *context, const char *field, const char *text) {
-    char *fault = context;
-    if (*fault == '\0') {
-        snprintf(fault, SINK_FAULT_LEN, "%.60s%s%.180s", field, *field ? " " : "", text);
-    }
-}
-
-/* NULL: invalid, or out of memory; fault says it. */
-static json_t *sink_complete_settings(const struct sink_type *type, const json_t *settings,
-                                      char *fault) {
-    const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
-    *fault = '\0';
-    return sink_settings_complete(tables, settings, sink_keep_first_fault, fault);
-}
-
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) {
     const struct sink_type *type = sink_types_find(config->type, fault);
     if (!type) {
@@ -126,7 +114,9 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->environment = *config->environment;
     sink->environment.sink = sink->label;
     sink->queue = config->queue;
-    sink->settings = sink_complete_settings(type, config->settings, fault);
+    sink->settings =
+        sink_secrets_complete(type->fields, config->settings, sink->environment.conf, fault);
+    sink->wanted = json_deep_copy(sink->settings);
     enum err err = sink->settings ? sink_resize(sink) : ERR_ARGUMENT;
     if (err == ERR_OK) {
         settlement_init(&sink->settlement, sink->name, sink->label, sink->queue);
@@ -193,13 +183,18 @@ void sink_stop(struct sink *sink, int64_t timeout_ms) {
 }
 
 enum err sink_change(struct sink *sink, const json_t *settings, char *fault) {
-    json_t *next = sink_complete_settings(sink->type, settings, fault);
+    json_t *next =
+        sink_secrets_complete(sink->type->fields, settings, sink->environment.conf, fault);
+    json_t *wanted = json_deep_copy(next);
     if (!next) {
         return ERR_ARGUMENT;
     }
     pthread_mutex_lock(&sink->lock);
-    json_decref(sink->next_settings);
-    sink->next_settings = next;
+    bool same = !*sink->change_fault && json_equal(next, sink->wanted);
+    json_decref(same ? next : sink->next_settings);
+    sink->next_settings = same ? sink->next_settings : next;
+    json_decref(sink->wanted);
+    sink->wanted = wanted;
     pthread_cond_broadcast(&sink->stopping);
     pthread_mutex_unlock(&sink->lock);
     return ERR_OK;

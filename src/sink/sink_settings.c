@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "base/secrets/secret_box.h"
+#include "base/secrets/secret_source.h"
 #include "sink/sink.h"
 
 const struct sink_field sink_common_fields[] = {
@@ -79,6 +80,18 @@ static const char *settings_check_text(const struct sink_field *field, const jso
                : "must not contain the character U+0000";
 }
 
+/* NULL: it is a reference of the right form. */
+static const char *settings_check_reference(const json_t *value) {
+    const char *why = NULL;
+    free(secret_source_parse(value, &why));
+    return why;
+}
+
+static const char *settings_check_secret(const struct sink_field *field, const json_t *value) {
+    return json_is_object(value) ? settings_check_reference(value)
+                                 : settings_check_text(field, value);
+}
+
 static const char *settings_check_choice(const struct sink_field *field, const json_t *value) {
     bool known =
         json_is_string(value) && settings_is_choice(field->choices, json_string_value(value));
@@ -109,7 +122,12 @@ static const char *settings_check_map(const struct sink_field *field, const json
     const char *name;
     json_t *text;
     json_object_foreach((json_t *)value, name, text) {
-        if (settings_check_text(field, text)) {
+        if (field->secret && json_is_object(text)) {
+            const char *why = settings_check_reference(text);
+            if (why) {
+                return why;
+            }
+        } else if (settings_check_text(field, text)) {
             return "must be an object of strings";
         }
     }
@@ -143,8 +161,8 @@ static const struct {
     json_t *(*make_default)(const struct sink_field *field);
 } kinds[] = {
     [SINK_FIELD_TEXT] = {settings_check_text, settings_default_text},
-    [SINK_FIELD_SECRET] = {settings_check_text, settings_default_text},
-    [SINK_FIELD_URL] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_SECRET] = {settings_check_secret, settings_default_text},
+    [SINK_FIELD_URL] = {settings_check_secret, settings_default_text},
     [SINK_FIELD_HOSTS] = {settings_check_text, settings_default_text},
     [SINK_FIELD_FILE] = {settings_check_text, settings_default_text},
     [SINK_FIELD_CHOICE] = {settings_check_choice, settings_default_text},

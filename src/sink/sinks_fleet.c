@@ -6,6 +6,8 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
+#include "sink/sink_secrets.h"
+#include "sink/sink_types.h"
 
 #define SINKS_REMOVE_MS 30000 /* to write what a removed sink has queued */
 #define SINKS_RETRY_MS  5000  /* between two attempts to create or change one */
@@ -102,7 +104,8 @@ static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
         return;
     }
     sinks_require_origin(sinks, slot->wish.type, slot->wish.settings);
-    if (sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK) {
+    slot->unread = sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK;
+    if (slot->unread) {
         sinks_note_fault(sinks, slot, fault);
         return;
     }
@@ -113,8 +116,16 @@ static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
     pthread_mutex_unlock(&sinks->lock);
 }
 
+static bool sinks_has_reference(const struct sinks_slot *slot) {
+    char fault[SINK_FAULT_LEN];
+    const struct sink_type *type = sink_types_find(slot->wish.type, fault);
+    const struct sink_field *const tables[] = {sink_common_fields, type ? type->fields : NULL,
+                                               NULL};
+    return slot->wish.settings && sink_secrets_has_reference(tables, slot->wish.settings);
+}
+
 /* Takes over the result of a change that the sink's thread has tried. A failed change is tried
- * again. */
+ * again, and secrets of the node are read again, because they may have changed. */
 static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
     struct sink_status status;
     sink_status(slot->sink, &status);
@@ -126,7 +137,11 @@ static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
         sinks_note_fault(sinks, slot, missing);
         return;
     }
-    if (!*status.change_fault || !*slot->fault) {
+    if (sinks_has_reference(slot) && clock_ms() >= slot->retry_at_ms) {
+        sinks_change(sinks, slot);
+    } else if (slot->unread) {
+        return;
+    } else if (!*status.change_fault || !*slot->fault) {
         sinks_note_fault(sinks, slot, status.change_fault);
     } else {
         sinks_change(sinks, slot);

@@ -32,6 +32,7 @@ struct sinks_slot {
     struct sinks_wish wish;
     int64_t version; /* of the document that the sink was created from, or changed to */
     bool leaving;
+    bool unread; /* the last change failed before the sink got it: a secret cannot be read */
     char fault[SINK_FAULT_LEN]; /* why the wish is not fulfilled; "": it is */
     int64_t fault_since_ms, retry_at_ms;
 };

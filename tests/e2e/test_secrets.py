@@ -88,6 +88,9 @@ def test_keys_are_rotated_while_clients_stay_connected(fleet):
     fleet.wait_online(["c", "plain"])
     assert stored(fleet, "plain")["password"] == WORD  # left as it was written
     mark = fleet.broker.mark()
+    web = {"type": "http", "url": "http://127.0.0.1:9/a", "username": "u", "password": WORD,
+           "headers": {"X-Token": WORD}}
+    assert node.api.put("/api/v1/sinks/web", web).status_code == 201
     key_file(fleet, new, old)
     node.signal(1)
     wait_until(lambda: "reloaded" in node.log(), 10)
@@ -95,10 +98,12 @@ def test_keys_are_rotated_while_clients_stay_connected(fleet):
     assert node.api.post("/api/v1/clients", document(fleet)).json()["version"] == created["version"]
     assert node.api.post("/public_create_mqtt", document(fleet)).json()["status"] == 200
     done = node.api.post("/api/v1/clients:reencrypt").json()
-    assert (done["reencrypted"], done["failed"], done["next_cursor"]) == (2, 0, None), done
+    assert (done["reencrypted"], done["failed"], done["next_cursor"]) == (3, 0, None), done
     assert node.api.post("/api/v1/clients:reencrypt").json()["reencrypted"] == 0
     for client in ("c", "plain"):
         assert stored(fleet, client)["password"].startswith(f"enc:v1:{new.split(':')[0]}:")
+    sink = str(fleet.redis.client.hgetall("mqtt_fleet:sinks"))
+    assert sink.count(f"enc:v1:{new.split(':')[0]}:") == 2 and old.split(":")[0] not in sink, sink
     key_file(fleet, new)
     node.signal(1)
     wait_until(lambda: node.log().count("reloaded") == 2, 10)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import redis
+
 from fleet.node import BINARY, environment
 from fleet.wait import PATIENCE, wait_until
 from test_access import Desk
@@ -236,6 +238,34 @@ def test_secrets_of_a_sink_are_encrypted_and_never_shown(fleet, tmp_path):
     moved = put_sink(node, "web", **web, url="http://127.0.0.2:9/a")
     assert moved.status_code == 422 and moved.json()["errors"][0]["pointer"] == "/password"
     assert "hushhush" not in node.log() + other.log()
+
+
+def test_a_secret_of_a_sink_in_a_file_of_the_node_may_change(fleet, tmp_path):
+    node = fleet.start_node(secrets__files_allow=tmp_path)
+    url = tmp_path / "url"
+    refused = put_sink(node, "remote", type="redis_stream", key="k", url={"file": "/etc/passwd"})
+    assert refused.status_code == 422 and refused.json()["errors"][0]["pointer"] == "/url"
+    refused = put_sink(node, "remote", type="redis_stream", key="k", url={"env": "PATH"})
+    assert refused.status_code == 422 and "env_prefix" in refused.text
+    created = put_sink(node, "remote", type="redis_stream", key="k", url={"file": str(url)})
+    assert created.json()["config"]["url"] == {"file": str(url)}, created.text
+    report = wait_until(lambda: sink(node, "remote")["nodes"], 20, "the node tries it")[0]
+    assert report["state"] == "unavailable" and str(url) in report["last_error"], report
+    tested = node.api.post("/api/v1/sinks:test?name=remote").json()
+    assert not tested["ok"] and str(url) in tested["steps"][-1]["detail"], tested
+    write(url, fleet.redis.url.replace("/0", "/1") + "\n")
+    wait_applied([node], "remote", created.json()["version"])
+    client = fleet.online(1, "named", make=fleet.persistent, sink="remote")[0]
+    databases = [redis.Redis.from_url(fleet.redis.url.replace("/0", f"/{n}")) for n in (1, 2)]
+    fleet.broker.publish_all([(f"t/{client}/x", b"1")])
+    wait_until(lambda: databases[0].xlen("k") == 1, 20, "it is where the file says")
+    url.unlink()
+    wait_until(lambda: sink(node, "remote")["nodes"][0]["not_applied"], 20, "it is not readable")
+    write(url, fleet.redis.url.replace("/0", "/2"))
+    wait_until(lambda: not sink(node, "remote")["nodes"][0]["not_applied"], 20, "it is again")
+    fleet.broker.publish_all([(f"t/{client}/x", b"2")])
+    wait_until(lambda: databases[1].xlen("k") == 1, 20, "it is where the file says now")
+    assert databases[0].xlen("k") == 1 and node.log().count("sink_not_applied") == 2
 
 
 def test_numbered_messages_while_the_key_of_a_sink_changes(fleet):

@@ -6,6 +6,7 @@
 #define MQFLEET_SECRETS_SECRET_SOURCE_H
 
 #include <stdbool.h>
+#include <jansson.h>
 #include "base/config/conf.h"
 #include "base/err.h"
 #include "base/secrets/secret_box.h"
@@ -14,6 +15,9 @@
 #define SECRET_FROM_FILE        "file:"
 #define SECRET_FROM_ENV         "env:"
 
+/* The source that {"file": path} or {"env": name} names; the caller frees it. NULL: *why (static)
+ * says what would be right; *why NULL, as the caller sets it: out of memory. */
+char *secret_source_parse(const json_t *value, const char **why);
 /* Checks the name only. source: "file:/path" or "env:NAME". NULL: allowed. */
 bool secret_source_allowed(const struct conf *conf, const char *source,
                            char fault[SECRET_BOX_FAULT_LEN]);

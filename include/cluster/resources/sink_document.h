@@ -37,6 +37,10 @@ void sink_document_keep_secrets(json_t *document, const json_t *stored,
                                 sink_document_report *report, void *context);
 /* In place, for the sink of that name. Without keys secrets stay as they are. */
 enum err sink_document_seal(json_t *document, const char *name, struct secret_box *box) MUST_CHECK;
+/* In place, with the key that encrypts now. *changed: a secret was encrypted with another key, or
+ * not at all. Errors as of sink_document_open. */
+enum err sink_document_reseal(json_t *document, const char *name, struct secret_box *box,
+                              bool *changed, char *fault) MUST_CHECK;
 /* In place. ERR_ARGUMENT: fault (SINK_DOCUMENT_FAULT_LEN) says which secret. */
 enum err sink_document_open(json_t *document, const char *name, struct secret_box *box,
                             char *fault) MUST_CHECK;

@@ -10,7 +10,38 @@
 #include "base/secrets/small_file.h"
 #include "base/text.h"
 
-#define OWN_PREFIX "MQFLEET_" /* the node's own environment settings, which include passwords */
+#define ENV_NAME_MAX 256
+#define PATH_LEN_MAX 4095
+#define OWN_PREFIX   "MQFLEET_" /* the node's own environment settings, which include passwords */
+
+static bool secret_source_is_env_name(const char *name) {
+    static const char ALLOWED[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+    size_t len = strlen(name);
+    return len > 0 && len <= ENV_NAME_MAX && strspn(name, ALLOWED) == len;
+}
+
+static bool secret_source_is_secret_path(const char *path) {
+    size_t len = strlen(path);
+    return path[0] == '/' && len <= PATH_LEN_MAX && text_is_utf8(path, len) &&
+           !text_has_control(path, len) && !strstr(path, "/../");
+}
+
+char *secret_source_parse(const json_t *value, const char **why) {
+    const char *file = json_string_value(json_object_get(value, "file"));
+    const char *env = json_string_value(json_object_get(value, "env"));
+    char *source = NULL;
+    if (json_object_size(value) != 1 || (!file && !env)) {
+        *why = "must be the secret itself, {\"file\": path} or {\"env\": name}";
+    } else if (file && !secret_source_is_secret_path(file)) {
+        *why = "must name the absolute path of a file, without \"..\"";
+    } else if (env && !secret_source_is_env_name(env)) {
+        *why = "must name a variable of letters, digits and _";
+    } else if (asprintf(&source, "%s%s", file ? SECRET_FROM_FILE : SECRET_FROM_ENV,
+                        file ? file : env) < 0) {
+        source = NULL; /* why is kept */
+    }
+    return source;
+}
 
 static const char *secret_source_skip_prefix(const char *text, const char *prefix) {
     size_t len = strlen(prefix);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/secrets/client_file.h"
+#include "base/secrets/secret_source.h"
+#include "sink/sink_secrets.h"
 #include "sink/sink_types.h"
 
 #define POINTER_LEN 200
@@ -158,6 +160,36 @@ static void document_check_field(struct document_check *check, const struct sink
     }
 }
 
+/* A secret that the node is to read. Its form is right, or another fault says so. */
+static void document_check_reference(struct document_check *check, const char *field,
+                                     const json_t *reference) {
+    char fault[SECRET_BOX_FAULT_LEN];
+    const char *why = NULL;
+    char *source = secret_source_parse(reference, &why);
+    if (source && !secret_source_allowed(check->rules->conf, source, fault)) {
+        document_fault(check, field, fault);
+    }
+    free(source);
+}
+
+static void document_check_references(struct document_check *check, const struct sink_field *field,
+                                      const json_t *value) {
+    const char *name;
+    json_t *member;
+    if (!sink_secrets_may_refer(field) || !json_is_object(value)) {
+        return;
+    }
+    if (field->kind != SINK_FIELD_MAP) {
+        document_check_reference(check, field->name, value);
+        return;
+    }
+    json_object_foreach((json_t *)value, name, member) {
+        if (json_is_object(member)) {
+            document_check_reference(check, field->name, member);
+        }
+    }
+}
+
 static void document_check_settings(struct document_check *check, const struct sink_type *type,
                                     const json_t *document) {
     struct document_tables tables = document_tables_of(type);
@@ -169,6 +201,8 @@ static void document_check_settings(struct document_check *check, const struct s
         const struct sink_field *field = sink_settings_field(tables.rows, name);
         if (field && json_is_string(value)) {
             document_check_field(check, field, json_string_value(value));
+        } else if (field) {
+            document_check_references(check, field, value);
         }
     }
     json_decref(settings);
@@ -204,7 +238,8 @@ struct document_secrets {
     char id[SINK_NAME_LEN + 8];
     struct secret_box *box;
     char *fault;
-    enum err err;
+    enum err err; /* ERR_OK is 0 */
+    bool changed;
 };
 
 static json_t *document_seal_one(void *context, const char *pointer, const char *secret) {
@@ -240,24 +275,65 @@ static json_t *document_open_one(void *context, const char *pointer, const char 
     return text;
 }
 
-static enum err document_visit(json_t *document, const char *name, struct secret_box *box,
-                               sink_secret_visit *visit, char *fault) {
+static json_t *document_reseal_one(void *context, const char *pointer, const char *secret) {
+    struct document_secrets *secrets = context;
+    char fault[SECRET_BOX_FAULT_LEN] = "";
+    char *plain = NULL, *sealed = NULL;
+    bool newest = false;
+    enum err err = ERR_OK;
+    if (secret_is_sealed(secret)) {
+        err = secret_open(secrets->box, secrets->id, pointer, secret, &plain, &newest, fault);
+    }
+    if (err == ERR_OK && !newest) {
+        err = secret_seal(secrets->box, secrets->id, pointer, plain ? plain : secret, &sealed);
+    }
+    if (err != ERR_OK) {
+        secrets->err = err;
+        snprintf(secrets->fault, SINK_DOCUMENT_FAULT_LEN, "%.100s: %.300s", pointer,
+                 *fault ? fault : err_name(err));
+    }
+    if (plain) {
+        explicit_bzero(plain, strlen(plain));
+    }
+    json_t *text = sealed ? json_string(sealed) : NULL;
+    secrets->changed = secrets->changed || text;
+    free(plain);
+    free(sealed);
+    return text;
+}
+
+static enum err document_visit(json_t *document, const char *name, struct document_secrets *secrets,
+                               sink_secret_visit *visit) {
     char type_fault[SINK_FAULT_LEN];
     struct document_tables tables = document_tables_of(sink_document_type(document, type_fault));
-    struct document_secrets secrets = {.box = box, .fault = fault, .err = ERR_OK};
-    snprintf(secrets.id, sizeof secrets.id, "sink:%s", name);
-    sink_settings_visit_secrets(tables.rows, document, visit, &secrets);
-    return secrets.err;
+    snprintf(secrets->id, sizeof secrets->id, "sink:%s", name);
+    sink_settings_visit_secrets(tables.rows, document, visit, secrets);
+    return secrets->err;
 }
 
 enum err sink_document_seal(json_t *document, const char *name, struct secret_box *box) {
     char fault[SINK_DOCUMENT_FAULT_LEN];
-    return document_visit(document, name, box, document_seal_one, fault);
+    struct document_secrets secrets = {.box = box, .fault = fault};
+    return document_visit(document, name, &secrets, document_seal_one);
 }
 
 enum err sink_document_open(json_t *document, const char *name, struct secret_box *box,
                             char *fault) {
-    return document_visit(document, name, box, document_open_one, fault);
+    struct document_secrets secrets = {.box = box, .fault = fault};
+    return document_visit(document, name, &secrets, document_open_one);
+}
+
+enum err sink_document_reseal(json_t *document, const char *name, struct secret_box *box,
+                              bool *changed, char *fault) {
+    struct document_secrets secrets = {.box = box, .fault = fault};
+    char why[SINK_FAULT_LEN];
+    if (!sink_document_type(document, why)) { /* not known which fields are secret */
+        snprintf(fault, SINK_DOCUMENT_FAULT_LEN, "%s", why);
+        return ERR_ARGUMENT;
+    }
+    enum err err = document_visit(document, name, &secrets, document_reseal_one);
+    *changed = secrets.changed;
+    return err;
 }
 
 /* ---- masks ----------------------------------------------------------------------------------- */

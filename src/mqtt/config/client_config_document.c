@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/secrets/secret_source.h"
 #include "base/system/json_memory.h"
 
 char *client_config_canonical(json_t *document) {
@@ -39,7 +40,7 @@ static bool config_document_url_is_invalid(const json_t *value) {
 /* A reference to a secret is not a secret. */
 static bool config_document_is_reference(const json_t *value) {
     const char *why;
-    char *source = json_is_object(value) ? client_field_secret_reference(value, &why) : NULL;
+    char *source = json_is_object(value) ? secret_source_parse(value, &why) : NULL;
     free(source);
     return source != NULL;
 }

@@ -115,10 +115,6 @@ client_field_read client_field_read_labels, client_field_read_sub_topic,
     client_field_read_subscriptions;
 client_field_read client_field_read_retired_filters;
 
-/* {"file": path} or {"env": name} as "file:path" or "env:name" (the caller frees), else NULL. *why:
- * the fault of an object (static text). */
-char *client_field_secret_reference(const json_t *value, const char **why);
-
 /* A string that satisfies the row's bounds, check and choices; NULL: a fault was added. Borrowed.
  */
 const char *client_field_text(struct reader *reader, const struct client_field *field,

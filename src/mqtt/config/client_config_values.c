@@ -10,8 +10,6 @@
 #include "base/secrets/secret_source.h"
 #include "base/text.h"
 
-#define ENV_NAME_MAX   256
-#define PATH_LEN_MAX   4095
 #define SEALED_LEN_MAX 100000 /* of the longest secret, encrypted */
 
 static void *config_value_member_of(const struct client_field *field, void *into) {
@@ -150,41 +148,12 @@ void client_field_read_text(struct reader *reader, const struct client_field *fi
     }
 }
 
-static bool config_value_is_env_name(const char *name) {
-    static const char ALLOWED[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-    size_t len = strlen(name);
-    return len > 0 && len <= ENV_NAME_MAX && strspn(name, ALLOWED) == len;
-}
-
-static bool config_value_is_secret_path(const char *path) {
-    size_t len = strlen(path);
-    return path[0] == '/' && len <= PATH_LEN_MAX && text_is_utf8(path, len) &&
-           !text_has_control(path, len) && !strstr(path, "/../");
-}
-
-char *client_field_secret_reference(const json_t *value, const char **why) {
-    const char *file = json_string_value(json_object_get(value, "file"));
-    const char *env = json_string_value(json_object_get(value, "env"));
-    char *source = NULL;
-    if (json_object_size(value) != 1 || (!file && !env)) {
-        *why = "must be the secret itself, {\"file\": path} or {\"env\": name}";
-    } else if (file && !config_value_is_secret_path(file)) {
-        *why = "must name the absolute path of a file, without \"..\"";
-    } else if (env && !config_value_is_env_name(env)) {
-        *why = "must name a variable of letters, digits and _";
-    } else if (asprintf(&source, "%s%s", file ? SECRET_FROM_FILE : SECRET_FROM_ENV,
-                        file ? file : env) < 0) {
-        source = NULL; /* why is kept */
-    }
-    return source;
-}
-
 /* The text as given, encrypted or not; the node that runs the client decrypts it. */
 void client_field_read_secret(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
     if (json_is_object(value)) {
         const char *why = NULL;
-        char *source = client_field_secret_reference(value, &why);
+        char *source = secret_source_parse(value, &why);
         if (source || !why) {
             config_value_keep_text(reader, (char **)((char *)into + field->offset_from), source);
         } else {

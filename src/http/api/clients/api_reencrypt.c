@@ -1,4 +1,5 @@
-/* POST /api/v1/clients:reencrypt: encrypts the secrets of all clients with the newest key. A job.
+/* POST /api/v1/clients:reencrypt: encrypts the secrets of all clients, and of the resources of the
+ * fleet (reencrypt_resources.c), with the newest key. A job.
  * The time per request is bounded; the next cursor covers the rest. Each client is written as a new
  * version, on condition of the version that was read. No other write is lost, and the owner learns
  * the new text. */
@@ -9,31 +10,22 @@
 #include "base/system/clock.h"
 #include "http/api/cursor.h"
 #include "http/api/job.h"
+#include "reencrypt.h"
 #include "http/server/problem.h"
 #include "base/system/json_memory.h"
 #include "http/server/json.h"
 #include "mqtt/config/client_secrets.h"
 
-#define REENCRYPT_MS_MAX    5000
-#define SCAN_COUNT          200
-#define TRIES_MAX           3   /* attempts for a client that others change at the same time */
-#define FAILURES_LISTED_MAX 100 /* listed; all are counted */
+#define REENCRYPT_MS_MAX 5000
+#define SCAN_COUNT       200
+#define TRIES_MAX        3 /* attempts for a client that others change at the same time */
 
 struct reencryption {
     const struct http_request *request;
     struct http_cursor cursor;
-    json_int_t reencrypted, unchanged, failed;
-    json_t *failures;
+    struct reencrypt_counts counts;
     enum err result; /* of the store */
 };
-
-static void reencrypt_note_failure(struct reencryption *work, const char *id, const char *detail) {
-    work->failed++;
-    if (json_array_size(work->failures) < FAILURES_LISTED_MAX) {
-        json_array_append_new(work->failures, json_pack("{s:o, s:o}", "id", http_json_string(id),
-                                                        "detail", http_json_string(detail)));
-    }
-}
 
 static enum err reencrypt_write_sealed(struct reencryption *work, const struct store_client *row,
                                        json_t *document) {
@@ -71,13 +63,13 @@ static enum err reencrypt_row(struct reencryption *work, const struct store_clie
                                     &changed, &faults)
               : ERR_OK;
     if (err == ERR_ARGUMENT && faults.count > 0) {
-        reencrypt_note_failure(work, row->id, faults.items[0].detail);
+        reencrypt_note_failure(&work->counts, row->id, faults.items[0].detail);
         err = ERR_OK;
     } else if (err == ERR_OK && changed) {
         err = reencrypt_write_sealed(work, row, document);
-        work->reencrypted += err == ERR_OK;
+        work->counts.reencrypted += err == ERR_OK;
     } else if (err == ERR_OK) {
-        work->unchanged++;
+        work->counts.unchanged++;
     }
     json_decref(document);
     return err;
@@ -100,7 +92,7 @@ static enum err reencrypt_row_with_retries(struct reencryption *work,
         return err;
     }
     if (err != ERR_OK) {
-        reencrypt_note_failure(work, row->id, err_name(err));
+        reencrypt_note_failure(&work->counts, row->id, err_name(err));
     }
     return ERR_OK;
 }
@@ -118,6 +110,9 @@ static enum err reencrypt_page(struct reencryption *work) {
     }
     store_clients_free(rows, n);
     cursor->scan = scan;
+    if (err == ERR_OK && scan == 0 && cursor->phase == CURSOR_OWNED) {
+        err = reencrypt_resources(work->request->api, &work->counts);
+    }
     if (scan == 0) {
         cursor->phase = cursor->phase == CURSOR_WAITING ? CURSOR_OWNED : CURSOR_END;
     }
@@ -133,14 +128,14 @@ static void reencrypt_answer_progress(const struct reencryption *work,
         next = json_string(text);
     }
     http_answer_json(response, 200,
-                     json_pack("{s:I, s:I, s:I, s:O, s:o}", "reencrypted", work->reencrypted,
-                               "unchanged", work->unchanged, "failed", work->failed, "failures",
-                               work->failures, "next_cursor", next));
+                     json_pack("{s:I, s:I, s:I, s:O, s:o}", "reencrypted", work->counts.reencrypted,
+                               "unchanged", work->counts.unchanged, "failed", work->counts.failed,
+                               "failures", work->counts.failures, "next_cursor", next));
 }
 
 static void reencrypt_job_free(void *data) {
     struct reencryption *work = data;
-    json_decref(work->failures);
+    json_decref(work->counts.failures);
     free(work);
 }
 
@@ -182,7 +177,7 @@ void api_clients_reencrypt(struct http_request *request, struct http_response *r
         return;
     }
     work->cursor = from;
-    work->failures = json_array();
+    work->counts.failures = json_array();
     http_job_start(
         request, response,
         &(struct http_job_plan){reencrypt_job_run, reencrypt_job_answer, work, reencrypt_job_free});

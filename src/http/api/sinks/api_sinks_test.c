@@ -9,6 +9,7 @@
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
+#include "sink/sink_secrets.h"
 
 struct sinks_test {
     json_t *document;
@@ -48,7 +49,9 @@ static void api_sinks_test_type(struct sinks_test *test, const struct sink_type 
     const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
     json_t *given = sink_document_settings(test->document);
     json_t *settings = sink_settings_complete(tables, given, api_sinks_test_fault, test);
-    if (settings && type->test) {
+    if (settings && !sink_secrets_resolve(tables, settings, test->environment.conf, fault)) {
+        api_sinks_test_step(test, "secrets", false, fault, "let this node read it, or correct it");
+    } else if (settings && type->test) {
         type->test(&test->environment, settings,
                    &(struct sink_test_report){.context = test, .step = api_sinks_test_step});
     } else if (settings) {
