@@ -113,6 +113,8 @@ bool route_set(struct route *route, struct router *router, const char *sink,
                struct message_origin *origin);
 /* NULL: no limits. False: out of memory. */
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
+/* The origin of the route with one more reference; NULL: none. Any thread. */
+struct message_origin *route_origin(const struct route *route);
 void route_fini(struct route *route); /* after the last route_submit */
 
 /* Before a message is submitted: whether the limits of the client let it pass. False: a message of

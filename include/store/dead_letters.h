@@ -20,6 +20,8 @@ struct dead_letters_selector {
     const char *sink;  /* that rejected it */
     const char *client;
     const char *topic;          /* filter */
+    const char *label;          /* of the client when the message was received */
+    const char *label_value;    /* with `label`: may be "" */
     int64_t since_ms, until_ms; /* Redis wall clock, when they were stored; 0: any */
 };
 

@@ -110,6 +110,17 @@ bool route_set(struct route *route, struct router *router, const char *sink,
     return true;
 }
 
+struct message_origin *route_origin(const struct route *route) {
+    if (!route_get_plan(route)) {
+        return NULL;
+    }
+    route_lock(route);
+    const struct route_plan *plan = route_get_plan(route);
+    struct message_origin *origin = message_origin_retain(plan ? plan->origin : NULL);
+    route_unlock(route);
+    return origin;
+}
+
 void route_fini(struct route *route) {
     route_free_plan(route_get_plan(route));
     free(atomic_load_explicit(&route->record, memory_order_relaxed));

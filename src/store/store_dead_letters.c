@@ -36,6 +36,8 @@ enum err store_dead_letters(struct store *store, enum dead_letters_action action
     store_call_int(
         &call,
         (int64_t)(matches_max < DEAD_LETTERS_MATCHES_MAX ? matches_max : DEAD_LETTERS_MATCHES_MAX));
+    dead_letters_put_text(&call, selector->label);
+    dead_letters_put_text(&call, selector->label_value);
     enum err err = store_call_run(store, &call, &out->reply);
     if (err == ERR_OK) {
         const char *next = redis_reply_str(redis_reply_at(out->reply, 2), NULL);

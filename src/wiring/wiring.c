@@ -34,11 +34,10 @@ static void wiring_on_client_stable(void *context, const char *id) {
     agent_on_client_stable(app->agent, id);
 }
 
-static void wiring_on_client_changed(void *context, const char *id, enum client_state from,
-                                     enum client_state to, const char *reason, int64_t version) {
+static void wiring_on_client_changed(void *context, const struct workers_change *change) {
     struct app *app = context;
-    http_server_client_changed(app->http, id, to, version);
-    event_bus_post_change(app->event_bus, id, from, to, reason, version);
+    http_server_client_changed(app->http, change->id, change->to, change->version);
+    event_bus_post_change(app->event_bus, change);
 }
 
 static void wiring_tell_recent(void *context, int64_t since_ms) {
@@ -46,10 +45,9 @@ static void wiring_tell_recent(void *context, int64_t since_ms) {
     workers_report_recent(app->workers, since_ms);
 }
 
-static void wiring_on_client_notice(void *context, const char *id, const char *code,
-                                    const char *message) {
+static void wiring_on_client_notice(void *context, const struct workers_notice *notice) {
     struct app *app = context;
-    event_bus_post_notice(app->event_bus, id, code, message);
+    event_bus_post_notice(app->event_bus, notice);
 }
 
 static void *wiring_prepare_tap(void *context, const struct message *message) {

@@ -1,13 +1,10 @@
 """A token with a scope uses a part of the fleet: two tenants must not see each other, on any route."""
 
 import json
-import re
-import time
 
 import pytest
 
 from fleet.fleet import Fleet
-from fleet.node import environment
 from fleet.sse import EventReader
 from fleet.wait import wait_until
 from test_access import SECRET, make_token, private, problem
@@ -266,3 +263,54 @@ def test_live_messages_end_for_the_tenant_when_its_client_changes_hands(town):
     wait_until(globex_has, 20, "the new owner's stream has the message")
     for reader in readers:
         assert "theirs" not in [one["payload"] for one in reader.of("message")]
+
+
+def test_events_are_those_of_the_own_clients(town):
+    readers = {}
+    for caller, node in (("acme", 0), ("globex", 1), ("root", 0)):
+        readers[caller] = town.fleet.closing(EventReader(town.nodes[node].api.base + "/api/v1/events",
+                                                         like=town.api(caller, node)))
+        readers[caller].wait_comment("listening to the whole fleet")
+    for tenant in ("acme", "globex"):
+        for client in town.ids[tenant]:
+            assert town.root.post(town.root.path(client, "restart")).status_code == 202
+        town.api(tenant).create(town.document(f"{tenant}-brief"))
+        town.api(tenant).wait_state(f"{tenant}-brief", "online")
+        assert town.api(tenant).delete(town.root.path(f"{tenant}-brief")).status_code == 204
+    town.root.post("/api/v1/nodes/n2/drain")
+    readers["root"].wait(lambda reader: reader.of("node"), "the drained node")
+    town.root.post("/api/v1/nodes/n2/undrain")
+
+    def ended(tenant):
+        return lambda reader: {(f"{tenant}-brief", "deleted")} | {(one, "online") for one in town.ids[tenant]} <= {
+            (data["id"], data["state"]) for data in reader.of("client")}
+
+    for tenant in ("acme", "globex"):
+        readers[tenant].wait(ended(tenant), f"the events of {tenant}")
+        readers["root"].wait(ended(tenant), f"all events, with {tenant}")
+        text = json.dumps(readers[tenant].events)
+        assert readers[tenant].of("node") == [] and "no-tenant" not in text
+        assert all(data["labels"]["tenant"] == tenant for data in readers[tenant].of("client"))
+
+
+def test_dead_letters_are_those_of_the_own_clients(town):
+    redis = town.fleet.redis.client
+    for number, labels in enumerate(['{"tenant":"acme"}', '{"tenant":"globex"}', '{"x":"acme"}', None,
+                                     'no JSON', '{"tenant":"globex"}', '{"tenant":"acme","x":"y"}']):
+        fields = {"id": f"c{number}", "client_id": "c", "topic": "t", "payload": f"p{number}", "qos": "1",
+                  "retain": "0", "node": "n1", "received_at_ms": "1764507600123", "broker": "b:1883",
+                  "dead_letter_sink": "archive", "dead_letter_reason": "full", "dead_letter_at_ms": "1764507600123"}
+        redis.xadd("mqtt_dead", {**fields, **({"labels": labels} if labels else {})})
+    api = town.api("acme", 1)
+    page = api.get("/api/v1/dead-letters").json()
+    assert [one["client"] for one in page["dead_letters"]] == ["c0", "c6"] and page["total"] == 2
+    assert api.get("/api/v1/dead-letters", params={"client": "c1"}).json()["total"] == 0
+    foreign = town.api("globex").get("/api/v1/dead-letters").json()["dead_letters"][0]["entry"]
+    assert api.get("/api/v1/dead-letters", params={"entry": foreign}).json()["dead_letters"] == []
+    for verb in ("drop", "replay"):
+        done = api.post(f"/api/v1/dead-letters:{verb}", params={"entry": foreign}).json()
+        assert done["matched"] == 0 and done["total"] == 0, done
+    dropped = api.post("/api/v1/dead-letters:drop", params={"all": "true"}).json()
+    assert (dropped["matched"], dropped["dropped"], dropped["total"]) == (2, 2, 0)
+    assert town.root.get("/api/v1/dead-letters").json()["total"] == 5
+    assert town.root.post("/api/v1/dead-letters:drop", params={"all": "true"}).json()["dropped"] == 5

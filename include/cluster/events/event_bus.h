@@ -17,12 +17,14 @@
 #ifndef MQFLEET_EVENTS_EVENT_BUS_H
 #define MQFLEET_EVENTS_EVENT_BUS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/config/conf.h"
 #include "base/err.h"
 #include "mqtt/client/client_state.h"
+#include "mqtt/workers/workers.h"
 #include "store/store.h"
 
 #define EVENT_BUS_LISTENERS_MAX 1024
@@ -43,13 +45,14 @@ event_bus_kind_name(enum event_bus_kind kind); /* "client" "node" "leader" "noti
 /* All strings are borrowed. */
 struct event_bus_event {
     enum event_bus_kind kind;
-    const char *subject; /* id of the client, name of the node or the leader; "": none */
-    const char *state;   /* "" for a notice */
-    const char *text;    /* the complete event as one JSON object, without line breaks */
-    int64_t count;       /* EVENT_BUS_DROPPED */
-    int64_t version;     /* EVENT_BUS_CLIENT: of the configuration that the client runs */
-    bool same_state;     /* EVENT_BUS_CLIENT: only the version changed, not the state */
-    bool covers_fleet;   /* EVENT_BUS_STATUS: events of all nodes arrive from now on */
+    const char *subject;  /* id of the client, name of the node or the leader; "": none */
+    const char *state;    /* "" for a notice */
+    const json_t *labels; /* of the client; NULL: none, or the node is of an earlier version */
+    const char *text;     /* the complete event as one JSON object, without line breaks */
+    int64_t count;        /* EVENT_BUS_DROPPED */
+    int64_t version;      /* EVENT_BUS_CLIENT: of the configuration that the client runs */
+    bool same_state;      /* EVENT_BUS_CLIENT: only the version changed, not the state */
+    bool covers_fleet;    /* EVENT_BUS_STATUS: events of all nodes arrive from now on */
 };
 
 /* All functions are called on the event bus thread and must not block. After is_closed has returned
@@ -80,12 +83,9 @@ void event_bus_stop(struct event_bus *bus); /* delivers the queued events and en
 
 /* A client of this node changed its state or, if `from` equals `to`, the version of its
  * configuration. Any thread; never blocks. */
-void event_bus_post_change(struct event_bus *bus, const char *id, enum client_state from,
-                           enum client_state to, const char *reason, int64_t version);
-/* A notice about a client of this node whose state does not change. `code` and `message` come from
- * its last_error. Any thread; never blocks. */
-void event_bus_post_notice(struct event_bus *bus, const char *id, const char *code,
-                           const char *message);
+void event_bus_post_change(struct event_bus *bus, const struct workers_change *change);
+/* Any thread; never blocks. */
+void event_bus_post_notice(struct event_bus *bus, const struct workers_notice *notice);
 /* Copies the listener. The listener gets an EVENT_BUS_STATUS as soon as events of the whole fleet
  * arrive. ERR_FULL: there are already EVENT_BUS_LISTENERS_MAX. Any thread. */
 enum err event_bus_listen(struct event_bus *bus,

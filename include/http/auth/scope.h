@@ -28,6 +28,8 @@ void scope_format(const struct scope *scope, char out[SCOPE_TEXT_LEN]);
 bool scope_includes(const struct scope *scope, const struct client_config *config);
 /* The same for a configuration as stored. */
 bool scope_includes_text(const struct scope *scope, const char *id, const char *text, size_t len);
+/* labels: an object of strings; NULL: none. */
+bool scope_includes_labels(const struct scope *scope, const json_t *labels);
 /* Gives the document of a client the label of the scope. False: it has another value. */
 bool scope_force_label(const struct scope *scope, json_t *document);
 

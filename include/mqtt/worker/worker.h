@@ -141,6 +141,9 @@ void worker_remove(struct client *client);
  * change, and moves the client between the lists of its states. False: the event has no meaning in
  * this state, nothing happened. */
 bool worker_change_state(struct client *client, enum client_event event, const char *reason);
+/* Tells the owner that the state or, if both are equal, the version has changed. */
+void worker_report_change(const struct client *client, enum client_state from, enum client_state to,
+                          const char *reason);
 /* message NULL: the error's own text; so for all functions below. */
 void worker_note_error(struct client *client, enum client_error error, const char *message);
 /* The same, and reports the error as an event; the state of the client stays as it is. */

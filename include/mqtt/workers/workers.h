@@ -33,6 +33,23 @@ struct workers_release {
     const char *message;
 };
 
+/* The client's state has changed, possibly without a change of the state that the API shows; or the
+ * state is the same and a newer version of its configuration applies. All pointers are borrowed. */
+struct workers_change {
+    const char *id;
+    enum client_state from, to;
+    const char *reason;
+    int64_t version;               /* of the configuration that applies */
+    struct message_origin *origin; /* with the labels; NULL: it has none */
+};
+
+/* An event of a client whose state stays as it is. All pointers are borrowed. */
+struct workers_notice {
+    const char *id;
+    const char *code, *message; /* as in its last_error */
+    struct message_origin *origin;
+};
+
 /* The interface through which workers use the rest of the node. Called on worker threads; must not
  * block. */
 struct workers_owner {
@@ -46,14 +63,10 @@ struct workers_owner {
     void (*wants_release)(void *context, const struct workers_release *release);
     /* The client's connection has lasted stable_ms. May be repeated. */
     void (*stable)(void *context, const char *id);
-    /* The client's state has changed, possibly without a change of the state that the API shows; or
-     * the state is the same and a newer version of its configuration applies. version: of the
-     * configuration that applies. NULL: not reported. */
-    void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
-                    const char *reason, int64_t version);
-    /* An event of a client whose state stays as it is; `code` and `message` as in its last_error,
-     * borrowed. NULL: not reported. */
-    void (*noticed)(void *context, const char *id, const char *code, const char *message);
+    /* NULL: not reported. */
+    void (*changed)(void *context, const struct workers_change *change);
+    /* NULL: not reported. */
+    void (*noticed)(void *context, const struct workers_notice *notice);
 };
 
 struct workers *workers_create(const struct conf *conf, const struct workers_owner *owner);

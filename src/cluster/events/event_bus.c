@@ -157,8 +157,8 @@ static void event_bus_push_event(struct event_bus *bus, struct queued_event *eve
     }
 }
 
-void event_bus_post_change(struct event_bus *bus, const char *id, enum client_state from,
-                           enum client_state to, const char *reason, int64_t version) {
+void event_bus_post_change(struct event_bus *bus, const struct workers_change *change) {
+    enum client_state from = change->from, to = change->to;
     if (!atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
         return;
     }
@@ -166,22 +166,21 @@ void event_bus_post_change(struct event_bus *bus, const char *id, enum client_st
     if (to == CLIENT_CLOSING || (looks_same && from != to)) {
         return;
     }
-    struct queued_event *event = queued_event_create(id, reason);
+    struct queued_event *event = queued_event_create(change->id, change->reason, change->origin);
     if (event) {
         event->from = from;
         event->to = to;
-        event->version = version;
+        event->version = change->version;
     }
     event_bus_push_event(bus, event);
 }
 
-void event_bus_post_notice(struct event_bus *bus, const char *id, const char *code,
-                           const char *message) {
+void event_bus_post_notice(struct event_bus *bus, const struct workers_notice *notice) {
     if (!atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
         return;
     }
-    struct queued_event *event = queued_event_create(id, code);
-    if (event && !(event->notice_text = text_dup(message))) {
+    struct queued_event *event = queued_event_create(notice->id, notice->code, notice->origin);
+    if (event && !(event->notice_text = text_dup(notice->message))) {
         queued_event_free(event);
         event = NULL;
     }

@@ -6,11 +6,13 @@
 #include <string.h>
 #include "base/system/clock.h"
 
-struct queued_event *queued_event_create(const char *id, const char *reason) {
+struct queued_event *queued_event_create(const char *id, const char *reason,
+                                         struct message_origin *origin) {
     size_t id_len = strlen(id);
     struct queued_event *event = calloc(1, sizeof *event + id_len + 1);
     if (event) {
         event->at_ms = clock_wall_ms();
+        event->origin = message_origin_retain(origin);
         snprintf(event->reason, sizeof event->reason, "%s", reason);
         memcpy(event->id, id, id_len + 1);
     }
@@ -20,6 +22,7 @@ struct queued_event *queued_event_create(const char *id, const char *reason) {
 void queued_event_free(struct queued_event *event) {
     if (event) {
         free(event->notice_text);
+        message_origin_release(event->origin);
         free(event);
     }
 }
@@ -50,9 +53,26 @@ static json_t *queued_event_change_json(const struct queued_event *event, const 
                      "version", (json_int_t)event->version);
 }
 
+/* Only if there are any. False: out of memory. */
+static bool queued_event_add_labels(json_t *json, const struct message_origin *origin) {
+    size_t count = origin ? origin->label_count : 0;
+    json_t *labels = count > 0 ? json_object() : NULL;
+    int failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        failed |= json_object_set_new(labels, origin->labels[i].name,
+                                      json_string(origin->labels[i].value));
+    }
+    return count == 0 || (json_object_set_new(json, "labels", labels) == 0 && failed == 0);
+}
+
 json_t *queued_event_to_json(const struct queued_event *event, const char *node) {
-    return event->notice_text ? queued_event_notice_json(event, node)
-                              : queued_event_change_json(event, node);
+    json_t *json = event->notice_text ? queued_event_notice_json(event, node)
+                                      : queued_event_change_json(event, node);
+    if (json && !queued_event_add_labels(json, event->origin)) {
+        json_decref(json);
+        json = NULL;
+    }
+    return json;
 }
 
 const char *queued_event_member(const json_t *object, const char *name) {
@@ -69,6 +89,7 @@ struct event_bus_event queued_event_from_json(const json_t *json, const char *te
         .kind = is_notice ? EVENT_BUS_NOTICE : EVENT_BUS_CLIENT,
         .subject = queued_event_member(json, "id"),
         .state = is_notice ? "" : state,
+        .labels = json_object_get(json, "labels"),
         .text = text,
         .version = version ? json_integer_value(version) : INT64_MAX,
         .same_state = !is_notice && strcmp(queued_event_member(json, "from"), state) == 0};

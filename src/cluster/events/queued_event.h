@@ -9,13 +9,15 @@ struct queued_event {
     int64_t at_ms; /* wall clock */
     enum client_state from, to;
     int64_t version;
-    char *notice_text; /* of a notice; NULL: a change of state or version */
-    char reason[96];   /* the code, for a notice */
+    struct message_origin *origin; /* with the labels of the client; NULL: none */
+    char *notice_text;             /* of a notice; NULL: a change of state or version */
+    char reason[96];               /* the code, for a notice */
     char id[];
 };
 
-/* NULL: out of memory. */
-struct queued_event *queued_event_create(const char *id, const char *reason);
+/* NULL: out of memory. origin: gets one more reference. */
+struct queued_event *queued_event_create(const char *id, const char *reason,
+                                         struct message_origin *origin);
 void queued_event_free(struct queued_event *event); /* NULL is legal */
 
 /* NULL: out of memory. */

@@ -24,7 +24,7 @@ static bool scope_read_name(const char *text, size_t len, struct scope *out) {
 
 static bool scope_read_value(const char *text, struct scope *out) {
     char *value = NULL;
-    bool right = percent_decode(text, strlen(text), false, &value) == ERR_OK &&
+    bool right = percent_decode(text, strlen(text), false, &value) == ERR_OK && value[0] != '\0' &&
                  strlen(value) < sizeof out->value;
     if (right) {
         strcpy(out->value, value);
@@ -83,6 +83,11 @@ bool scope_includes_text(const struct scope *scope, const char *id, const char *
     bool included = scope_includes(scope, config);
     client_config_destroy(config);
     return included;
+}
+
+bool scope_includes_labels(const struct scope *scope, const json_t *labels) {
+    const char *value = json_string_value(json_object_get(labels, scope->label));
+    return !scope_is_set(scope) || (value && strcmp(value, scope->value) == 0);
 }
 
 bool scope_force_label(const struct scope *scope, json_t *document) {

@@ -39,13 +39,17 @@ struct event_subscriber {
     unsigned kind_bits; /* bits by enum event_bus_kind */
     char *state;        /* NULL: any */
     char *client;       /* NULL: any */
+    struct scope scope; /* of the caller: with one, only events of its clients */
     unsigned long long sequence;
 };
 
 static bool api_events_matches(const struct event_subscriber *event_subscriber,
                                const struct event_bus_event *item) {
     bool is_client = item->kind == EVENT_BUS_CLIENT || item->kind == EVENT_BUS_NOTICE;
-    return !item->same_state && (event_subscriber->kind_bits & (1U << item->kind)) != 0 &&
+    bool included = !scope_is_set(&event_subscriber->scope) ||
+                    (is_client && scope_includes_labels(&event_subscriber->scope, item->labels));
+    return included && !item->same_state &&
+           (event_subscriber->kind_bits & (1U << item->kind)) != 0 &&
            (!event_subscriber->state || strcmp(event_subscriber->state, item->state) == 0) &&
            (!event_subscriber->client ||
             (is_client && strcmp(event_subscriber->client, item->subject) == 0));
@@ -146,6 +150,7 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
         return NULL;
     }
     event_subscriber->kind_bits = wanted;
+    event_subscriber->scope = request->caller.scope;
     event_subscriber->state = text_dup(state);
     event_subscriber->client = text_dup(client);
     return event_subscriber;

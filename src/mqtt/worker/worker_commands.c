@@ -101,10 +101,8 @@ static bool worker_command_is_parked(const struct client *client) {
 
 /* Notifies those who wait for this version, unless a change of state has done so. */
 static void worker_command_report_version(const struct client *client, enum client_state before) {
-    const struct workers_owner *owner = client->worker->owner;
-    if (client->state == before && owner->changed) {
-        owner->changed(owner->context, client->id, before, before, "configuration_changed",
-                       client->version);
+    if (client->state == before) {
+        worker_report_change(client, before, before, "configuration_changed");
     }
 }
 

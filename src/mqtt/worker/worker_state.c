@@ -27,6 +27,22 @@ static void worker_state_log_change(const struct client *client, enum client_sta
               KS("reason", reason), KS("broker", client->broker ? client->broker->key : NULL));
 }
 
+void worker_report_change(const struct client *client, enum client_state from, enum client_state to,
+                          const char *reason) {
+    const struct workers_owner *owner = client->worker->owner;
+    if (!owner->changed) {
+        return;
+    }
+    struct workers_change change = {.id = client->id,
+                                    .from = from,
+                                    .to = to,
+                                    .reason = reason,
+                                    .version = client->version,
+                                    .origin = route_origin(&client->route)};
+    owner->changed(owner->context, &change);
+    message_origin_release(change.origin);
+}
+
 bool worker_change_state(struct client *client, enum client_event event, const char *reason) {
     enum client_state from = client->state, to;
     if (!client_state_next(from, event, &to)) {
@@ -44,10 +60,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     client->times_online += to == CLIENT_ONLINE;
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&worker->lock);
-    if (worker->owner->changed) {
-        worker->owner->changed(worker->owner->context, client->id, shown_from, to, reason,
-                               client->version);
-    }
+    worker_report_change(client, shown_from, to, reason);
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);
         histogram_add(HISTOGRAM_CONNECT, (clock_ms() - client->opened_at_ms) * 1000, 1);
@@ -70,8 +83,12 @@ void worker_notify_error(struct client *client, enum client_error error, const c
     const struct workers_owner *owner = client->worker->owner;
     worker_note_error(client, error, message);
     if (owner->noticed) {
-        owner->noticed(owner->context, client->id, client_error_code(error),
-                       message ? message : client_error_text(error));
+        struct workers_notice notice = {.id = client->id,
+                                        .code = client_error_code(error),
+                                        .message = message ? message : client_error_text(error),
+                                        .origin = route_origin(&client->route)};
+        owner->noticed(owner->context, &notice);
+        message_origin_release(notice.origin);
     }
 }
 

@@ -57,6 +57,7 @@ struct recent {
     char *id; /* owned */
     enum client_state state;
     int64_t version;
+    struct message_origin *origin; /* one reference */
 };
 
 /* A client is left out if memory is short. */
@@ -69,7 +70,8 @@ static struct recent *workers_view_recent_of(struct worker *worker, int64_t sinc
         bool recent = client->since_ms >= since_ms || client->version >= since_ms;
         char *id = rows && recent ? text_dup(client->id) : NULL;
         if (id) {
-            rows[(*n)++] = (struct recent){id, client->state, client->version};
+            rows[(*n)++] =
+                (struct recent){id, client->state, client->version, route_origin(&client->route)};
         }
     }
     pthread_mutex_unlock(&worker->lock);
@@ -82,8 +84,14 @@ void workers_report_recent(struct workers *workers, int64_t since_ms) {
         size_t n;
         struct recent *rows = workers_view_recent_of(workers->all[i], since_ms, &n);
         for (size_t at = 0; at < n; at++) {
-            owner->changed(owner->context, rows[at].id, rows[at].state, rows[at].state, "recent",
-                           rows[at].version);
+            const struct workers_change change = {.id = rows[at].id,
+                                                  .from = rows[at].state,
+                                                  .to = rows[at].state,
+                                                  .reason = "recent",
+                                                  .version = rows[at].version,
+                                                  .origin = rows[at].origin};
+            owner->changed(owner->context, &change);
+            message_origin_release(rows[at].origin);
             free(rows[at].id);
         }
         free(rows);

@@ -27,10 +27,11 @@ static void dead_letters_answer_list(const struct dead_letters_page *page,
         http_problem_memory(response);
         return;
     }
-    http_answer_json(response, 200,
-                     json_pack("{s:o, s:I, s:o}", "dead_letters", list, "total",
-                               (json_int_t)page->total, "next_cursor",
-                               dead_letter_query_cursor(query)));
+    http_answer_json(
+        response, 200,
+        json_pack("{s:o, s:I, s:o}", "dead_letters", list, "total",
+                  (json_int_t)dead_letter_query_total(query, page->total, page->matched),
+                  "next_cursor", dead_letter_query_cursor(query)));
 }
 
 void api_dead_letters_list(struct http_request *request, struct http_response *response) {
@@ -95,8 +96,10 @@ void api_dead_letters_drop(struct http_request *request, struct http_response *r
         http_problem_store(response, err);
         return;
     }
-    http_answer_json(response, 200,
-                     json_pack("{s:I, s:I, s:I, s:o}", "matched", (json_int_t)done.matched,
-                               "dropped", (json_int_t)dropped, "total", (json_int_t)done.total,
-                               "next_cursor", dead_letter_query_cursor(&query)));
+    http_answer_json(
+        response, 200,
+        json_pack("{s:I, s:I, s:I, s:o}", "matched", (json_int_t)done.matched, "dropped",
+                  (json_int_t)dropped, "total",
+                  (json_int_t)dead_letter_query_total(&query, done.total, done.matched - dropped),
+                  "next_cursor", dead_letter_query_cursor(&query)));
 }

@@ -108,7 +108,9 @@ bool dead_letter_query_parse(const struct http_request *request, bool changes,
     *out = (struct dead_letter_query){.selector = {.entry = http_query_get(query, "entry"),
                                                    .sink = http_query_get(query, "sink"),
                                                    .client = http_query_get(query, "client"),
-                                                   .topic = http_query_get(query, "topic")}};
+                                                   .topic = http_query_get(query, "topic"),
+                                                   .label = request->caller.scope.label,
+                                                   .label_value = request->caller.scope.value}};
     if (!query_read_time(query, "since", &out->selector.since_ms, response) ||
         !query_read_time(query, "until", &out->selector.until_ms, response) ||
         !http_read_flag(request, "all", &all, response) ||
@@ -135,6 +137,11 @@ void dead_letter_query_advance(struct dead_letter_query *query,
 
 bool dead_letter_query_is_over(const struct dead_letter_query *query) {
     return query->after[0] == '\0';
+}
+
+int64_t dead_letter_query_total(const struct dead_letter_query *query, int64_t total,
+                                int64_t matched) {
+    return *query->selector.label ? matched : total;
 }
 
 json_t *dead_letter_query_cursor(const struct dead_letter_query *query) {

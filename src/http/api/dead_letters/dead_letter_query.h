@@ -25,6 +25,10 @@ void dead_letter_query_advance(struct dead_letter_query *query,
                                const struct dead_letters_page *page);
 bool dead_letter_query_is_over(const struct dead_letter_query *query);
 /* next_cursor: null at the end. */
+/* What the caller may know of the length of the stream: with a scope, only what this request has
+ * matched. */
+int64_t dead_letter_query_total(const struct dead_letter_query *query, int64_t total,
+                                int64_t matched);
 json_t *dead_letter_query_cursor(const struct dead_letter_query *query);
 
 #endif

@@ -280,7 +280,9 @@ static void replay_answer(struct http_request *request, struct http_response *re
                      json_pack("{s:I, s:I, s:I, s:O, s:b, s:I, s:o}", "matched",
                                (json_int_t)job->matched, "replayed", (json_int_t)job->replayed,
                                "failed", (json_int_t)job->failed, "failures", job->failures,
-                               "stalled", job->stalled, "total", (json_int_t)job->total,
+                               "stalled", job->stalled, "total",
+                               (json_int_t)dead_letter_query_total(&job->query, job->total,
+                                                                   job->matched - job->replayed),
                                "next_cursor", dead_letter_query_cursor(&job->query)));
 }
 

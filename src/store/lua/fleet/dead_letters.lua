@@ -1,6 +1,7 @@
 -- dead_letters: lists, counts or drops dead letters, from the oldest on. ARGV[2...]: 'list', 'count'
 -- or 'drop'; the id after which it begins ('': none); the first and the last time in ms ('': none);
--- id, sink, client and topic filter that must match ('': any); the maximum of matches.
+-- id, sink, client and topic filter that must match ('': any); the maximum of matches; the name and the
+-- value of a label that the client had ('': any).
 -- Answers: 'OK', Redis time in ms, the id after which to continue ('': none is left), matches, length
 -- of the stream, the entries that match ('list').
 
@@ -11,6 +12,7 @@ local BYTES_MAX = 4194304 -- that are looked at
 
 local action, after, since, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wanted_id, wanted_topic, matches_max = ARGV[6], ARGV[9], tonumber(ARGV[10])
+local label, label_value = ARGV[11], ARGV[12]
 local wanted = { dead_letter_sink = ARGV[7], id = ARGV[8] }
 
 local function levels_of(topic)
@@ -36,16 +38,23 @@ local function topic_matches(topic)
     return #levels == #filter
 end
 
+local function label_matches(text)
+    local decoded, labels = pcall(cjson.decode, text)
+    return decoded and type(labels) == 'table' and labels[label] == label_value
+end
+
 local function matches(fields)
+    local labelled = label == ''
     for i = 1, #fields, 2 do
         local name, value = fields[i], fields[i + 1]
+        labelled = labelled or (name == 'labels' and label_matches(value))
         if wanted[name] and wanted[name] ~= '' and wanted[name] ~= value then
             return false
         elseif name == 'topic' and wanted_topic ~= '' and not topic_matches(value) then
             return false
         end
     end
-    return true
+    return labelled
 end
 
 local function size_of(fields)

@@ -48,6 +48,7 @@ START_TEST(what_is_no_scope_is_refused) {
         "label.ten ant=x",
         "label.tenant=%",
         "label.t=%00",
+        "label.tenant=",
     };
     struct scope scope;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
