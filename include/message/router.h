@@ -67,6 +67,10 @@ void router_observe(struct router *router, const struct router_observer *observe
 /* Wakes sinks that sleep and have messages. Any thread; does not block. */
 void router_flush(const struct router *router);
 
+/* A message of the client has arrived. Called by the thread that submits; must not block. False: to
+ * be called again with the next message. */
+typedef bool route_heard(void *context);
+
 struct route_plan; /* the routes of a client, and what its messages refer to */
 
 /* What few clients need. */
@@ -76,6 +80,8 @@ struct route_record {
     _Atomic int64_t held_since_ms; /* monotonic; the first ERR_FULL since a message was taken; 0:
                                       none */
     _Atomic int64_t dropped[MESSAGE_DROP_COUNT];
+    void *heard_context;
+    _Atomic(route_heard *) heard;      /* called with the next message; NULL: nobody waits for it */
     _Atomic(struct route_plan *) plan; /* used with the lock; NULL: neither routes nor origin */
 };
 
@@ -87,8 +93,7 @@ struct route {
     struct message_queue_share share; /* its flag is the lock of the plan */
     _Atomic int64_t messages, bytes;
     _Atomic(struct route_record *) record; /* NULL: nothing of it so far */
-    /* Monotonic; the last message of the broker. The worker records its answers here too. */
-    _Atomic int64_t last_received_at_ms;
+    _Atomic int64_t last_message_at_ms;    /* monotonic; 0: none */
 };
 
 /* A sink that keeps a client from going on. */
@@ -115,6 +120,9 @@ bool route_set(struct route *route, struct router *router, const char *sink,
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
 /* The origin of the route with one more reference; NULL: none. Any thread. */
 struct message_origin *route_origin(const struct route *route);
+/* Reports the next counted message, once. Replaces an earlier one; heard NULL: no longer. Worker
+ * thread. False: out of memory. */
+bool route_await_message(struct route *route, route_heard *heard, void *context);
 void route_fini(struct route *route); /* after the last route_submit */
 
 /* Before a message is submitted: whether the limits of the client let it pass. False: a message of

@@ -370,13 +370,14 @@
       "not connected are lost",                                                                    \
       "check that the broker keeps its sessions when it restarts, that session_expiry_s is "       \
       "long enough, and that no other client uses this client_id")                                 \
+    X(SILENT, "silent", OTHER, OTHER, "no message for expect_message_within_s",                    \
+      "check that devices publish, and that the filters and access rules match their topics")      \
     X(MESSAGE_SKIPPED, "message_skipped", OTHER, OTHER,                                            \
       "a message that cannot be accepted was skipped: no sink received it",                        \
       "find the publisher; the broker should not have accepted it either")                         \
     X(MESSAGE_TOO_LARGE, "message_skipped", OTHER, OTHER,                                          \
       "a message above max_packet_bytes was skipped: no sink received it",                         \
-      "raise the node's setting max_packet_bytes, or configure the broker to refuse such large "   \
-      "messages")
+      "raise the node's setting max_packet_bytes, or let the broker refuse such messages")
 
 #define CLIENT_ERRORS_OF_PUBLICATIONS(X)                                                           \
     X(PUBLICATION_REFUSED, "publication_refused", OTHER, OTHER,                                    \

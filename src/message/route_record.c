@@ -34,12 +34,37 @@ static void route_add(_Atomic int64_t *count, int64_t n) {
     atomic_store_explicit(count, before + n, memory_order_relaxed);
 }
 
+/* ---- the next message ---- */
+
+bool route_await_message(struct route *route, route_heard *heard, void *context) {
+    struct route_record *record = heard ? route_make_record(route) : route_find_record(route);
+    if (record) {
+        record->heard_context = heard ? context : record->heard_context;
+        atomic_store_explicit(&record->heard, heard, memory_order_release);
+    }
+    return record || !heard;
+}
+
+static void route_report_message(const struct route *route) {
+    struct route_record *record = route_find_record(route);
+    if (!record || !atomic_load_explicit(&record->heard, memory_order_relaxed)) {
+        return;
+    }
+    route_heard *heard = atomic_exchange(&record->heard, NULL);
+    if (heard && !heard(record->heard_context)) {
+        atomic_store_explicit(&record->heard, heard, memory_order_release);
+    }
+}
+
+/* ---- counters ---- */
+
 void route_count_received(struct route *route, uint8_t qos, size_t payload_len,
                           int64_t received_us) {
     route_add(&route->messages, 1);
     route_add(&route->bytes, (int64_t)payload_len);
-    atomic_store_explicit(&route->last_received_at_ms, received_us / US_PER_MS,
+    atomic_store_explicit(&route->last_message_at_ms, received_us / US_PER_MS,
                           memory_order_relaxed);
+    route_report_message(route);
     metric_add(METRIC_RECEIVED_QOS0 + qos, 1);
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
 }

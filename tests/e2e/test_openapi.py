@@ -281,6 +281,7 @@ FIELDS = {
     "sink": ("null", "Moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
     "limits": ({"messages_per_s": 5}, {"messages_per_s": 0}, {}),
     "desired": ("paused", "asleep", {}), "subscribe_filters_max": (256, 257, {}),
+    "expect_message_within_s": (2592000, 2592001, {}), "on_silence": ("reconnect", "restart", {}),
     "reconnect_min_ms": (10, 9, {}),
     "reconnect_max_ms": (60000, 9, {}), "connect_timeout_ms": (5000, 9, {}),
     "websocket": ({"subprotocol": "mqtt"}, {"subprotocol": 5}, {"url": "ws://127.0.0.1:1"}),

@@ -377,6 +377,12 @@ MQTT = [
     Mutation("of several addresses only the first is tried", "src/mqtt/reactor/stream/race.c",
              "    if (race->begun < race->addresses.count || race->refused) {", "    if (race->refused) {",
              RACE),
+    # ---- silence
+    Mutation("a silent client is acted on again and again", "src/mqtt/client/silence.c",
+             "if (silence->actions == 0) {", "if (true) {", "mqtt/test_silence"),
+    Mutation("a message does not end a silence", "src/message/route_record.c",
+             "if (heard && !heard(record->heard_context)) {", "if (false) {",
+             "tests/e2e/test_silence.py::test_a_client_that_receives_nothing_is_silent_until_the_next_message"),
 ]
 
 RING, WRITER = "base/test_log_ring", "base/test_log_writer"

@@ -121,6 +121,11 @@
     X(METRIC_SESSIONS_LOST, "mqfleet_sessions_lost_total", "",                                     \
       "Connections on which the broker no longer had the client's session: messages that "         \
       "arrived in the meantime are lost.")                                                         \
+    X(METRIC_SILENCES, "mqfleet_client_silences_total", "",                                        \
+      "How often a client became silent: no message for its expect_message_within_s.")             \
+    X(METRIC_SILENCE_RESUBSCRIBES, "mqfleet_silence_actions_total", "action=\"resubscribe\"",      \
+      "What nodes did about silent clients (on_silence).")                                         \
+    X(METRIC_SILENCE_RECONNECTS, "mqfleet_silence_actions_total", "action=\"reconnect\"", "")      \
     X(METRIC_INCIDENTS, "mqfleet_broker_incidents_total", "",                                      \
       "Broker incidents that began: no client of this node could reach the broker any more.")      \
     X(METRIC_CONFLICTS, "mqfleet_kicks_total", "",                                                 \

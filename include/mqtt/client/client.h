@@ -62,6 +62,7 @@ struct subscribe_work {
     enum client_error kept_why;
     size_t in_flight;                      /* filters of the packet in flight */
     bool unsubscribing;                    /* it is an UNSUBSCRIBE */
+    bool again;                            /* the connection has had the subscriptions */
     uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* otherwise: places in `asked_of` */
 };
 
@@ -114,14 +115,16 @@ struct client {
     enum client_error error; /* the last one */
     uint32_t times_online;
     char *error_message; /* NULL: the error's own text */
-    int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
+    int64_t error_at_ms, next_retry_at_ms;
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or unknown */
     struct subscribing subscribing;      /* of the subscriptions of config */
     struct client_change_entry *changes; /* a ring once it has CLIENT_CHANGES_MAX entries */
     uint8_t change_count, change_capacity, change_first;
-    bool session_present;      /* of the last CONNACK */
-    bool degraded;             /* the broker refuses one of the subscriptions */
-    uint16_t route_generation; /* of the router, when `route` was set; worker thread only */
+    bool session_present;        /* of the last CONNACK */
+    bool degraded;               /* the broker refuses one of the subscriptions */
+    uint8_t silent : 1;          /* see worker_messages.c */
+    uint8_t silence_actions : 7; /* how often the node has acted, up to SILENCE_ACTIONS_MAX */
+    uint16_t route_generation;   /* of the router, when `route` was set; worker thread only */
 
     /* Any thread. */
     struct route route; /* of received messages, from the configuration */
@@ -136,7 +139,8 @@ struct client {
     bool release_requested : 1; /* parked: opens nothing until requested */
     bool untried : 1; /* no attempt since the start, or since a new attempt was requested */
     bool last_loss_suspected : 1; /* the last loss counted fully towards `suspicion` */
-    uint8_t state_before;         /* CLOSING */
+    uint8_t state_before : 7;     /* CLOSING */
+    uint8_t receiving : 1;        /* part of a message has arrived since silence was checked */
     uint8_t
         blame; /* enum client_blame of the last loss; takes effect when the broker is reachable */
     uint8_t blame_clears;        /* how often in a row that blame was cleared because the broker was
@@ -146,8 +150,9 @@ struct client {
     uint8_t urls_failed;         /* how many of them in this round */
     uint8_t url_lost;            /* where the last connection was lost */
     uint16_t server_keepalive_s; /* requested by the broker, for the next open; 0: none */
+    uint16_t suspicion;          /* of another client with its identifier */
     unsigned failures;           /* since a connection was last stable */
-    unsigned suspicion;          /* of another client with its identifier */
+    uint32_t silence_acted_at_s; /* monotonic; 0: not since the start */
     uint32_t release_delay_ms;   /* as requested */
     struct timer timer;
     struct broker *broker; /* written under the lock: shown */
@@ -166,6 +171,7 @@ struct client {
     int64_t offline_since_ms;                /* monotonic */
     int64_t opened_at_ms;                    /* monotonic; the last open */
     int64_t connack_at_ms;                   /* monotonic; 0: none since the last open */
+    int64_t last_answer_at_ms;               /* monotonic; of the broker, without messages */
     struct loss_facts *loss;                 /* judged before the next attempt; NULL: nothing */
     struct worker_publication *publications; /* whose published event is pending */
     struct publish_throttle *throttle;       /* shown; NULL: nothing is throttled */

@@ -15,6 +15,9 @@ enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
 enum client_oversize { OVERSIZE_DEFAULT, OVERSIZE_SKIP, OVERSIZE_CLOSE };
 enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
 
+/* What a node does about a client that has become silent. */
+enum client_on_silence { ON_SILENCE_REPORT, ON_SILENCE_RESUBSCRIBE, ON_SILENCE_RECONNECT };
+
 enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 
 #define CLIENT_URLS_MAX        8
@@ -95,11 +98,13 @@ struct client_config {
                                   (enc:v1:...) until client_secrets_open */
     char *password_from;       /* like tls.key_from */
     uint16_t port;
-    uint8_t scheme;                    /* enum client_scheme */
+    uint8_t scheme : 4, url_count : 4; /* enum client_scheme; of `urls` */
+    uint8_t urls_order;                /* enum client_urls_order */
     uint8_t desired;                   /* enum client_desired */
-    uint8_t url_count, urls_order;     /* of `urls`; enum client_urls_order */
+    uint8_t on_silence;                /* enum client_on_silence */
     uint16_t keepalive_s;              /* default 60; 0: none */
     uint16_t receive_maximum;          /* default 0: not sent; MQTT 5 */
+    uint16_t subscribe_filters_max;    /* in one SUBSCRIBE; 0: the node's setting */
     uint32_t session_expiry_s;         /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint32_t max_packet_size;          /* default 0: not sent; MQTT 5 */
     uint16_t topic_alias_maximum;      /* default 0: not sent; at most 1024; MQTT 5 */
@@ -110,7 +115,7 @@ struct client_config {
     bool request_problem_information;  /* default true; MQTT 5 */
     uint8_t user_property_count, label_count, retired_filter_count;
     uint16_t subscription_count;
-    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's setting */
+    uint32_t expect_message_within_s;                                /* 0: off */
     uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's setting */
     struct client_pair *user_properties;
     struct client_will *will;           /* NULL: none */

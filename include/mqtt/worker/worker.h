@@ -30,6 +30,7 @@ enum worker_command_kind {
     WORKER_RESTART,
     WORKER_PUBLISH,
     WORKER_QUERY, /* context: a struct workers_query */
+    WORKER_HEARD, /* a message of a silent client has arrived */
 };
 
 /* Where a publication is; worker_publication_move() alone changes it. */
@@ -93,7 +94,7 @@ struct worker {
     pthread_cond_t forgotten; /* a record was removed from the table */
     struct client *clients;
     int64_t counts[CLIENT_STATE_COUNT];
-    int64_t degraded_count;
+    int64_t degraded_count, silent_count;
     struct worker_visit *visits; /* in progress */
     char drop_reason[96];        /* of workers_stop_all; guarded by lock */
 
@@ -206,6 +207,11 @@ void worker_update_subscriptions(struct client *client);
 void worker_drop_work(struct client *client);
 /* ONLINE, on timer: requests refused subscriptions that are due again. */
 void worker_subscribe_retry(struct client *client);
+/* ONLINE: sets the timer for what is due next, unless there is work. */
+void worker_subscribe_watch(struct client *client);
+/* ONLINE, without work: requests all filters again on this connection, without retained messages
+ * of subscriptions that the broker still has (MQTT 5). */
+void worker_subscribe_again(struct client *client);
 /* The session's subscriptions are unknown: the next connection requests all of them. */
 void worker_subscribe_all(struct client *client);
 /* The client moves to the next of its urls: the session changes, but most likely the same filters
@@ -269,9 +275,22 @@ void worker_reduce_suspicion(struct client *client);
 void worker_connection_closed(void *client, const struct engine_closed *closed);
 void worker_handle_timer(struct client *client);
 
-/* worker_skipped.c: received messages that go to no sink. */
+/* worker_messages.c: received messages that go to no sink. */
 void worker_receiving(void *client);
 void worker_skipped(void *client, const struct engine_skipped *skipped);
+
+/* worker_messages.c, too: clients that receive nothing (expect_message_within_s). */
+/* When to call worker_silence_check (monotonic); 0: there is nothing to watch. ONLINE. */
+int64_t worker_silence_due_ms(const struct client *client);
+/* Begins the silence and acts, if it is time. ONLINE, without work. False: the timer is set, or a
+ * new connection is requested. */
+bool worker_silence_check(struct client *client);
+/* The next message has arrived, or another reason. No effect if the client is not silent. */
+void worker_silence_end(struct client *client, const char *why);
+/* After a change of the configuration. ONLINE. */
+void worker_silence_update(struct client *client);
+/* The client makes a new start: acts at once when it becomes silent again. */
+void worker_silence_reset(struct client *client);
 
 /* worker_publication.c: publications. */
 void worker_publish(struct worker *worker, struct worker_command *command);

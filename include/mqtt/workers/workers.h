@@ -220,7 +220,9 @@ struct client_status {
     int64_t connected_at_ms;
     char *broker;                      /* "host:port" in use or being tried; NULL: none yet */
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
+    int64_t last_message_at_ms;        /* since the client runs on this node; 0: none */
     bool degraded;                     /* a subscription is refused */
+    bool silent;                       /* see expect_message_within_s */
     bool limited;                      /* its limits hold messages or have just dropped one */
     struct route_hold holds[ROUTE_HOLDS_MAX]; /* sinks that it waits for */
     size_t hold_count;
@@ -255,6 +257,8 @@ void workers_probe(struct workers *workers, struct client_config *config, int64_
 void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]);
 /* Clients with a subscription that the broker refuses. */
 int64_t workers_degraded_count(struct workers *workers);
+/* Clients that received nothing for their expect_message_within_s. */
+int64_t workers_silent_count(struct workers *workers);
 
 /* The sum over all workers; all 0 if the engine does not support it. */
 void workers_buffers(struct workers *workers, struct engine_buffers *out);

@@ -74,6 +74,10 @@ static void api_metrics_put_clients(struct scrape *scrape) {
         "Clients of this node, online or not, with a subscription that the broker refuses in "
         "SUBACK or by closing the connection.",
         workers_degraded_count(scrape->context->workers));
+    api_metrics_put_gauge(scrape, "mqfleet_clients_silent",
+                          "Clients of this node that received no message for their "
+                          "expect_message_within_s.",
+                          workers_silent_count(scrape->context->workers));
     api_metrics_put_gauge(scrape, "mqfleet_node_size_clients",
                           "Maximum number of clients on this node: node_info.size.",
                           scrape->context->conf->node_size);

@@ -59,7 +59,7 @@ struct shared_config *shared_config_at(struct shared_config *base, size_t url_in
     }
     const struct client_endpoint *endpoint = &base->config->urls[url_index];
     view->config = *base->config;
-    view->config.scheme = (uint8_t)endpoint->scheme;
+    view->config.scheme = endpoint->scheme & 0xF;
     view->config.host = endpoint->host;
     view->config.port = endpoint->port;
     view->config.path = endpoint->path;
@@ -268,6 +268,12 @@ static enum err client_copy_subscriptions(const struct client *client, struct cl
     return ERR_OK;
 }
 
+/* 0: none since it runs here. */
+static int64_t client_last_message_wall_ms(const struct client *client) {
+    int64_t at_ms = client->route.last_message_at_ms;
+    return at_ms != 0 ? clock_wall_ms() - (clock_ms() - at_ms) : 0;
+}
+
 enum err client_copy_status(const struct client *client, struct client_status *out) {
     const char *message =
         client->error_message ? client->error_message : client_error_text(client->error);
@@ -279,10 +285,12 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .error_message = text_dup(message),
         .error_at_ms = client->error_at_ms,
         .next_retry_at_ms = client->next_retry_at_ms,
-        .connected_at_ms = client->connected_at_ms,
+        .connected_at_ms = client->state == CLIENT_ONLINE ? client->since_ms : 0,
+        .last_message_at_ms = client_last_message_wall_ms(client),
         .certificate_expires_at_ms = client->certificate_expires_at_ms,
         .session_present = client->session_present,
         .degraded = client->degraded,
+        .silent = client->silent,
         .limited = route_is_limited(&client->route),
         .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
         .messages_in = client->route.messages,

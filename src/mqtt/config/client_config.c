@@ -74,7 +74,7 @@ static void client_config_rule_address(struct reader *reader) {
     } else {
         return;
     }
-    config->scheme = (uint8_t)endpoint.scheme;
+    config->scheme = endpoint.scheme & 0xF;
     config->port = endpoint.port;
     config->host = endpoint.host;
     config->path = endpoint.path;

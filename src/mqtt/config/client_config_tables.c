@@ -37,12 +37,13 @@
 #define TABLE(rows) {(rows), sizeof(rows) / sizeof((rows)[0])}
 /* clang-format on */
 
-#define MQTT_STRING_MAX   65535     /* MQTT 5.0 section 1.5.4; for binary data 1.5.6 */
-#define PACKET_MAX        268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
-#define PEM_MAX           65536
-#define BUNDLE_MAX        1048576 /* the certificates of all authorities of a system */
-#define URL_MAX           CLIENT_URL_LEN_MAX
-#define TOPIC_ALIASES_MAX 1024 /* each up to 64 KB of the node's memory */
+#define MQTT_STRING_MAX     65535     /* MQTT 5.0 section 1.5.4; for binary data 1.5.6 */
+#define PACKET_MAX          268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
+#define PEM_MAX             65536
+#define BUNDLE_MAX          1048576 /* the certificates of all authorities of a system */
+#define URL_MAX             CLIENT_URL_LEN_MAX
+#define EXPECT_WITHIN_S_MAX 2592000 /* 30 days */
+#define TOPIC_ALIASES_MAX   1024    /* each up to 64 KB of the node's memory */
 
 static const char *config_table_mqtt_string_fault(const char *text, size_t len) {
     if (!text_is_mqtt_string(text, len)) {
@@ -110,6 +111,10 @@ static const char *const config_table_desired_choices[] = {
     [DESIRED_RUNNING] = "running", [DESIRED_PAUSED] = "paused", NULL};
 static const char *const config_table_oversize_choices[] = {
     [OVERSIZE_DEFAULT] = "default", [OVERSIZE_SKIP] = "skip", [OVERSIZE_CLOSE] = "close", NULL};
+static const char *const config_table_silence_choices[] = {[ON_SILENCE_REPORT] = "report",
+                                                           [ON_SILENCE_RESUBSCRIBE] = "resubscribe",
+                                                           [ON_SILENCE_RECONNECT] = "reconnect",
+                                                           NULL};
 static const char *const config_table_order_choices[] = {
     [URLS_IN_ORDER] = "in_order", [URLS_RANDOM] = "random", NULL};
 
@@ -221,6 +226,9 @@ static const struct client_field config_table_client_rows[] = {
      .members = &client_subscription_fields},
     {TEXT(client_config, sink, 0, SINK_NAME_MAX), .check = config_table_sink_fault},
     {OBJECT(client_config, limits, &config_table_limits_fields)},
+    {INTEGER(client_config, expect_message_within_s, 0, EXPECT_WITHIN_S_MAX)},
+    {MEMBER(client_config, on_silence, client_field_read_choice), .most = 64,
+     .choices = config_table_silence_choices},
     {OTHER("labels", client_field_read_labels, 64)},
     {MEMBER(client_config, desired, client_field_read_choice), .most = 64,
      .choices = config_table_desired_choices},

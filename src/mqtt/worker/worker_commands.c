@@ -15,6 +15,7 @@ void worker_start_client(struct client *client) {
     client->untried = true;
     worker_urls_begin(client);
     worker_clear_suspicion(client);
+    worker_silence_reset(client);
     client->release_requested = false;
     if (client->config->config->desired == DESIRED_PAUSED) {
         worker_change_state(client, CLIENT_EV_PAUSE, "paused");
@@ -86,6 +87,8 @@ static void worker_command_try_now(struct client *client, const char *reason) {
     client->failures = 0;
     client->untried = true;
     worker_clear_suspicion(client);
+    worker_silence_end(client, reason);
+    worker_silence_reset(client);
     if (client->state == CLIENT_QUEUED) {
         worker_tear_down(client, false); /* its new broker may have another queue */
         worker_enqueue(client);
@@ -131,6 +134,7 @@ static void worker_command_update(struct client *client, const struct worker_com
         worker_command_try_now(client, "claimed");
     } else if (client->state == CLIENT_ONLINE) {
         worker_update_subscriptions(client);
+        worker_silence_update(client);
     }
     worker_command_report_version(client, state);
     shared_config_release(before);
@@ -274,6 +278,16 @@ static void worker_command_restart(struct worker *worker, const struct worker_co
     }
 }
 
+static void worker_command_hear(struct worker *worker, const struct worker_command *command) {
+    struct client *client = worker_find(worker, command->id);
+    if (client && client->record == command->record) {
+        worker_silence_end(client, "a message has arrived");
+        if (client->state == CLIENT_ONLINE) {
+            worker_subscribe_watch(client);
+        }
+    }
+}
+
 void worker_execute(struct worker *worker, struct worker_command *command) {
     switch (command->kind) {
     case WORKER_START:
@@ -293,6 +307,9 @@ void worker_execute(struct worker *worker, struct worker_command *command) {
         break;
     case WORKER_QUERY:
         worker_answer_query(worker_find(worker, command->id), command->context, ERR_NOT_FOUND);
+        break;
+    case WORKER_HEARD:
+        worker_command_hear(worker, command);
         break;
     }
     worker_command_free(command);

@@ -139,7 +139,9 @@ static void worker_loss_check_online(struct client *client) {
         now_ms - client->connack_at_ms >= client->worker->conf->stable_ms) {
         worker_loss_mark_stable(client);
     }
-    worker_subscribe_retry(client);
+    if (worker_silence_check(client)) {
+        worker_subscribe_retry(client);
+    }
 }
 
 static void worker_loss_connect_expired(struct client *client) {
@@ -183,6 +185,11 @@ static void worker_loss_retry(struct client *client) {
 static const struct engine_closed worker_loss_no_suback = {.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
                                                            .reason_code = -1};
 
+static int64_t worker_last_received_ms(const struct client *client) {
+    int64_t message_at_ms = client->route.last_message_at_ms;
+    return message_at_ms > client->last_answer_at_ms ? message_at_ms : client->last_answer_at_ms;
+}
+
 /* Messages that a session has saved come before SUBACK and wait for a sink; a new connection would
  * only receive them again. But a broker that keeps sending and never acknowledges is faulty. Other
  * clients may connect meanwhile. */
@@ -190,7 +197,7 @@ static bool worker_loss_extend_wait(struct client *client) {
     const struct conf *conf = client->worker->conf;
     int64_t timeout_ms = worker_connect_timeout_ms(client);
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
-                     clock_ms() - client->route.last_received_at_ms < timeout_ms / 2 &&
+                     clock_ms() - worker_last_received_ms(client) < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;
     bool held = !route_has_room(&client->route) || route_limit_wait_ms(&client->route) > 0;
     if (!held && !receiving) {

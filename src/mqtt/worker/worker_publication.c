@@ -109,7 +109,7 @@ static void worker_publication_count_sent(struct client *client,
     int64_t bytes = (int64_t)publication->publication.payload_len;
     client->messages_out++;
     client->bytes_out += bytes;
-    client->route.last_received_at_ms = clock_ms();
+    client->last_answer_at_ms = clock_ms();
     metric_add(METRIC_MESSAGES_SENT, 1);
     metric_add(METRIC_BYTES_SENT, bytes);
 }

@@ -19,7 +19,7 @@ static void worker_session_check(struct client *client, const struct engine_conn
 
 void worker_connected(void *context, const struct engine_connack *connack) {
     struct client *client = context;
-    client->route.last_received_at_ms = clock_ms();
+    client->last_answer_at_ms = clock_ms();
     if (!worker_change_state(client, CLIENT_EV_CONNECTED, "connack")) {
         return;
     }

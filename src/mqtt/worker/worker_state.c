@@ -51,20 +51,22 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     struct worker *worker = client->worker;
     enum client_state shown_from = from == CLIENT_CLOSING ? client->state_before : from;
     worker_state_log_change(client, to, reason);
-    client->state_before = (uint8_t)from;
+    client->state_before = from & 0x7F;
     pthread_mutex_lock(&worker->lock);
     worker->counts[from]--;
     worker->counts[to]++;
     client_record_change(client, to, reason);
     client->next_retry_at_ms = 0;
     client->times_online += to == CLIENT_ONLINE;
-    client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&worker->lock);
     worker_report_change(client, shown_from, to, reason);
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);
         histogram_add(HISTOGRAM_CONNECT, (clock_ms() - client->opened_at_ms) * 1000, 1);
         incident_online(client->broker->incident, client_number(client), clock_ms());
+    }
+    if (to > CLIENT_ONLINE) { /* neither connecting nor online */
+        worker_silence_end(client, "the client is no longer online");
     }
     if (from == CLIENT_ONLINE) {
         incident_offline(client->broker->incident, client_number(client), clock_ms());

@@ -126,7 +126,10 @@ static void worker_subscribe_note_kept(struct client *client) {
 
 /* The timer watches the work while there is any, then until the connection is stable or something
  * is tried again. */
-static void worker_subscribe_watch(struct client *client) {
+void worker_subscribe_watch(struct client *client) {
+    if (client->work) {
+        return;
+    }
     struct subscribing_rules rules = worker_subscribe_rules(client);
     int64_t now_ms = clock_ms();
     int64_t at_ms =
@@ -137,6 +140,10 @@ static void worker_subscribe_watch(struct client *client) {
     }
     if (!client->stable_reported && (at_ms == 0 || stable_at_ms < at_ms)) {
         at_ms = stable_at_ms;
+    }
+    int64_t silence_at_ms = worker_silence_due_ms(client);
+    if (silence_at_ms != 0 && (at_ms == 0 || silence_at_ms < at_ms)) {
+        at_ms = silence_at_ms;
     }
     if (at_ms != 0) {
         worker_set_timer(client, at_ms > now_ms ? at_ms - now_ms : 0);
@@ -205,7 +212,7 @@ static struct client_subscription
 worker_subscribe_options(const struct client *client, const struct client_subscription *wanted) {
     struct client_subscription asked = *wanted;
     if (asked.retain_handling == RETAIN_HANDLING_STANDARD) {
-        asked.retain_handling = client->session_present ? 1 : 0;
+        asked.retain_handling = client->session_present || client->work->again ? 1 : 0;
     }
     return asked;
 }
@@ -330,6 +337,19 @@ void worker_subscribe_retry(struct client *client) {
     worker_subscribe_go_on(client);
 }
 
+void worker_subscribe_again(struct client *client) {
+    client->work = worker_subscribe_work_create(client);
+    if (!client->work) {
+        worker_subscribe_out_of_memory(client);
+        return;
+    }
+    client->work->again = true;
+    pthread_mutex_lock(&client->worker->lock);
+    subscribing_connected(&client->subscribing, worker_subscribe_count(client), true, false);
+    pthread_mutex_unlock(&client->worker->lock);
+    worker_subscribe_go_on(client);
+}
+
 /* ---- events ---- */
 
 /* The place of the subscription in the present configuration; -1: it is removed, or has changed. */
@@ -352,7 +372,7 @@ void worker_subscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct subscribe_work *work = client->work;
     int32_t places[SUBSCRIBE_FILTERS_MAX];
-    client->route.last_received_at_ms = clock_ms();
+    client->last_answer_at_ms = clock_ms();
     if (!work || work->in_flight == 0 || work->unsubscribing) {
         return;
     }
@@ -371,7 +391,7 @@ void worker_subscribed(void *context, const uint8_t *codes, size_t n) {
 void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct subscribe_work *work = client->work;
-    client->route.last_received_at_ms = clock_ms();
+    client->last_answer_at_ms = clock_ms();
     if (!work || work->in_flight == 0 || !work->unsubscribing) {
         return;
     }

@@ -69,7 +69,7 @@ static bool worker_verdict_needs_check(const struct client *client,
                                        const struct loss_facts *facts) {
     unsigned limit = VERDICT_SUSPICION_ALONE * (unsigned)client->worker->conf->conflict_losses;
     return loss_judge(facts) == LOSS_BY_RIVAL &&
-           client->suspicion + VERDICT_SUSPICION_ALONE >= limit;
+           client->suspicion + (unsigned)VERDICT_SUSPICION_ALONE >= limit;
 }
 
 /* True: the next connection will be different, so it need not wait for long. */
@@ -118,7 +118,8 @@ bool worker_note_loss(struct client *client, const struct engine_closed *closed)
 
 static void worker_verdict_add_suspicion(struct client *client, const struct loss_facts *facts) {
     bool mass = incident_was_mass(client->broker->incident, facts->window);
-    client->suspicion += mass ? VERDICT_SUSPICION_MASS : VERDICT_SUSPICION_ALONE;
+    client->suspicion =
+        (uint16_t)(client->suspicion + (mass ? VERDICT_SUSPICION_MASS : VERDICT_SUSPICION_ALONE));
     client->last_loss_suspected = !mass;
 }
 

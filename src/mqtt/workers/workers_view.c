@@ -185,6 +185,16 @@ int64_t workers_degraded_count(struct workers *workers) {
     return count;
 }
 
+int64_t workers_silent_count(struct workers *workers) {
+    int64_t count = 0;
+    for (size_t i = 0; i < workers->count; i++) {
+        pthread_mutex_lock(&workers->all[i]->lock);
+        count += workers->all[i]->silent_count;
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+    return count;
+}
+
 void workers_buffers(struct workers *workers, struct engine_buffers *out) {
     *out = (struct engine_buffers){0};
     for (size_t i = 0; i < workers->count; i++) {

@@ -11,7 +11,10 @@
 static const char *workers_visit_error(const struct client *client) {
     bool works =
         (client->state == CLIENT_ONLINE && !client->degraded) || client->state == CLIENT_PAUSED;
-    return works ? NULL : client_error_code(client->error);
+    if (works) {
+        return client->silent ? client_error_code(CLIENT_ERROR_SILENT) : NULL;
+    }
+    return client_error_code(client->error);
 }
 
 static void workers_visit_client(const struct client *client, const char *node,
@@ -29,6 +32,7 @@ static void workers_visit_client(const struct client *client, const char *node,
                   .node = node,
                   .labels = config->labels,
                   .label_count = config->label_count,
+                  .silent = client->silent,
                   .degraded = client->degraded},
         .since_ms = client->since_ms,
         .version = client->version,

@@ -127,7 +127,7 @@ START_TEST(what_is_received_is_counted_once_and_what_is_refused_is_not) {
     ck_assert(!route_has_room(&route));
     ck_assert_int_eq(route.messages, 2);
     ck_assert_int_eq(route.bytes, 10);
-    ck_assert_int_eq(route.last_received_at_ms, 7);
+    ck_assert_int_eq(route.last_message_at_ms, 7);
     ck_assert_int_eq(route_submit(&route, message_of(0), NULL), ERR_OK); /* dropped */
     ck_assert_int_eq(route.messages, 3);
     ck_assert_int_eq(dropped(DROP_SINK_FULL), 1);

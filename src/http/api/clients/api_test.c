@@ -135,7 +135,7 @@ static json_t *api_test_report_json(const struct probe_report *report) {
 
 static void api_test_use_endpoint(struct client_config *config,
                                   const struct client_endpoint *endpoint) {
-    config->scheme = (uint8_t)endpoint->scheme;
+    config->scheme = endpoint->scheme & 0xF;
     config->host = endpoint->host;
     config->port = endpoint->port;
     config->path = endpoint->path;

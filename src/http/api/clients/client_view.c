@@ -110,6 +110,8 @@ static json_t *client_view_add_details(json_t *status, const struct client_statu
     json_object_set_new(status, "dropped", client_view_dropped_json(details->dropped));
     json_object_set_new(status, "limited", json_boolean(details->limited));
     json_object_set_new(status, "degraded", json_boolean(details->degraded));
+    json_object_set_new(status, "silent", json_boolean(details->silent));
+    json_object_set_new(status, "last_message_at", http_json_time(details->last_message_at_ms));
     json_object_set_new(status, "refused_filters", refused);
     json_object_set_new(status, "held_by", held_by);
     return status;
