@@ -126,13 +126,34 @@ struct store_create_result {
 enum err store_create(struct store *store, const struct store_create_item *items, size_t n,
                       struct store_create_result *results, size_t *done) MUST_CHECK;
 
-/* expected_version 0: any. ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id,
- * owned). The same text under the version that it would replace is ERR_OK without a new version. */
-enum err store_update(struct store *store, const char *id, int64_t expected_version,
-                      const char *config, const char *identity, int64_t *version,
-                      char **other_id) MUST_CHECK;
-/* ERR_NOT_FOUND, ERR_VERSION. Leaves a tombstone for an hour. */
-enum err store_delete(struct store *store, const char *id, int64_t expected_version) MUST_CHECK;
+/* A configuration that replaces another one. All borrowed. */
+struct store_configuration {
+    const char *id;
+    int64_t expected_version;      /* 0: any */
+    const char *config, *identity; /* as in struct store_create_item */
+    const char *record;            /* for the audit trail: a JSON object in one line; NULL: none */
+};
+/* ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id, owned). The same text under
+ * the version that it would replace is ERR_OK without a new version. */
+enum err store_update(struct store *store, const struct store_configuration *configuration,
+                      int64_t *version, char **other_id) MUST_CHECK;
+/* ERR_NOT_FOUND, ERR_VERSION. Leaves a tombstone for an hour. record: as above. */
+enum err store_delete(struct store *store, const char *id, int64_t expected_version,
+                      const char *record) MUST_CHECK;
+
+/* For how long records of changes and ended operations are kept; 0, the default: no records. Call
+ * before other threads do. */
+void store_set_audit_keep_ms(struct store *store, int64_t keep_ms);
+struct store_audit_record {
+    int64_t at_ms;    /* Redis wall clock */
+    int64_t from, to; /* versions; to 0: it was deleted */
+    char *record;     /* owned */
+};
+/* The last changes of a client, the oldest first. ERR_NOT_FOUND: there is no such client, and no
+ * record of one. store_audit_free. */
+enum err store_audit_trail(struct store *store, const char *id, struct store_audit_record **records,
+                           size_t *n) MUST_CHECK;
+void store_audit_free(struct store_audit_record *records, size_t n);
 
 /* ---- nodes --------------------------------------------------------------------------------- */
 

@@ -18,11 +18,14 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
 /* X(symbol, name, kind): one row for each file in src/store/lua except common and history. */
 #define SCRIPT_TABLE(X)                                                                            \
     X(SCRIPT_ASSIGN, "assign", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_AUDIT_TRAIL, "audit_trail", SCRIPT_READ_ONLY)                                         \
+    X(SCRIPT_CANCEL_OPERATION, "cancel_operation", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_LIST_ASSIGNMENTS, "list_assignments", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_HEARTBEAT, "heartbeat", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_CHANGES, "changes", SCRIPT_READ_ONLY)                                                 \
     X(SCRIPT_COUNTS, "counts", SCRIPT_READ_ONLY)                                                   \
     X(SCRIPT_CREATE, "create", SCRIPT_REFUSED_WHEN_FULL)                                           \
+    X(SCRIPT_CREATE_OPERATION, "create_operation", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_DELETE, "delete", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DEAD_LETTERS, "dead_letters", SCRIPT_WRITES_WHEN_FULL)                                \
@@ -40,6 +43,11 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_MARK_LEAVING, "mark_leaving", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_FIND_MISSING, "find_missing", SCRIPT_READ_ONLY)                                       \
     X(SCRIPT_NODES, "nodes", SCRIPT_READ_ONLY)                                                     \
+    X(SCRIPT_OPERATION_BATCH, "operation_batch", SCRIPT_READ_ONLY)                                 \
+    X(SCRIPT_OPERATION_DELETE, "operation_delete", SCRIPT_WRITES_WHEN_FULL)                        \
+    X(SCRIPT_OPERATION_IDS, "operation_ids", SCRIPT_WRITES_WHEN_FULL)                              \
+    X(SCRIPT_OPERATION_STEP, "operation_step", SCRIPT_REFUSED_WHEN_FULL)                           \
+    X(SCRIPT_LIST_OPERATIONS, "list_operations", SCRIPT_READ_ONLY)                                 \
     X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
     X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
@@ -80,6 +88,7 @@ struct store {
     char *key; /* the one key each script is routed by */
     struct store_script scripts[SCRIPT_COUNT];
     size_t connections;
+    int64_t audit_keep_ms;
     int64_t replicas_min; /* 0: none need to confirm a write */
     int64_t replicas_timeout_ms;
     struct store_history own_history, *history;

@@ -18,8 +18,9 @@
 #define WARNING_PERIOD_MS 60000
 #define RESTORING_MS      3000
 
-const char *const store_common_sources[] = {"keys",      "records",   "revisions", "transitions",
-                                            "ownership", "resources", NULL};
+const char *const store_common_sources[] = {
+    "keys",      "records", "revisions",      "transitions", "ownership",
+    "resources", "audit",   "configurations", "operations",  NULL};
 
 /* Inserted between these and a script. A script that writes first presents the number of an
  * answered call (history.lua). Before that, it is decided whether the script runs when Redis is out
@@ -162,6 +163,10 @@ void store_close(struct store *store) {
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms) {
     store->replicas_min = replicas_min;
     store->replicas_timeout_ms = timeout_ms;
+}
+
+void store_set_audit_keep_ms(struct store *store, int64_t keep_ms) {
+    store->audit_keep_ms = keep_ms;
 }
 
 void store_share_history(struct store *store, struct store *with) {

@@ -236,18 +236,20 @@ enum err store_create(struct store *store, const struct store_create_item *items
     return err;
 }
 
-enum err store_update(struct store *store, const char *id, int64_t expected_version,
-                      const char *config, const char *identity, int64_t *version, char **other_id) {
+enum err store_update(struct store *store, const struct store_configuration *configuration,
+                      int64_t *version, char **other_id) {
     struct store_call call;
     struct redis_reply *reply;
     *version = 0;
     *other_id = NULL;
     store_call_begin(&call, store, SCRIPT_UPDATE);
     call.replication = STORE_REPLICATION_REQUIRED;
-    store_call_str(&call, id);
-    store_call_int(&call, expected_version);
-    store_call_str(&call, config);
-    store_call_str(&call, identity);
+    store_call_str(&call, configuration->id);
+    store_call_int(&call, configuration->expected_version);
+    store_call_str(&call, configuration->config);
+    store_call_str(&call, configuration->identity);
+    store_call_str(&call, configuration->record ? configuration->record : "");
+    store_call_int(&call, store->audit_keep_ms);
     enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
         *version = store_reply_int(reply, 1);
@@ -259,17 +261,75 @@ enum err store_update(struct store *store, const char *id, int64_t expected_vers
     return err;
 }
 
-enum err store_delete(struct store *store, const char *id, int64_t expected_version) {
+enum err store_delete(struct store *store, const char *id, int64_t expected_version,
+                      const char *record) {
     struct store_call call;
     struct redis_reply *reply;
     store_call_begin(&call, store, SCRIPT_DELETE);
     call.replication = STORE_REPLICATION_REQUIRED;
     store_call_str(&call, id);
     store_call_int(&call, expected_version);
+    store_call_str(&call, record ? record : "");
+    store_call_int(&call, store->audit_keep_ms);
     enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_NOT_FOUND && call.retried &&
         strcmp(redis_reply_str(redis_reply_at(reply, 0), NULL), "GONE") == 0) {
         err = ERR_OK; /* the first attempt deleted it; only its answer was lost */
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+/* ---- audit trail --------------------------------------------------------------------------- */
+
+void store_audit_free(struct store_audit_record *records, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(records[i].record);
+    }
+    free(records);
+}
+
+/* A line "time from to record". ERR_PROTOCOL: it is not one. */
+static enum err store_client_read_audit(const struct redis_reply *reply,
+                                        struct store_audit_record *out) {
+    size_t len = 0;
+    const char *line = redis_reply_str(reply, &len);
+    int64_t numbers[3];
+    for (size_t i = 0; line && i < sizeof numbers / sizeof numbers[0]; i++) {
+        char *end = NULL;
+        numbers[i] = strtoll(line, &end, 10);
+        line = *end == ' ' ? end + 1 : NULL;
+    }
+    if (!line) {
+        return ERR_PROTOCOL;
+    }
+    *out = (struct store_audit_record){numbers[0], numbers[1], numbers[2], text_dup(line)};
+    return out->record ? ERR_OK : ERR_MEMORY;
+}
+
+enum err store_audit_trail(struct store *store, const char *id, struct store_audit_record **records,
+                           size_t *n) {
+    struct store_call call;
+    struct redis_reply *reply;
+    *records = NULL;
+    *n = 0;
+    store_call_begin(&call, store, SCRIPT_AUDIT_TRAIL);
+    store_call_str(&call, id);
+    store_call_int(&call, store->audit_keep_ms);
+    enum err err = store_call_run(store, &call, &reply);
+    const struct redis_reply *lines = redis_reply_at(reply, 1);
+    size_t count = err == ERR_OK ? redis_reply_count(lines) : 0;
+    *records = calloc(count + 1, sizeof **records);
+    err = err == ERR_OK && !*records ? ERR_MEMORY : err;
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        err = store_client_read_audit(redis_reply_at(lines, i), &(*records)[*n]);
+        *n += err == ERR_OK;
+        err = err == ERR_PROTOCOL ? ERR_OK : err; /* written by hand: left out */
+    }
+    if (err != ERR_OK) {
+        store_audit_free(*records, *n);
+        *records = NULL;
+        *n = 0;
     }
     redis_reply_free(reply);
     return err;

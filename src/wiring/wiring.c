@@ -118,6 +118,8 @@ static enum err wiring_open_stores(struct app *app) {
     store_set_restoring_ms(app->heartbeat_store, node_restoring_ms(conf));
     store_require_replicas(app->agent_store, conf->min_replicas, conf->min_replicas_timeout_ms);
     store_require_replicas(app->api_store, conf->min_replicas, conf->min_replicas_timeout_ms);
+    store_set_audit_keep_ms(app->agent_store, conf->audit_keep_s * 1000);
+    store_set_audit_keep_ms(app->api_store, conf->audit_keep_s * 1000);
     return ERR_OK;
 }
 

@@ -52,3 +52,12 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
     # The desired state is a field, too; without it the client runs.
     assert api.patch(path, {"desired": "paused"}).json()["desired"] == "paused"
     assert api.patch(path, {"desired": None}).json()["desired"] == "running"
+
+    api.delete(path)
+    changes = api.get(api.path("pump", "changes")).json()["changes"]
+    assert [(one["action"], sorted(one["fields"])) for one in changes] == [
+        ("patch", ["keepalive_s", "labels"]), ("pause", ["desired"]), ("resume", ["desired"]),
+        ("patch", ["desired"]), ("patch", ["desired"]), ("delete", [])]
+    assert changes[0]["from_version"] == first.json()["version"] and changes[-1]["to_version"] is None
+    assert all(one["by"] == "anonymous" and one["at"] for one in changes)
+    problem(api.get(api.path("nobody", "changes")), 404)

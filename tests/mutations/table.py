@@ -228,7 +228,7 @@ STORE = [
     Mutation("a tombstone stands against what is newer", "src/store/lua/common/ownership.lua",
              "if tombstone and tombstone.version >= version and tombstone.epoch >= epoch then", "if tombstone then",
              HISTORY),
-    Mutation("a delete after the loss is undone", "src/store/lua/clients/delete.lua",
+    Mutation("a delete after the loss is undone", "src/store/lua/common/configurations.lua",
              "owner and owner.epoch or 0, NOW_US)", "owner and owner.epoch or 0)", HISTORY),
     Mutation("a restore gives an epoch that was given before", "src/store/lua/clients/restore.lua",
              "epoch = epoch_after(math.max(item.epoch, meta.epoch)),", "epoch = epoch_after(0),", HISTORY),
@@ -826,6 +826,10 @@ OPERATIONS = [
     Mutation("a patched client takes its secret to another broker", "src/http/api/clients/client_edit.c",
              "document = client_config_redacted(stored);", "document = json_whole_copy(stored);",
              "tests/e2e/test_operations.py::test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for"),
+    Mutation("a step of an operation is committed twice", "src/store/lua/common/operations.lua",
+             "or operation_number(id, 'position') ~= position then", "then", "store/test_store_operations"),
+    Mutation("a client that others changed in between is overwritten", "src/store/lua/operations/operation_step.lua",
+             "tonumber(ARGV[i + 2]), ARGV[i + 3],", "0, ARGV[i + 3],", "store/test_store_operations"),
 ]
 
 AS_CODE = [

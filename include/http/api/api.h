@@ -171,6 +171,8 @@ void api_client_restart(struct http_request *request, struct http_response *resp
 void api_client_release(struct http_request *request, struct http_response *response);
 void api_client_events(struct http_request *request, struct http_response *response);
 
+void api_client_changes(struct http_request *request, struct http_response *response);
+
 void api_client_messages(struct http_request *request, struct http_response *response);
 void api_events(struct http_request *request, struct http_response *response);
 
@@ -224,6 +226,12 @@ void go_iot_mqtt_config(struct http_request *request, struct http_response *resp
 void go_iot_no_mqtt_config(struct http_request *request, struct http_response *response);
 void go_iot_remove_client(struct http_request *request, struct http_response *response);
 void go_iot_push_data(struct http_request *request, struct http_response *response);
+
+/* ---- deleting, shared by the API and Go IoT's route (api_client.c) --------------------------- */
+
+/* Deletes a client, with a record in its audit trail. As store_delete. */
+enum err api_client_delete_stored(const struct http_request *request, const char *id,
+                                  int64_t expected_version) MUST_CHECK;
 
 /* ---- publishing, shared by the API and Go IoT's route (api_publish.c) ------------------------ */
 

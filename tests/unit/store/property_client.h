@@ -52,7 +52,9 @@ static void step_update(void) {
     int64_t before = version_of(truth->id), version, second_version;
     int64_t expected = chance(50) ? before : (int64_t)random_below(5);
     char *other = NULL;
-    enum err err = store_update(store, truth->id, expected, config, identity, &version, &other);
+    enum err err = store_update(
+        store, &(struct store_configuration){truth->id, expected, config, identity, NULL}, &version,
+        &other);
     NOTE("update %s %s %s at %" PRId64 " of %" PRId64 ": %s", truth->id, config, identity, expected,
          before, err_name(err));
     MUST((err == ERR_NOT_FOUND) == !truth->exists, "update of what is not there");
@@ -68,8 +70,9 @@ static void step_update(void) {
     }
     free(other);
     if (AGAIN()) {
-        enum err second =
-            store_update(store, truth->id, expected, config, identity, &second_version, &other);
+        enum err second = store_update(
+            store, &(struct store_configuration){truth->id, expected, config, identity, NULL},
+            &second_version, &other);
         MUST(second == err, "second update differs");
         MUST(second_version == version, "second update has another version");
         free(other);
@@ -80,7 +83,7 @@ static void step_delete(void) {
     struct truth *truth = &world.ids[any_id()];
     int64_t before = version_of(truth->id);
     int64_t expected = chance(70) ? 0 : (int64_t)random_below(4);
-    enum err err = store_delete(store, truth->id, expected);
+    enum err err = store_delete(store, truth->id, expected, NULL);
     NOTE("delete %s at %" PRId64 " of %" PRId64 ": %s", truth->id, expected, before, err_name(err));
     MUST((err == ERR_NOT_FOUND) == !truth->exists, "delete of what is not there");
     MUST((err == ERR_VERSION) == (truth->exists && expected != 0 && expected != before), "version");
@@ -96,7 +99,7 @@ static void step_delete(void) {
         MUST(truth->buried_version >= before && truth->buried_epoch >= truth->owner_epoch,
              "the tombstone is older than what it buries");
         if (AGAIN()) {
-            MUST(store_delete(store, truth->id, expected) == ERR_NOT_FOUND, "second delete");
+            MUST(store_delete(store, truth->id, expected, NULL) == ERR_NOT_FOUND, "second delete");
         }
     }
 }

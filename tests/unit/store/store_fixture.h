@@ -221,7 +221,10 @@ static inline int64_t version_of(const char *id) {
 static inline int64_t must_update(const char *id, const char *config, const char *identity) {
     int64_t version;
     char *other_id;
-    ck_assert_int_eq(store_update(store, id, 0, config, identity, &version, &other_id), ERR_OK);
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){id, 0, config, identity, NULL},
+                                  &version, &other_id),
+                     ERR_OK);
     return version;
 }
 

@@ -104,8 +104,9 @@ static void call_everything(struct store_member a, int64_t epoch) {
         store_create(store, &new, 1, &created, &n),
         assign_err(a, "waiting"),
         store_release(store, &a, &released, 1, &n),
-        store_update(store, "owned", 0, "{\"c\":2}", "b/2", &number, &other),
-        store_delete(store, "owned", 0),
+        store_update(store, &(struct store_configuration){"owned", 0, "{\"c\":2}", "b/2", NULL},
+                     &number, &other),
+        store_delete(store, "owned", 0, NULL),
         store_set_cooldown(store, "waiting", 1000, "", "", NULL),
         store_mark_stable(store, &a, &id, 1),
         store_restore(store, &a, &restored, 1, &back, &n),
@@ -156,7 +157,7 @@ START_TEST(a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writ
     older.epoch = item.epoch + 1;
     RAW("SET", "node_bind:a", "no list");
     const char *before = digest();
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_PROTOCOL);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_PROTOCOL);
     ck_assert_int_eq(store_release(store, &a, &item, 1, &n), ERR_PROTOCOL);
     ck_assert_int_eq(assign_err(a, "y"), ERR_PROTOCOL);
     ck_assert_int_eq(store_restore(store, &b, &older, 1, &back, &n), ERR_PROTOCOL);
@@ -243,7 +244,7 @@ START_TEST(wake_ups_say_that_something_waits_or_whose_set_changed) {
     ck_assert_str_eq(woken(scheduler, waits, 5000), "");
     must_assign(a, "x");
     ck_assert_str_eq(woken(node, set_of_a, 5000), "");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_str_eq(woken(node, set_of_a, 5000), "");
     ck_assert_str_eq(woken(node, set_of_a, 50), "(none)");
     ck_assert_str_eq(woken(scheduler, waits, 50), "(none)");

@@ -109,7 +109,7 @@ START_TEST(assign_leaves_an_identity_of_another_id_waiting) {
     RAW("HSET", "mqtt_config:no", "y", "{}");
     ck_assert_int_eq(assign_as(a, "y", "b/same"), STORE_ASSIGN_IDENTITY);
     ck_assert_int_eq(where("y"), STORE_WAITING);
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(assign_as(a, "y", "b/same"), STORE_ASSIGNED);
     struct store_create_result result = create("z", "{}", "b/same");
     ck_assert_int_eq(result.outcome, STORE_IDENTITY_TAKEN);
@@ -134,7 +134,7 @@ END_TEST
 START_TEST(assign_forgets_the_tombstone_of_what_was_written_by_hand_again) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     RAW("HSET", "mqtt_config:no", "x", "{}");
     must_assign(a, "x");
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:tombstones"), 0);
@@ -283,7 +283,7 @@ START_TEST(a_release_to_a_target_that_does_not_accept_it_waits) {
     must_create("y");
     must_assign(b, "y");
     assert_waits_if_released_to(a, b); /* full */
-    ck_assert_int_eq(store_delete(store, "y", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "y", 0, NULL), ERR_OK);
     ck_assert_int_eq(store_drain(store, "b", true), ERR_OK);
     assert_waits_if_released_to(a, b);
     ck_assert_int_eq(store_drain(store, "b", false), ERR_OK);
@@ -345,7 +345,7 @@ START_TEST(release_of_what_was_deleted_does_not_bring_it_back) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     int64_t epoch = must_assign(a, "x");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_uint_eq(release(a, "x", epoch, 0, false), 0);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
 }
@@ -550,8 +550,10 @@ START_TEST(a_denied_client_goes_at_once_to_each_other_node_and_then_rests_F14) {
         check_near(denied_ms(b, "x"), i == 0 ? 240000 : i == 1 ? 480000 : 600000);
     }
     ck_assert_int_eq(denied_ms(a, "x"), 0);
-    ck_assert_int_eq(store_update(store, "x", 0, "{\"other\":1}", "other/x", &version, &other),
-                     ERR_OK);
+    ck_assert_int_eq(
+        store_update(store, &(struct store_configuration){"x", 0, "{\"other\":1}", "other/x", NULL},
+                     &version, &other),
+        ERR_OK);
     ck_assert_int_eq(denied_ms(a, "x"), 0); /* another broker, perhaps */
     check_near(denied_ms(b, "x"), 60000);
     stop_beating(b);

@@ -94,7 +94,7 @@ START_TEST(changes_bring_what_came_what_changed_and_what_went_the_oldest_first) 
     must_create("new");
     int64_t epoch = must_assign(a, "new");
     int64_t version = must_update("id-1", "{\"c\":2}", "b/1");
-    ck_assert_int_eq(store_delete(store, "id-2", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "id-2", 0, NULL), ERR_OK);
     struct store_change *rows = changes(a, applied, &set, &n);
     ck_assert_uint_eq(n, 3);
     ck_assert_str_eq(rows[0].id, "new");
@@ -331,7 +331,7 @@ START_TEST(the_digest_is_exact_whatever_the_scripts_do_with_many) {
     assign_many(a, 0, MANY);
     ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
     must_update("id-7", "{\"c\":2}", "b/7");
-    ck_assert_int_eq(store_delete(store, "id-8", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "id-8", 0, NULL), ERR_OK);
     ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
     ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
     for (size_t i = 0; i < n; i++) {

@@ -53,7 +53,7 @@ START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
     must_create("x");
     ck_assert_int_eq(store_set_cooldown(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
     RAW("HSET", "mqtt_fleet:attempt", "y", "{\"count\":7}");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     must_create("x");
     must_create("y");
     struct store_client client;
@@ -112,7 +112,8 @@ static enum err update(const char *id, int64_t expected, const char *config, int
     char *other = NULL;
     int64_t unused;
     enum err err =
-        store_update(store, id, expected, config, "b/x", version ? version : &unused, &other);
+        store_update(store, &(struct store_configuration){id, expected, config, "b/x", NULL},
+                     version ? version : &unused, &other);
     free(other);
     return err;
 }
@@ -161,10 +162,15 @@ START_TEST(update_moves_the_identity_and_refuses_that_of_another) {
     int64_t version;
     create("x", "{}", "b/x");
     create("y", "{}", "b/y");
-    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/y", &version, &other), ERR_EXISTS);
+    ck_assert_int_eq(store_update(store, &(struct store_configuration){"x", 0, "{1}", "b/y", NULL},
+                                  &version, &other),
+                     ERR_EXISTS);
     ck_assert_str_eq(other, "y");
     free(other);
-    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/new", &version, &other), ERR_OK);
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){"x", 0, "{1}", "b/new", NULL},
+                                  &version, &other),
+                     ERR_OK);
     ck_assert_int_eq(create("z", "{}", "b/x").outcome, STORE_CREATED);
     assert_fleet(NODES);
 }
@@ -180,15 +186,24 @@ START_TEST(a_client_of_several_brokers_has_an_identity_at_each) {
     ck_assert_str_eq(second.other_id, "x");
     free(second.other_id);
     create("y", "{}", "c/y");
-    ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_EXISTS);
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){"y", 0, "{1}", "c/x\na/x", NULL},
+                                  &version, &other),
+                     ERR_EXISTS);
     ck_assert_str_eq(other, "x");
     free(other);
     ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGNED);
-    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/x\nd/x", &version, &other), ERR_OK);
-    ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_OK);
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){"x", 0, "{1}", "b/x\nd/x", NULL},
+                                  &version, &other),
+                     ERR_OK);
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){"y", 0, "{1}", "c/x\na/x", NULL},
+                                  &version, &other),
+                     ERR_OK);
     assert_fleet(NODES);
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "y", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "y", 0, NULL), ERR_OK);
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:identity"), 0);
 }
 END_TEST
@@ -228,7 +243,7 @@ START_TEST(delete_of_an_owned_id_leaves_nothing_but_a_tombstone) {
     must_create("x");
     int64_t epoch = must_assign(a, "x"), rev = rev_of("a");
     int64_t version = version_of("x");
-    ck_assert_int_eq(store_delete(store, "x", version), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", version, NULL), ERR_OK);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 0);
     ck_assert_int_gt(rev_of("a"), rev);
@@ -245,11 +260,11 @@ END_TEST
 
 START_TEST(delete_refuses_an_unknown_id_and_another_version) {
     must_create("x");
-    ck_assert_int_eq(store_delete(store, "y", 0), ERR_NOT_FOUND);
-    ck_assert_int_eq(store_delete(store, "x", 2), ERR_VERSION);
+    ck_assert_int_eq(store_delete(store, "y", 0, NULL), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_delete(store, "x", 2, NULL), ERR_VERSION);
     int64_t version = version_of("x");
-    ck_assert_int_eq(store_delete(store, "x", version), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "x", version), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_delete(store, "x", version, NULL), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", version, NULL), ERR_NOT_FOUND);
 }
 END_TEST
 
@@ -260,7 +275,7 @@ START_TEST(old_tombstones_go_a_few_at_a_time) {
         RAW("ZADD", "mqtt_fleet:tombstones", "1", name);
     }
     must_create("x");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:tombstones"), 6);
 }
 END_TEST
@@ -332,7 +347,7 @@ START_TEST(rubbish_beside_an_id_counts_as_absent) {
         int64_t epoch = must_assign(a, "x");
         ck_assert_int_gt(epoch, 1600000000000000);
         ck_assert_uint_eq(release(a, "x", epoch, 0, true), 1);
-        ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+        ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
         RAW("DEL", "mqtt_fleet:identity"); /* no key said any more that it belongs to x */
         assert_fleet(NODES);
     }

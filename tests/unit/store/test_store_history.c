@@ -364,7 +364,7 @@ START_TEST(a_client_that_was_deleted_and_created_again_since_is_put_back) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}"), old = x;
     take_snapshot();
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     x = owned(a, "x", "{2}");
     ck_assert_int_gt(x.version, old.version);
     go_back();
@@ -378,7 +378,7 @@ END_TEST
 START_TEST(a_tombstone_stands_only_against_what_is_not_newer) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}"), old = x;
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     take_snapshot(); /* with the tombstone */
     x = owned(a, "x", "{2}");
     go_back();
@@ -408,10 +408,10 @@ END_TEST
 START_TEST(a_tombstone_by_an_older_version_stands_against_all) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     char *noted = strdup(RAW_TEXT("HGET", "mqtt_fleet:buried", "x"));
     struct store_restore_item x = owned(a, "x", "{2}");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     RAW("HSET", "mqtt_fleet:buried", "x", noted);
     RAW("ZADD", "mqtt_fleet:tombstones", "1796020000000", "x");
     free(noted);
@@ -422,7 +422,7 @@ END_TEST
 
 /* Version 0.1 counts versions from 1. */
 static void create_by_older_version(const char *id, const char *config) {
-    enum err err = store_delete(store, id, 0);
+    enum err err = store_delete(store, id, 0, NULL);
     ck_assert(err == ERR_OK || err == ERR_NOT_FOUND);
     RAW("ZREM", "mqtt_fleet:tombstones", id);
     RAW("HSET", "mqtt_config:no", id, config);
@@ -476,7 +476,7 @@ START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
     take_snapshot();
     struct store_restore_item x = run_by("x", must_assign(a, "x"), version_of("x"), "{1}");
     go_back();
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(evidence(a, &x), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert(!restore(a, x).mine);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
@@ -490,7 +490,7 @@ START_TEST(a_delete_after_the_loss_stands_against_a_text_that_redis_has_lost) {
     take_snapshot();
     updated(&x, "{2}");
     go_back();
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(evidence(a, &x), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert(!restore(a, x).mine);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
@@ -522,7 +522,7 @@ START_TEST(a_lost_delete_is_undone) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}");
     take_snapshot();
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     go_back();
     ck_assert_int_eq(evidence(a, &x), STORE_OWNERSHIP_MINE);
     must_own(a, "x", "{1}");
@@ -625,7 +625,7 @@ START_TEST(many_are_put_back_in_parts_each_with_its_own_answer) {
     go_back();
     for (int i = 0; i < MANY; i += 3) { /* created and deleted anew since */
         must_create(ids[i]);
-        ck_assert_int_eq(store_delete(store, ids[i], 0), ERR_OK);
+        ck_assert_int_eq(store_delete(store, ids[i], 0, NULL), ERR_OK);
     }
     ck_assert_int_eq(store_restore(store, &a, items, MANY, results, &done), ERR_OK);
     ck_assert_uint_eq(done, MANY);

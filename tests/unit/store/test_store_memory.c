@@ -44,8 +44,8 @@ START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
     ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);
     ck_assert(finished);
     ck_assert_int_eq(where("b"), STORE_WAITING);
-    ck_assert_int_eq(store_delete(store, "a", 0), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "b", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "a", 0, NULL), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "b", 0, NULL), ERR_OK);
     ck_assert_int_eq(where("a"), STORE_ABSENT);
     ck_assert_int_eq(store_leave(store, &one), ERR_OK);
     memory_again();
@@ -63,7 +63,9 @@ START_TEST(case_F6_creating_and_changing_is_refused_and_changes_nothing) {
     struct store_create_item item = {.id = "b", .config = "{}", .identity = "b"};
     ck_assert_int_eq(store_create(store, &item, 1, &result, &done), ERR_FULL);
     ck_assert_uint_eq(done, 0);
-    ck_assert_int_eq(store_update(store, "a", 0, "{\"c\":2}", "other", &version, &other_id),
+    ck_assert_int_eq(store_update(store,
+                                  &(struct store_configuration){"a", 0, "{\"c\":2}", "other", NULL},
+                                  &version, &other_id),
                      ERR_FULL);
     store_last_error(store, trouble);
     ck_assert_msg(strstr(trouble, "out of memory"), "%s", trouble);

@@ -328,7 +328,7 @@ START_TEST(reap_does_not_bring_back_what_was_deleted) {
     must_assign(a, "x");
     stop_beating(a);
     ck_assert_int_eq(fence(b, a), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     RAW("RPUSH", "node_bind:a", "x");
     ck_assert_uint_eq(reap(a, &err, &finished), 0);
     ck_assert(finished);

@@ -49,12 +49,14 @@ START_TEST(a_write_that_no_replica_has_in_time_is_an_unknown_outcome_until_one_h
     ck_assert_int_eq(create_err("c"), ERR_TIMEOUT);
     ck_assert_int_ge(clock_ms() - begin_ms, WAIT_MS - 5);
     ck_assert_int_eq(create_err("c"), ERR_TIMEOUT); /* present, but the write is not replicated */
-    ck_assert_int_eq(store_update(store, "a", 0, "{}", "a", &version, &other_id), ERR_TIMEOUT);
-    ck_assert_int_eq(store_delete(store, "b", 0), ERR_TIMEOUT);
-    ck_assert_int_eq(store_delete(store, "b", 0), ERR_TIMEOUT);
+    ck_assert_int_eq(store_update(store, &(struct store_configuration){"a", 0, "{}", "a", NULL},
+                                  &version, &other_id),
+                     ERR_TIMEOUT);
+    ck_assert_int_eq(store_delete(store, "b", 0, NULL), ERR_TIMEOUT);
+    ck_assert_int_eq(store_delete(store, "b", 0, NULL), ERR_TIMEOUT);
     kill(replica->pid, SIGCONT);
     EVENTUALLY(create_err("c") == ERR_OK);
-    ck_assert_int_eq(store_delete(store, "b", 0), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_delete(store, "b", 0, NULL), ERR_NOT_FOUND);
 }
 END_TEST
 

@@ -115,7 +115,7 @@ START_TEST(evidence_tells_what_became_of_an_id) {
     ck_assert_int_eq(evidence(b, "x", epoch), STORE_OWNERSHIP_WAITING);
     ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_OWNERSHIP_OLDER);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_OLDER);
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 3600000), STORE_OWNERSHIP_NONE);
@@ -177,7 +177,7 @@ START_TEST(restore_refuses_a_tombstone) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     int64_t epoch = must_assign(a, "x"), version = version_of("x");
-    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
     ck_assert_int_eq(restore_at(a, "x", epoch, version, NULL), ERR_REFUSED);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
 }

@@ -97,8 +97,10 @@ static inline void life_change_one(struct store_member who, const char *generati
     ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
     int64_t created = client.version;
     store_client_fini(&client);
-    ck_assert_int_eq(store_update(store, "c1", created, "{\"a\":1}", "c1", &version, &other_id),
-                     ERR_OK);
+    ck_assert_int_eq(
+        store_update(store, &(struct store_configuration){"c1", created, "{\"a\":1}", "c1", NULL},
+                     &version, &other_id),
+        ERR_OK);
     ck_assert_int_gt(version, created);
     ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
     ck_assert_int_eq(client.version, version);
@@ -110,7 +112,7 @@ static inline void life_change_one(struct store_member who, const char *generati
     ck_assert_int_eq(evidence, STORE_OWNERSHIP_MINE);
     ck_assert_uint_eq(release(who, "c1", epoch, 1000, true), 1);
     ck_assert_int_eq(store_set_cooldown(store, "c1", 1000, "code", "message", NULL), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c1", 0, NULL), ERR_OK);
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
     struct store_strays strays;
     ck_assert_int_eq(store_clean_strays(store, &strays), ERR_OK);
@@ -119,7 +121,7 @@ static inline void life_change_one(struct store_member who, const char *generati
     struct store_restore_result restored;
     ck_assert_int_eq(store_restore(store, &who, &lost, 1, &restored, &moved), ERR_OK);
     ck_assert(restored.mine);
-    ck_assert_int_eq(store_delete(store, "lost", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "lost", 0, NULL), ERR_OK);
 }
 
 /* On an empty Redis. Leaves it without nodes, and with one client less than were created. */

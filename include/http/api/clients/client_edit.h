@@ -24,6 +24,14 @@ enum err client_edit_replace(struct client_edit *edit, const json_t *document) M
  * are thus kept by the same rules. */
 enum err client_edit_merge(struct client_edit *edit, const json_t *patch) MUST_CHECK;
 enum err client_edit_set_desired(struct client_edit *edit, enum client_desired desired) MUST_CHECK;
+/* The record of a successful edit for the audit trail (audit_record.h). operation NULL: a single
+ * change. NULL: out of memory. free(). */
+char *client_edit_record(const struct client_edit *edit, const char *by, const char *action,
+                         const char *operation);
+/* Stores a successful edit with its record, on condition of the version of the row. As
+ * store_update. */
+enum err client_edit_write(const struct client_edit *edit, const char *by, const char *action,
+                           int64_t *version, char **other_id) MUST_CHECK;
 void client_edit_fini(struct client_edit *edit);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
+#include "cluster/operations/audit_record.h"
 #include "http/api/clients/client_edit.h"
 #include "http/api/clients/client_waits.h"
 #include "http/server/json.h"
@@ -113,17 +114,26 @@ static void api_client_answer_written(struct http_request *request, struct store
                                                   .free_context = api_client_row_destroy});
 }
 
+/* How a request changes a client. */
+struct client_write {
+    const char *action; /* for the audit trail */
+    enum err (*apply)(struct client_edit *edit, const json_t *body, enum client_desired desired);
+    const json_t *body;          /* of PUT and PATCH */
+    enum client_desired desired; /* of pause and resume */
+    int64_t expected;            /* version; 0: any */
+};
+
 /* One write of `text` over the version in row. True: done, or answered; false: read it again. */
 static bool api_client_write_row(struct http_request *request, struct store_client *row,
-                                 const struct client_input *input, int64_t expected,
+                                 const struct client_edit *edit, const struct client_write *write,
                                  struct http_response *response) {
     char *other_id = NULL;
     int64_t version = 0;
-    enum err err = store_update(request->api->context.store, request->parameter, row->version,
-                                input->text, input->identity, &version, &other_id);
+    enum err err =
+        client_edit_write(edit, request->caller.name, write->action, &version, &other_id);
     bool again = false;
     if (err == ERR_OK) {
-        char *text = strdup(input->text);
+        char *text = strdup(edit->input.text);
         if (text) {
             free(row->config);
             row->config = text;
@@ -136,12 +146,12 @@ static bool api_client_write_row(struct http_request *request, struct store_clie
     } else if (err == ERR_EXISTS && !scope_gate_includes_id(request, other_id)) {
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s is in use at this broker; use another one",
-                     input->config->client_id);
+                     edit->input.config->client_id);
     } else if (err == ERR_EXISTS) {
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s at this broker belongs to client %.256s",
-                     input->config->client_id, other_id ? other_id : "?");
-    } else if (err == ERR_VERSION && expected != 0) {
+                     edit->input.config->client_id, other_id ? other_id : "?");
+    } else if (err == ERR_VERSION && write->expected != 0) {
         api_client_answer_version_mismatch(request, response);
     } else if (err == ERR_VERSION) {
         again = true;
@@ -181,14 +191,6 @@ static bool api_client_answer_edit(const struct client_edit *edit, enum err err,
     return err == ERR_OK;
 }
 
-/* How a request changes a client. */
-struct client_write {
-    enum err (*apply)(struct client_edit *edit, const json_t *body, enum client_desired desired);
-    const json_t *body;          /* of PUT and PATCH */
-    enum client_desired desired; /* of pause and resume */
-    int64_t expected;            /* version; 0: any */
-};
-
 /* True: done, or answered; false: somebody wrote in between, and no version was expected. */
 static bool api_client_try_write(struct http_request *request, const struct client_write *write,
                                  struct http_response *response) {
@@ -200,7 +202,7 @@ static bool api_client_try_write(struct http_request *request, const struct clie
             api_client_answer_version_mismatch(request, response);
         } else if (api_client_answer_edit(&edit, write->apply(&edit, write->body, write->desired),
                                           response)) {
-            done = api_client_write_row(request, &row, &edit.input, write->expected, response);
+            done = api_client_write_row(request, &row, &edit, write, response);
         }
     }
     client_edit_fini(&edit);
@@ -238,7 +240,8 @@ void api_client_put(struct http_request *request, struct http_response *response
     json_t *body = NULL;
     if (http_body_object(request, response, &body)) {
         api_client_write(request,
-                         &(struct client_write){.apply = api_client_apply_replace, .body = body},
+                         &(struct client_write){
+                             .action = "replace", .apply = api_client_apply_replace, .body = body},
                          response);
         json_decref(body);
     }
@@ -248,7 +251,8 @@ void api_client_patch(struct http_request *request, struct http_response *respon
     json_t *body = NULL;
     if (http_body_object(request, response, &body)) {
         api_client_write(request,
-                         &(struct client_write){.apply = api_client_apply_merge, .body = body},
+                         &(struct client_write){
+                             .action = "patch", .apply = api_client_apply_merge, .body = body},
                          response);
         json_decref(body);
     }
@@ -256,9 +260,12 @@ void api_client_patch(struct http_request *request, struct http_response *respon
 
 static void api_client_set_desired(struct http_request *request, enum client_desired desired,
                                    struct http_response *response) {
-    api_client_write(request,
-                     &(struct client_write){.apply = api_client_apply_desired, .desired = desired},
-                     response);
+    api_client_write(
+        request,
+        &(struct client_write){.action = desired == DESIRED_PAUSED ? "pause" : "resume",
+                               .apply = api_client_apply_desired,
+                               .desired = desired},
+        response);
 }
 
 void api_client_pause(struct http_request *request, struct http_response *response) {
@@ -269,6 +276,16 @@ void api_client_resume(struct http_request *request, struct http_response *respo
     api_client_set_desired(request, DESIRED_RUNNING, response);
 }
 
+enum err api_client_delete_stored(const struct http_request *request, const char *id,
+                                  int64_t expected_version) {
+    char *record =
+        audit_record(&(struct audit_change){.by = request->caller.name, .action = "delete"});
+    enum err err = record ? store_delete(request->api->context.store, id, expected_version, record)
+                          : ERR_MEMORY;
+    free(record);
+    return err;
+}
+
 void api_client_delete(struct http_request *request, struct http_response *response) {
     int64_t expected;
     if (!api_client_expected_version(request, &expected, response)) {
@@ -277,8 +294,8 @@ void api_client_delete(struct http_request *request, struct http_response *respo
     int64_t seen = request->scope_version; /* with a scope, only this version is in the scope */
     enum err err = seen != 0 && expected != 0 && expected != seen
                        ? ERR_VERSION
-                       : store_delete(request->api->context.store, request->parameter,
-                                      expected != 0 ? expected : seen);
+                       : api_client_delete_stored(request, request->parameter,
+                                                  expected != 0 ? expected : seen);
     if (err == ERR_OK) {
         http_answer_empty(response, 204);
     } else if (err == ERR_VERSION && expected == 0) {
@@ -360,7 +377,7 @@ void api_client_release(struct http_request *request, struct http_response *resp
                              response);
 }
 
-static json_t *api_client_changes_json(const struct client_change *changes, size_t n) {
+static json_t *api_client_events_json(const struct client_change *changes, size_t n) {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:o}", "at",
@@ -377,14 +394,14 @@ void api_client_events(struct http_request *request, struct http_response *respo
     struct client_change changes[CLIENT_CHANGES_MAX];
     size_t n = 0;
     if (workers_changes(request->api->context.workers, id, changes, &n) == ERR_OK) {
-        http_answer_json(response, 200, api_client_changes_json(changes, n));
+        http_answer_json(response, 200, api_client_events_json(changes, n));
         return;
     }
     struct store_client row;
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
     } else if (row.id) { /* it exists, but runs on no node now */
-        http_answer_json(response, 200, api_client_changes_json(changes, 0));
+        http_answer_json(response, 200, api_client_events_json(changes, 0));
     }
     store_client_fini(&row);
 }

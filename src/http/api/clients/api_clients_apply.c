@@ -156,8 +156,8 @@ static enum err apply_store(struct apply *apply, const struct apply_item *item,
                             const struct client_edit *edit, json_t *changes) {
     char *other_id = NULL;
     int64_t version = 0;
-    enum err err = store_update(apply->api->context.store, item->id, edit->row->version,
-                                edit->input.text, edit->input.identity, &version, &other_id);
+    enum err err =
+        client_edit_write(edit, apply->request->caller.name, "apply", &version, &other_id);
     if (err == ERR_OK) {
         apply_note(apply, item, APPLY_CHANGED, version, json_incref(changes));
     } else if (err == ERR_EXISTS) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
+#include "cluster/operations/audit_record.h"
 #include "http/api/cursor.h"
 #include "http/api/job.h"
 #include "reencrypt.h"
@@ -36,11 +37,17 @@ static enum err reencrypt_write_sealed(struct reencryption *work, const struct s
     enum err err = client_config_parse(document, CLIENT_FROM_STORE, row->id, &config, &faults);
     char *identity = err == ERR_OK ? client_config_identity(config) : NULL;
     char *text = err == ERR_OK ? client_config_canonical(document) : NULL;
+    char *record = err == ERR_OK ? audit_record(&(struct audit_change){
+                                       .by = work->request->caller.name, .action = "reencrypt"})
+                                 : NULL;
     if (err == ERR_OK) {
-        err = identity && text ? store_update(work->request->api->context.store, row->id,
-                                              row->version, text, identity, &version, &other_id)
-                               : ERR_MEMORY;
+        const struct store_configuration configuration = {row->id, row->version, text, identity,
+                                                          record};
+        err = identity && text && record ? store_update(work->request->api->context.store,
+                                                        &configuration, &version, &other_id)
+                                         : ERR_MEMORY;
     }
+    free(record);
     client_config_destroy(config);
     free(identity);
     free(text);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
+#include "cluster/operations/audit_record.h"
 #include "http/server/json.h"
 #include "mqtt/config/client_secrets.h"
 
@@ -115,4 +116,26 @@ enum err client_edit_set_desired(struct client_edit *edit, enum client_desired d
     input->identity = client_config_identity(input->config);
     json_decref(document);
     return err == ERR_OK && !input->identity ? ERR_MEMORY : err;
+}
+
+char *client_edit_record(const struct client_edit *edit, const char *by, const char *action,
+                         const char *operation) {
+    return audit_record(&(struct audit_change){.by = by,
+                                               .action = action,
+                                               .operation = operation,
+                                               .before = edit->row->config,
+                                               .before_len = edit->row->config_len,
+                                               .after = edit->input.text});
+}
+
+enum err client_edit_write(const struct client_edit *edit, const char *by, const char *action,
+                           int64_t *version, char **other_id) {
+    char *record = client_edit_record(edit, by, action, NULL);
+    const struct store_configuration configuration = {
+        edit->row->id, edit->row->version, edit->input.text, edit->input.identity, record};
+    enum err err = record
+                       ? store_update(edit->api->context.store, &configuration, version, other_id)
+                       : ERR_MEMORY;
+    free(record);
+    return err;
 }

@@ -347,7 +347,7 @@ void go_iot_remove_client(struct http_request *request, struct http_response *re
     if (!id) {
         return;
     }
-    enum err err = store_delete(request->api->context.store, id, 0);
+    enum err err = api_client_delete_stored(request, id, 0);
     if (err == ERR_OK) {
         go_iot_answer_message(response, 200, "Success", json_string(MESSAGE_STOPPED));
     } else if (err == ERR_NOT_FOUND) {

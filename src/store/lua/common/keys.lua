@@ -1,8 +1,7 @@
--- Shared by all scripts: store.c prepends the files of this folder to each, in the order keys,
--- records, revisions, transitions, ownership, resources. Each uses only those before it. This one holds the
--- names of the keys and the time. KEYS[1]: <prefix>mqtt_config:no, only for the routing of a
--- cluster. ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word: 'OK',
--- or the reason for a rejection.
+-- Shared by all scripts: store.c prepends the files of this folder to each, in the order of its list.
+-- Each uses only those before it. This one holds the names of the keys and the time. KEYS[1]:
+-- <prefix>mqtt_config:no, only for the routing of a cluster. ARGV[1]: the prefix of all keys. Every
+-- answer is an array that begins with a word: 'OK', or the reason for a rejection.
 
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
@@ -38,6 +37,9 @@ local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 local SINKS = PREFIX .. 'mqtt_fleet:sinks'
 local ROUTES = PREFIX .. 'mqtt_fleet:routes'
 local RESOURCES = PREFIX .. 'mqtt_fleet:resources'
+local AUDIT = PREFIX .. 'mqtt_fleet:audit'
+local AUDITED = PREFIX .. 'mqtt_fleet:audited'
+local OPERATIONS = PREFIX .. 'mqtt_fleet:operations'
 
 local function key_for(name)
     return function(node)
@@ -52,6 +54,8 @@ local rev_key = key_for('mqtt_fleet:rev:')
 local set_key = key_for('mqtt_fleet:set:')
 local changed_key = key_for('mqtt_fleet:changed:')
 local facts_key = key_for('mqtt_fleet:facts:')
+local operation_key = key_for('mqtt_fleet:operation:')
+local operation_ids_key = key_for('mqtt_fleet:operation_ids:')
 
 -- The incarnation in the node's heartbeat, or nil. A value that is not text is ignored.
 local function heartbeat_of(node)

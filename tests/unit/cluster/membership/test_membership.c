@@ -234,7 +234,7 @@ START_TEST(a_fenced_node_puts_back_what_redis_lost) {
     snprintf(before, sizeof before, "%s", me().incarnation);
     lose_everything();
     must_create("deleted");
-    ck_assert_int_eq(store_delete(store, "deleted", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "deleted", 0, NULL), ERR_OK);
     store_double_plan(
         (struct store_plan){.script = "join", .times = 1, .fault = STORE_FAILS, .err = ERR_FENCED});
     clock_advance_ms(TURN_MS);

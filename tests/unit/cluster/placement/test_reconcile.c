@@ -96,7 +96,7 @@ START_TEST(an_update_and_a_stop_are_changes_too) {
     give_many(me(), 0, 3);
     reconcile();
     change("c0", "t");
-    ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c1", 0, NULL), ERR_OK);
     reconcile();
     check_same();
     ck_assert_str_eq(workers_double_last("stop"), "deleted");
@@ -134,7 +134,7 @@ START_TEST(what_is_missing_runs_on_until_redis_says_what_became_of_it) {
     begin();
     give_many(me(), 0, 2);
     reconcile();
-    ck_assert_int_eq(store_delete(store, "c0", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c0", 0, NULL), ERR_OK);
     store_double_plan(
         (struct store_plan){.script = "ownership_status", .times = 3, .fault = STORE_FAILS});
     for (int i = 0; i < 3; i++) {
@@ -445,14 +445,14 @@ START_TEST(a_client_that_was_deleted_after_the_loss_is_stopped) {
     begin();
     given(me(), "c0");
     reconcile();
-    ck_assert_int_eq(store_delete(store, "c0", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c0", 0, NULL), ERR_OK);
     RAW("FLUSHALL"); /* with the tombstone: the client is then restored */
     must_create("found-out-by-another");
     wait_membership(NODE_LOST);
     become_member(REST_MS);
     reconcile();
     ck_assert_int_eq(where("c0"), STORE_OWNED);
-    ck_assert_int_eq(store_delete(store, "c0", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c0", 0, NULL), ERR_OK);
     reconcile();
     reconcile_until_applied();
     ck_assert(!workers_double_runs("c0", NULL));
@@ -518,7 +518,7 @@ static void something_happens(void) {
         return;
     default:
         if (now != STORE_ABSENT && roll(3) == 0) {
-            ck_assert_int_eq(store_delete(store, id, 0), ERR_OK);
+            ck_assert_int_eq(store_delete(store, id, 0, NULL), ERR_OK);
         }
     }
 }
