@@ -155,7 +155,12 @@ void worker_silence_end(struct client *client, const char *why) {
     worker_silence_set(client, false);
     log_event(LOG_INFO, "client_silence_ended", KS("client", client->id), KS("reason", why));
     if (owner->noticed) {
-        owner->noticed(owner->context, client->id, "silence_ended", why);
+        struct workers_notice notice = {.id = client->id,
+                                        .code = "silence_ended",
+                                        .message = why,
+                                        .origin = route_origin(&client->route)};
+        owner->noticed(owner->context, &notice);
+        message_origin_release(notice.origin);
     }
 }
 
