@@ -79,6 +79,10 @@ void store_client_fini(struct store_client *client);
  * here and in pages, because it will wait soon. */
 enum err store_get(struct store *store, const char *id, struct store_client *out) MUST_CHECK;
 
+/* The same for many ids, in no order; ids that do not exist are left out. store_clients_free. */
+enum err store_get_many(struct store *store, const char *const *ids, size_t n,
+                        struct store_client **rows, size_t *row_count) MUST_CHECK;
+
 /* The id that has this identity (see struct store_create_item); the caller frees it. ERR_NOT_FOUND:
  * none. */
 enum err store_identity_owner(struct store *store, const char *identity, char **id) MUST_CHECK;

@@ -36,6 +36,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_FENCE, "fence", SCRIPT_WRITES_WHEN_FULL)                                              \
     X(SCRIPT_FLEET, "publish_settings", SCRIPT_WRITES_WHEN_FULL)                                   \
     X(SCRIPT_GET, "get", SCRIPT_READ_ONLY)                                                         \
+    X(SCRIPT_GET_MANY, "get_many", SCRIPT_READ_ONLY)                                               \
     X(SCRIPT_IDENTITY_OWNER, "identity_owner", SCRIPT_READ_ONLY)                                   \
     X(SCRIPT_JOIN, "join", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_LEAD, "lead", SCRIPT_WRITES_WHEN_FULL)                                                \

@@ -116,28 +116,62 @@ static bool store_client_has_valid_id(const struct redis_reply *fields) {
     return id && strlen(id) == len;
 }
 
-static enum err store_client_read_rows(const struct redis_reply *list, struct store_client **rows,
-                                       size_t *row_count) {
-    size_t n = redis_reply_count(list);
-    *rows = calloc(n ? n : 1, sizeof **rows);
-    *row_count = 0;
-    if (!*rows) {
-        return ERR_MEMORY;
-    }
-    for (size_t i = 0; i < n; i++) {
+/* Appends to rows, which has room. */
+static enum err store_client_append_rows(const struct redis_reply *list, struct store_client *rows,
+                                         size_t *row_count) {
+    for (size_t i = 0; i < redis_reply_count(list); i++) {
         const struct redis_reply *fields = redis_reply_at(list, i);
         if (!store_client_has_valid_id(fields)) {
             continue;
         }
-        if (store_reply_client(fields, &(*rows)[*row_count]) != ERR_OK) {
-            store_clients_free(*rows, *row_count);
-            *rows = NULL;
-            *row_count = 0;
+        if (store_reply_client(fields, &rows[*row_count]) != ERR_OK) {
             return ERR_MEMORY;
         }
         ++*row_count;
     }
     return ERR_OK;
+}
+
+/* Frees the rows if there is an error. */
+static enum err store_client_end_rows(struct store_client **rows, size_t *row_count, enum err err) {
+    if (err != ERR_OK) {
+        store_clients_free(*rows, *row_count);
+        *rows = NULL;
+        *row_count = 0;
+    }
+    return err;
+}
+
+static enum err store_client_read_rows(const struct redis_reply *list, struct store_client **rows,
+                                       size_t *row_count) {
+    *rows = calloc(redis_reply_count(list) + 1, sizeof **rows);
+    *row_count = 0;
+    enum err err = *rows ? store_client_append_rows(list, *rows, row_count) : ERR_MEMORY;
+    return store_client_end_rows(rows, row_count, err);
+}
+
+enum err store_get_many(struct store *store, const char *const *ids, size_t n,
+                        struct store_client **rows, size_t *row_count) {
+    *rows = calloc(n + 1, sizeof **rows);
+    *row_count = 0;
+    enum err err = *rows ? ERR_OK : ERR_MEMORY;
+    for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
+        struct store_call call;
+        struct redis_reply *reply;
+        store_call_begin(&call, store, SCRIPT_GET_MANY);
+        for (size_t i = 0; i < store_batch_len(at, n); i++) {
+            store_call_str(&call, ids[at + i]);
+        }
+        err = store_call_run(store, &call, &reply);
+        if (err == ERR_OK) {
+            const struct redis_reply *list = redis_reply_at(reply, 1);
+            err = redis_reply_count(list) <= store_batch_len(at, n)
+                      ? store_client_append_rows(list, *rows, row_count)
+                      : ERR_PROTOCOL;
+        }
+        redis_reply_free(reply);
+    }
+    return store_client_end_rows(rows, row_count, err);
 }
 
 enum err store_page(struct store *store, enum store_client_state where, uint64_t *cursor,

@@ -89,6 +89,9 @@ struct client_view {
 void client_view_open(struct client_view *view, const struct store_client *row,
                       struct wait_reasons *wait_reasons);
 void client_view_close(struct client_view *view);
+/* What a selector sees of the client; status: of a document. Borrowed from the arguments. */
+void client_view_facts(const struct client_view *view, const json_t *status,
+                       char broker[CLIENT_BROKER_LEN], struct client_facts *out);
 /* The client document; takes ownership of status (NULL: not known, derived from the row). */
 json_t *client_view_document(const struct client_view *view, json_t *status);
 /* open, document, close. */
@@ -98,7 +101,6 @@ json_t *client_view_render(const struct http_api *api, const struct store_client
 json_t *client_status_json(const struct http_api *api, const struct client_status *status);
 /* The status of a client that no node owns. */
 json_t *client_waiting_json(const struct store_client *row);
-#define CLIENT_BROKER_LEN (256 + 8) /* "host:port" */
 /* The same as facts, borrowed from the arguments. config NULL: not read, or is_invalid. */
 void client_waiting_facts(const struct store_client *row, const struct client_config *config,
                           bool is_invalid, char broker[CLIENT_BROKER_LEN],

@@ -52,6 +52,12 @@ struct client_facts {
     bool silent, degraded;
 };
 
+#define CLIENT_BROKER_LEN (256 + 8) /* "host:port" */
+
+/* Sets the facts that are in the configuration, borrowed from it and from `broker`; the broker, the
+ * first one, only if it is not set. */
+void client_facts_set_config(struct client_facts *facts, const struct client_config *config,
+                             char broker[CLIENT_BROKER_LEN]);
 /* The value of a key; label: the name, for CLIENT_SELECTOR_LABEL. NULL: the client has none. */
 const char *client_facts_get(const struct client_facts *facts, enum client_selector_key key,
                              const char *label);

@@ -3,7 +3,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include "base/buffer.h"
+#include "base/text.h"
 
 static const char *const cursor_phase_names[] = {[CURSOR_OWNED] = "o", [CURSOR_WAITING] = "w"};
 
@@ -38,6 +41,57 @@ enum err http_cursor_parse(const char *text, struct http_cursor *out) {
     return cursor_parse_hex(&text, '-', &out->scan) && cursor_parse_hex(&text, '\0', &out->after)
                ? ERR_OK
                : ERR_ARGUMENT;
+}
+
+char *http_key_cursor_format(const struct http_key_cursor *cursor) {
+    struct buffer text;
+    buffer_init(&text);
+    buffer_printf(&text, "%c%x-%" PRIx64 "-", HTTP_KEY_CURSOR_BEGIN, cursor->order,
+                  (uint64_t)cursor->key);
+    for (const char *at = cursor->id; *at != '\0'; at++) {
+        buffer_printf(&text, "%02x", (unsigned char)*at);
+    }
+    return buffer_take(&text);
+}
+
+/* Pairs of hexadecimal digits. */
+static enum err cursor_parse_id(const char *text, char **out) {
+    size_t len = strlen(text);
+    if (len == 0 || len % 2 != 0 || strspn(text, "0123456789abcdef") != len) {
+        return ERR_ARGUMENT;
+    }
+    char *id = malloc(len / 2 + 1);
+    for (size_t i = 0; id && i < len / 2; i++) {
+        char pair[] = {text[2 * i], text[2 * i + 1], '\0'};
+        id[i] = (char)strtoul(pair, NULL, 16);
+    }
+    if (id) {
+        id[len / 2] = '\0';
+    }
+    *out = id;
+    return id ? ERR_OK : ERR_MEMORY;
+}
+
+enum err http_key_cursor_parse(const char *text, struct http_key_cursor *out) {
+    uint64_t order, key;
+    *out = (struct http_key_cursor){0};
+    if (text[0] != HTTP_KEY_CURSOR_BEGIN) {
+        return ERR_ARGUMENT;
+    }
+    text++;
+    if (!cursor_parse_hex(&text, '-', &order) || order > UINT8_MAX ||
+        !cursor_parse_hex(&text, '-', &key)) {
+        return ERR_ARGUMENT;
+    }
+    out->order = (unsigned)order;
+    out->key = (int64_t)key;
+    enum err err = cursor_parse_id(text, &out->id);
+    if (err == ERR_OK && !text_is_utf8(out->id, strlen(out->id))) {
+        free(out->id);
+        out->id = NULL;
+        err = ERR_ARGUMENT;
+    }
+    return err;
 }
 
 uint64_t http_cursor_hash(const char *id) {

@@ -12,8 +12,8 @@
 static const struct http_route route_table[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
      SCOPE_FILTERED},
-    {"GET", "/api/v1/clients", api_clients_list, 0, "state degraded node label.* cursor limit",
-     SCOPE_FILTERED},
+    {"GET", "/api/v1/clients", api_clients_list, ROUTE_SELECTOR,
+     CLIENT_SELECTOR_KEYS " sort count limit cursor", SCOPE_FILTERED},
     {"GET", "/api/v1/summary", api_summary, ROUTE_SELECTOR, CLIENT_SELECTOR_KEYS " by limit",
      SCOPE_FILTERED},
     {"POST", "/api/v1/clients:apply", api_clients_apply, ROUTE_OPERATOR, "dry_run", SCOPE_FILTERED},

@@ -434,6 +434,16 @@ char *client_selector_query(const struct client_selector *selector) {
 
 /* ---- matching -------------------------------------------------------------------------------- */
 
+void client_facts_set_config(struct client_facts *facts, const struct client_config *config,
+                             char broker[CLIENT_BROKER_LEN]) {
+    facts->labels = config->labels;
+    facts->label_count = config->label_count;
+    if (!facts->broker) {
+        snprintf(broker, CLIENT_BROKER_LEN, "%s:%u", config->host, config->port);
+        facts->broker = broker;
+    }
+}
+
 static const char *selector_label_value(const struct client_facts *facts, const char *label) {
     for (size_t i = 0; i < facts->label_count; i++) {
         if (strcmp(facts->labels[i].name, label) == 0) {

@@ -1,11 +1,9 @@
 /* Visits the clients of all workers, for sums and selections. Any thread; holds a worker's lock for
  * a slice of its clients and does not wait for workers. */
 #include <sched.h>
-#include <stdio.h>
 #include "workers_internal.h"
 
 #define VISIT_SLICE_LEN 256
-#define BROKER_LEN      (256 + 8) /* "host:port" */
 
 /* The code of what keeps the client from working; NULL: it works, or is paused. */
 static const char *workers_visit_error(const struct client *client) {
@@ -19,24 +17,19 @@ static const char *workers_visit_error(const struct client *client) {
 
 static void workers_visit_client(const struct client *client, const char *node,
                                  workers_visitor *visitor, void *context) {
-    const struct client_config *config = client->config->config;
-    char first[BROKER_LEN]; /* until it has tried one */
-    if (!client->broker) {
-        snprintf(first, sizeof(first), "%s:%u", config->host, config->port);
-    }
+    char first[CLIENT_BROKER_LEN]; /* until it has tried one */
     struct workers_visited visited = {
         .facts = {.id = client->id,
                   .state = client_state_shown(client->state),
                   .error = workers_visit_error(client),
-                  .broker = client->broker ? client->broker->key : first,
+                  .broker = client->broker ? client->broker->key : NULL,
                   .node = node,
-                  .labels = config->labels,
-                  .label_count = config->label_count,
                   .silent = client->silent,
                   .degraded = client->degraded},
         .since_ms = client->since_ms,
         .version = client->version,
     };
+    client_facts_set_config(&visited.facts, client->config->config, first);
     visitor(context, &visited);
 }
 

@@ -322,6 +322,38 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
 }
 END_TEST
 
+START_TEST(many_ids_are_read_at_once_and_absent_ones_are_left_out) {
+    struct store_member a = joined("a", "1", 1000);
+    char ids[450][16];
+    const char *asked[450];
+    for (int i = 0; i < 450; i++) { /* three calls */
+        snprintf(ids[i], sizeof ids[i], "id-%d", i);
+        asked[i] = ids[i];
+        if (i % 3 != 0) {
+            must_create(ids[i]);
+        }
+        if (i % 3 == 1) {
+            must_assign(a, ids[i]);
+        }
+    }
+    struct store_client *rows;
+    size_t n, owned = 0;
+    ck_assert_int_eq(store_get_many(store, asked, 450, &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 300);
+    for (size_t i = 0; i < n; i++) {
+        int number = atoi(rows[i].id + 3);
+        ck_assert_int_eq(rows[i].state, number % 3 == 1 ? STORE_OWNED : STORE_WAITING);
+        ck_assert_str_eq(rows[i].config, "{\"c\":1}");
+        owned += rows[i].owner.node != NULL;
+    }
+    ck_assert_uint_eq(owned, 150);
+    store_clients_free(rows, n);
+    ck_assert_int_eq(store_get_many(store, asked, 0, &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    store_clients_free(rows, n);
+}
+END_TEST
+
 START_TEST(rubbish_beside_an_id_counts_as_absent) {
     static const char *const rubbish[] = {"",
                                           "{",
@@ -392,6 +424,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, delete_refuses_an_unknown_id_and_another_version);
     tcase_add_test(tcase, old_tombstones_go_a_few_at_a_time);
     tcase_add_test(tcase, pages_bring_every_id_with_all_that_is_known);
+    tcase_add_test(tcase, many_ids_are_read_at_once_and_absent_ones_are_left_out);
     tcase_add_test(tcase, rubbish_beside_an_id_counts_as_absent);
     tcase_add_test(tcase, an_id_with_a_nul_inside_is_left_out_of_pages);
 }

@@ -183,10 +183,7 @@ void client_waiting_facts(const struct store_client *row, const struct client_co
         .since_ms = row->attempt_at_ms,
         .version = row->version};
     if (config) {
-        snprintf(broker, CLIENT_BROKER_LEN, "%s:%u", config->host, config->port);
-        out->facts.broker = broker;
-        out->facts.labels = config->labels;
-        out->facts.label_count = config->label_count;
+        client_facts_set_config(&out->facts, config, broker);
     }
 }
 
@@ -233,6 +230,26 @@ void client_view_open(struct client_view *view, const struct store_client *row,
 void client_view_close(struct client_view *view) {
     client_config_destroy(view->config);
     json_decref(view->shown);
+}
+
+void client_view_facts(const struct client_view *view, const json_t *status,
+                       char broker[CLIENT_BROKER_LEN], struct client_facts *out) {
+    const char *state = json_string_value(json_object_get(status, "state"));
+    const json_t *error = json_object_get(status, "last_error");
+    bool degraded = json_is_true(json_object_get(status, "degraded"));
+    bool works =
+        state && ((strcmp(state, "online") == 0 && !degraded) || strcmp(state, "paused") == 0);
+    *out = (struct client_facts){
+        .id = view->row->id,
+        .state = state,
+        .error = works ? NULL : json_string_value(json_object_get(error, "code")),
+        .broker = json_string_value(json_object_get(status, "broker")),
+        .node = view->row->state == STORE_OWNED ? view->row->owner.node : NULL,
+        .silent = json_is_true(json_object_get(status, "silent")),
+        .degraded = degraded};
+    if (view->config) {
+        client_facts_set_config(out, view->config, broker);
+    }
 }
 
 static json_t *client_view_placement_json(const struct store_client *row) {

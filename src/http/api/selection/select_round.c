@@ -101,6 +101,26 @@ static const char *select_round_why_not_asked(const struct store_node *node) {
                                           : NULL;
 }
 
+/* False: answered. A name may be mistyped, and nothing selected is no answer to that. */
+static bool select_round_knows_nodes(const struct select_calls *calls,
+                                     struct http_response *response) {
+    size_t count;
+    char *const *names =
+        client_selector_values(calls->round->query.selector, CLIENT_SELECTOR_NODE, &count);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+        while (at < calls->node_count && strcmp(calls->nodes[at].name, names[i]) != 0) {
+            at++;
+        }
+        if (at == calls->node_count) {
+            http_problem(response, PROBLEM_NOT_FOUND,
+                         "node: there is no node %.128s; /api/v1/nodes lists the nodes", names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static const char *select_round_take_answer(struct select_round *round,
@@ -247,6 +267,8 @@ void select_round_begin(struct http_request *request, struct http_response *resp
         select_calls_destroy(calls);
     } else if (!calls->body || !calls->asked || !peers) {
         http_problem_memory(response);
+        select_calls_destroy(calls);
+    } else if (!select_round_knows_nodes(calls, response)) {
         select_calls_destroy(calls);
     } else {
         select_round_send(calls, request, response, peers);

@@ -14,10 +14,6 @@ static const char *const selection_sort_names[SELECTION_SORT_COUNT] = {
 #undef SELECTION_SORT_NAME
 };
 
-const char *selection_sort_name(enum selection_sort sort) {
-    return selection_sort_names[sort];
-}
-
 /* ---- the query ------------------------------------------------------------------------------- */
 
 void selection_query_fini(struct selection_query *query) {
@@ -49,6 +45,10 @@ enum err selection_query_sort(struct selection_query *query, const char *sort) {
         }
     }
     return ERR_ARGUMENT;
+}
+
+unsigned selection_query_order(const struct selection_query *query) {
+    return 2 * (unsigned)query->sort + query->descending;
 }
 
 /* ---- order ----------------------------------------------------------------------------------- */

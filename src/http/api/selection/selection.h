@@ -62,7 +62,8 @@ void selection_query_fini(struct selection_query *query);
 enum err selection_query_group(struct selection_query *query, const char *by) MUST_CHECK;
 /* "id", "-since" ...; "-": descending. ERR_ARGUMENT. */
 enum err selection_query_sort(struct selection_query *query, const char *sort) MUST_CHECK;
-const char *selection_sort_name(enum selection_sort sort);
+/* sort and descending as a number below 2 * SELECTION_SORT_COUNT: twice the sort, plus 1. */
+unsigned selection_query_order(const struct selection_query *query);
 
 void selection_init(struct selection *selection, const struct selection_query *query);
 void selection_fini(struct selection *selection);

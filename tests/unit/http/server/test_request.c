@@ -100,6 +100,36 @@ START_TEST(a_cursor_comes_back_as_it_was) {
 }
 END_TEST
 
+START_TEST(a_cursor_of_an_order_comes_back_as_it_was) {
+    static const struct http_key_cursor cursors[] = {
+        {0, 0, "pump-7"}, {7, -1, "a,b/c \xC3\xA4"}, {255, INT64_MIN, "x"}};
+    for (size_t i = 0; i < COUNT(cursors); i++) {
+        struct http_key_cursor back;
+        char *text = http_key_cursor_format(&cursors[i]);
+        char *escaped = percent_encode(text);
+        ck_assert_str_eq(escaped, text); /* safe in a URL as it is */
+        ck_assert_int_eq(http_key_cursor_parse(text, &back), ERR_OK);
+        ck_assert(back.order == cursors[i].order && back.key == cursors[i].key);
+        ck_assert_str_eq(back.id, cursors[i].id);
+        free(back.id);
+        free(escaped);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(what_is_no_cursor_of_an_order_is_refused) {
+    static const char *const wrong[] = {"",        "k",       "k0",      "k0-0",      "k0-0-",
+                                        "o-1-1",   "k0-0-6",  "k0-0-6g", "k100-0-61", "k0--61",
+                                        "k0-0-ff", "K0-0-61", "k0-0-61-"};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        struct http_key_cursor cursor;
+        ck_assert_msg(http_key_cursor_parse(wrong[i], &cursor) == ERR_ARGUMENT, "%s", wrong[i]);
+        ck_assert_ptr_null(cursor.id);
+    }
+}
+END_TEST
+
 START_TEST(what_is_no_cursor_is_refused) {
     static const char *const wrong[] = {"",
                                         "o",
@@ -135,6 +165,8 @@ int main(void) {
     tcase_add_test(cases, a_number_must_be_digits_within_its_bounds);
     tcase_add_test(cases, an_etag_names_a_version);
     tcase_add_test(cases, a_cursor_comes_back_as_it_was);
+    tcase_add_test(cases, a_cursor_of_an_order_comes_back_as_it_was);
+    tcase_add_test(cases, what_is_no_cursor_of_an_order_is_refused);
     tcase_add_test(cases, what_is_no_cursor_is_refused);
     tcase_add_test(cases, the_hash_of_an_id_is_never_0_and_tells_ids_apart);
     return run_cases(cases, "request");
