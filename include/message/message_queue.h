@@ -58,6 +58,11 @@ void message_queue_destroy(
 enum err message_queue_resize(struct message_queue *queue, size_t messages_max, size_t bytes_max,
                               size_t batch_max) MUST_CHECK;
 
+/* From now on, a flush calls `start` if messages were put while the sink's thread does not run.
+ * False: it could not be started, and the next flush tries again. Before the first put. */
+void message_queue_start_on_demand(struct message_queue *queue, bool (*start)(void *context),
+                                   void *context);
+
 /* ---- engines, any thread ---- */
 
 /* Takes ownership of message on ERR_OK; then `receipt` (may be NULL) is answered once. ERR_REFUSED:

@@ -56,6 +56,8 @@ struct sink_config {
     const struct sink_environment *environment;
     const json_t *settings;      /* of the type, and those of every sink; NULL: defaults */
     struct message_queue *queue; /* to use instead of one of its own; borrowed. NULL: none */
+    bool rarely_used; /* if the type needs no maintenance, its thread starts with the first message
+                       */
 };
 
 /* The settings of every sink. */
@@ -69,6 +71,7 @@ void sink_destroy(struct sink *sink); /* after sink_run returned */
 const char *sink_name(const struct sink *sink);
 /* Its name in logs, metrics and /readyz. For the default sink this is its type. */
 const char *sink_label(const struct sink *sink);
+bool sink_needs_maintenance(const struct sink *sink);
 const char *sink_type_name(const struct sink *sink); /* static */
 /* From now on, rejected messages go to dead_letter, whose queue must outlive its thread. NULL,
  * as at first: it rejects nothing. A sink for dead letters rejects nothing itself, so there are

@@ -53,6 +53,8 @@ struct message_queue {
     bool closed;
     bool alone; /* while a batch is put: it began with an empty queue, and is taken as a whole */
     int64_t dropped, dropped_over_share;
+    bool (*start)(void *context); /* NULL: the thread is started otherwise */
+    void *start_context;
 };
 
 struct message_queue *message_queue_create(size_t messages_max, size_t bytes_max,
@@ -363,10 +365,20 @@ enum err message_queue_put_all(struct message_delivery *deliveries, size_t count
     return err;
 }
 
+void message_queue_start_on_demand(struct message_queue *queue, bool (*start)(void *context),
+                                   void *context) {
+    queue->start = start;
+    queue->start_context = context;
+    queue->idle = true;
+}
+
 /* Without the lock: the thread looks at the queue, under it, before it waits. */
 void message_queue_flush(struct message_queue *queue) {
     if (atomic_load_explicit(&queue->wake_pending, memory_order_relaxed) &&
         atomic_exchange(&queue->wake_pending, false)) {
+        if (queue->start && !queue->start(queue->start_context)) {
+            queue->wake_pending = true;
+        }
         pthread_cond_signal(&queue->work);
     }
 }

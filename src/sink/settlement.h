@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "dead_letters.h"
-#include "latency.h"
+#include "base/telemetry/latency.h"
 #include "message/message_queue.h"
 #include "sink/sink_type.h"
 #include "verdict.h"

@@ -147,6 +147,10 @@ const char *sink_type_name(const struct sink *sink) {
     return sink->type->name;
 }
 
+bool sink_needs_maintenance(const struct sink *sink) {
+    return sink->type->maintain != NULL;
+}
+
 void sink_set_dead_letter(struct sink *sink, struct sink *dead_letter) {
     if (sink->is_dead_letter) {
         return;

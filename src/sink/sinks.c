@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
+#include "base/telemetry/log.h"
 
 #define STOP_MS_MIN 500 /* for dead letters, however long the others took */
 
@@ -18,6 +19,7 @@ struct sinks *sinks_create(const struct sink_environment *environment, struct ro
         sinks->own_environment.address_allowed = NULL;
         sinks->router = router;
         pthread_mutex_init(&sinks->apply_lock, NULL);
+        pthread_mutex_init(&sinks->start_lock, NULL);
         pthread_mutex_init(&sinks->lock, NULL);
     }
     return sinks;
@@ -38,6 +40,7 @@ void sinks_destroy(struct sinks *sinks) {
         free(sinks->slots[i]);
     }
     pthread_mutex_destroy(&sinks->apply_lock);
+    pthread_mutex_destroy(&sinks->start_lock);
     pthread_mutex_destroy(&sinks->lock);
     free(sinks);
 }
@@ -62,6 +65,7 @@ struct sinks_slot *sinks_new_slot(struct sinks *sinks, const char *name) {
     struct sinks_slot *slot = sinks->count < SINKS_NAMES_MAX ? calloc(1, sizeof *slot) : NULL;
     if (slot) {
         snprintf(slot->name, sizeof slot->name, "%s", name);
+        slot->sinks = sinks;
         pthread_mutex_lock(&sinks->lock);
         sinks->slots[sinks->count++] = slot;
         pthread_mutex_unlock(&sinks->lock);
@@ -155,11 +159,35 @@ void sinks_join_slot(struct sinks_slot *slot) {
     }
 }
 
+/* The thread that flushes the queue: most nodes never need the sink. */
+static bool sinks_start_on_demand(void *context) {
+    struct sinks_slot *slot = context;
+    char fault[SINK_FAULT_LEN];
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&slot->sinks->start_lock);
+    if (!slot->runs && !slot->sinks->stopped) {
+        err = sinks_start_slot(slot, fault);
+    }
+    pthread_mutex_unlock(&slot->sinks->start_lock);
+    if (err != ERR_OK) {
+        log_event(LOG_WARN, "thread_not_started", KS("name", "sink"), KS("detail", fault));
+    }
+    return err == ERR_OK;
+}
+
+static enum err sinks_start_or_wait(struct sinks_slot *slot, char *fault) {
+    if (slot->sink && slot->on_demand) {
+        message_queue_start_on_demand(sink_queue(slot->sink), sinks_start_on_demand, slot);
+        return ERR_OK;
+    }
+    return slot->sink ? sinks_start_slot(slot, fault) : ERR_OK;
+}
+
 enum err sinks_start(struct sinks *sinks, char *fault) {
     enum err err = ERR_OK;
     pthread_mutex_lock(&sinks->apply_lock);
     for (size_t i = 0; i < sinks->count && err == ERR_OK; i++) {
-        err = sinks->slots[i]->sink ? sinks_start_slot(sinks->slots[i], fault) : ERR_OK;
+        err = sinks_start_or_wait(sinks->slots[i], fault);
     }
     sinks->started = err == ERR_OK;
     pthread_mutex_unlock(&sinks->apply_lock);
@@ -175,11 +203,25 @@ static void sinks_stop_some(struct sinks *sinks, bool dead_letters, int64_t time
     }
 }
 
+/* What was put and no longer started a thread is written by the thread that stops. Ends at once if
+ * there is nothing. */
+static void sinks_run_unstarted(struct sinks_slot *slot) {
+    if (slot->sink && slot->on_demand && !slot->runs && slot->sinks->started &&
+        !message_queue_is_over(sink_queue(slot->sink))) {
+        sink_run(slot->sink);
+    }
+}
+
 static void sinks_await_senders(struct sinks *sinks) {
     for (size_t i = 0; i < sinks->count; i++) {
         struct sinks_slot *slot = sinks->slots[i];
-        if (slot->runs && !sink_is_dead_letter(slot->sink)) {
+        if (!slot->sink || sink_is_dead_letter(slot->sink)) {
+            continue;
+        }
+        if (slot->runs) {
             sink_await_end(slot->sink);
+        } else {
+            sinks_run_unstarted(slot);
         }
     }
 }
@@ -189,12 +231,15 @@ void sinks_stop(struct sinks *sinks, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
     router_stop(sinks->router);
     pthread_mutex_lock(&sinks->apply_lock);
+    pthread_mutex_lock(&sinks->start_lock);
     sinks->stopped = true;
+    pthread_mutex_unlock(&sinks->start_lock);
     sinks_stop_some(sinks, false, timeout_ms);
     sinks_await_senders(sinks);
     int64_t left_ms = deadline_ms - clock_ms();
     sinks_stop_some(sinks, true, left_ms > STOP_MS_MIN ? left_ms : STOP_MS_MIN);
     for (size_t i = 0; i < sinks->count; i++) {
+        sinks_run_unstarted(sinks->slots[i]);
         sinks_join_slot(sinks->slots[i]);
     }
     pthread_mutex_unlock(&sinks->apply_lock);
@@ -248,6 +293,7 @@ enum err sinks_add(struct sinks *sinks, const struct sink_config *config, char *
         sink_destroy(sink);
         return err == ERR_OK ? ERR_MEMORY : err;
     }
+    slot->on_demand = config->rarely_used && !sink_needs_maintenance(sink);
     sinks_name_dead_letter(slot, config->settings);
     sinks_set_sink(sinks, slot, sink);
     sinks_require_origin(sinks, config->type, config->settings);

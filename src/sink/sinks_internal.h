@@ -24,8 +24,10 @@ struct sinks_slot {
     char dead_letter[SINK_NAME_LEN]; /* the name of the sink that takes what it rejects; "": none */
     struct sink *sink;               /* NULL: none; guarded by sinks->lock */
     struct message_queue *queue;     /* of a sink of the fleet */
+    struct sinks *sinks;
+    bool on_demand; /* the thread starts with the first message */
     pthread_t thread;
-    bool runs;
+    bool runs;         /* on demand: guarded by sinks->start_lock until `stopped` */
     atomic_bool ended; /* the thread */
 
     /* Guarded by sinks->lock, written with apply_lock. */
@@ -43,8 +45,9 @@ struct sinks {
         own_environment; /* of those of the settings, where all may be reached */
     struct router *router;
     pthread_mutex_t apply_lock; /* one change at a time; taken before `lock` */
-    bool started, stopped;
-    pthread_mutex_t lock; /* guards the slots */
+    bool started, stopped;      /* the second also with start_lock */
+    pthread_mutex_t start_lock; /* one thread starts that of a sink; taken last */
+    pthread_mutex_t lock;       /* guards the slots */
     struct sinks_slot *slots[SINKS_NAMES_MAX];
     size_t count;
 };

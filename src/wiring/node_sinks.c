@@ -98,7 +98,11 @@ static enum err node_sinks_add_type(struct sinks *sinks, const struct conf *conf
                                     const char *type, char *fault) {
     char sink_fault[SINK_FAULT_LEN] = "out of memory";
     json_t *settings = default_sink_settings(conf, type);
-    struct sink_config config = {.name = name, .label = type, .type = type, .settings = settings};
+    struct sink_config config = {.name = name,
+                                 .label = type,
+                                 .type = type,
+                                 .settings = settings,
+                                 .rarely_used = strcmp(name, SINK_DEFAULT) != 0};
     enum err err = settings ? sinks_add(sinks, &config, sink_fault) : ERR_MEMORY;
     json_decref(settings);
     if (err != ERR_OK) { /* the fault begins with the name of a field */

@@ -441,9 +441,11 @@ BASE = [
              "src/http/api/clients/api_reencrypt.c",
              "err = reencrypt_resources(work->request->api, &work->counts);", "err = ERR_OK;",
              "tests/e2e/test_secrets.py::test_keys_are_rotated_while_clients_stay_connected"),
-    Mutation("the recent latency of a sink has all messages since the start", "src/sink/latency.c",
+    Mutation("what starts no thread any more stays in the queue of the sink", "src/sink/sinks.c",
+             "        sinks_run_unstarted(sinks->slots[i]);\n", "", "sink/test_sinks"),
+    Mutation("the recent latency of a sink has all messages since the start", "src/base/telemetry/latency.c",
              "&latency->marks[1], idle ? &latency->total : &latency->marks[0]);",
-             "&latency->marks[1], &latency->marks[1]);", "sink/test_latency"),
+             "&latency->marks[1], &latency->marks[1]);", "base/test_latency"),
     # ---- the way of messages
     Mutation("an engine that sleeps is not woken for its answers", "src/sink/settlement.c",
              "            receipts_wake(answered[i]);", "            continue;", "sink/test_sink"),

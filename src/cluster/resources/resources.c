@@ -23,9 +23,10 @@ struct resources {
     size_t row_count;
     char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
-    bool routes_refused; /* the last ones that were read; logged */
-    int64_t revision;    /* of all of these */
-    int64_t announced;   /* by the heartbeat before that */
+    bool routes_refused;        /* the last ones that were read; logged */
+    int64_t revision;           /* of all of these */
+    int64_t announced;          /* by the heartbeat before that */
+    int64_t announced_until_ms; /* clock_ms; then the revision has gone back to it */
     int64_t retry_at_ms;
 };
 
@@ -247,13 +248,15 @@ static enum err resources_read(struct resources *resources) {
 
 bool resources_step(struct resources *resources) {
     int64_t announced = node_resources_revision(resources->node);
-    bool current = announced == resources->revision || announced == resources->announced;
+    bool late = announced == resources->announced && clock_ms() < resources->announced_until_ms;
+    bool current = announced == resources->revision || late;
     if (!resources->sinks || (resources->read && current) || clock_ms() < resources->retry_at_ms) {
         return !resources->sinks || resources->read;
     }
     enum err err = resources_read(resources);
     if (err == ERR_OK) {
         resources->announced = announced;
+        resources->announced_until_ms = clock_ms() + 2 * resources->conf->heartbeat_ms;
     } else {
         resources->retry_at_ms = clock_ms() + RETRY_MS;
         log_event(LOG_WARN, "resources_not_read", KS("error", err_name(err)));

@@ -90,6 +90,60 @@ START_TEST(messages_go_to_the_sink_that_is_named_and_else_to_the_first) {
 }
 END_TEST
 
+static int thread_count(void) {
+    int count = 0;
+    char line[256];
+    FILE *status = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, status)) {
+        (void)sscanf(line, "Threads: %d", &count);
+    }
+    fclose(status);
+    return count;
+}
+
+static void add_rarely_used(const char *name, const char *dead_letter) {
+    char fault[SINK_FAULT_LEN] = "";
+    json_t *settings = json_pack("{s:s}", "dead_letter", dead_letter);
+    enum err err =
+        sinks_add(sinks,
+                  &(struct sink_config){
+                      .name = name, .type = "null", .settings = settings, .rarely_used = true},
+                  fault);
+    json_decref(settings);
+    ck_assert_msg(err == ERR_OK, "%s", fault);
+}
+
+START_TEST(a_sink_that_is_rarely_used_gets_its_thread_with_its_first_message) {
+    add("default", NULL);
+    add_rarely_used("rare", "");
+    int before = thread_count();
+    start();
+    ck_assert_int_eq(thread_count(), before + 1);
+    send_to("rare", 3);
+    AWAIT(status_of("rare").accepted == 3);
+    send_to("rare", 4);
+    AWAIT(status_of("rare").accepted == 7);
+    ck_assert_int_eq(thread_count(), before + 2);
+}
+END_TEST
+
+START_TEST(what_no_longer_starts_a_thread_is_written_at_the_stop) {
+    char fault[SINK_FAULT_LEN] = "";
+    add("default", NULL);
+    add_rarely_used("rare", "dead_letter");
+    add_rarely_used("dead_letter", "");
+    ck_assert_int_eq(sinks_connect_dead_letters(sinks, fault), ERR_OK);
+    start();
+    route_set(&route, router, "rare", NULL);
+    ck_assert_int_eq(route_submit(&route, numbered_message(0, 0), NULL), ERR_OK);
+    route_set(&route, router, "dead_letter", NULL);
+    ck_assert_int_eq(route_submit(&route, numbered_message(1, 0), NULL), ERR_OK);
+    sinks_stop(sinks, WAIT_MS); /* without a flush */
+    ck_assert_int_eq(status_of("rare").accepted, 1);
+    ck_assert_int_eq(status_of("dead_letter").accepted, 1);
+}
+END_TEST
+
 START_TEST(the_default_has_its_type_as_a_second_name) {
     add("default", "null");
     add("other", NULL);
@@ -404,6 +458,8 @@ int main(void) {
     tcase_add_test(tcase, a_name_is_lowercase_letters_digits_and_two_signs);
     tcase_add_test(tcase, messages_go_to_the_sink_that_is_named_and_else_to_the_first);
     tcase_add_test(tcase, the_default_has_its_type_as_a_second_name);
+    tcase_add_test(tcase, a_sink_that_is_rarely_used_gets_its_thread_with_its_first_message);
+    tcase_add_test(tcase, what_no_longer_starts_a_thread_is_written_at_the_stop);
     tcase_add_test(tcase, a_wrong_sink_is_not_added);
     suite_add_tcase(suite, tcase);
     TCase *fleet = tcase_create("fleet");

@@ -1,5 +1,5 @@
-/* Tests of sink/latency: what was added lately. */
-#include "sink/latency.h"
+/* Tests of base/telemetry/latency: what was added lately. */
+#include "base/telemetry/latency.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* How long the messages of one sink take from their reception to their outcome: a histogram since
+/* How long the messages of a sink take from their reception to their outcome: a histogram since
  * the start, and its state at the last two turns of a minute, which give the recent part. */
-#ifndef MQFLEET_SINK_LATENCY_H
-#define MQFLEET_SINK_LATENCY_H
+#ifndef MQFLEET_TELEMETRY_LATENCY_H
+#define MQFLEET_TELEMETRY_LATENCY_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

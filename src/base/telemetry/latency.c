@@ -1,6 +1,6 @@
 /* Owns the latency of a sink. The sink's thread is the only one that writes: it needs neither a
  * lock nor an atomic addition. */
-#include "latency.h"
+#include "base/telemetry/latency.h"
 
 static int64_t latency_load(const _Atomic int64_t *count) {
     return atomic_load_explicit(count, memory_order_relaxed);
