@@ -236,7 +236,8 @@ struct conf {
     json_t *sink_origins; /* "NAME" and "NAME.FIELD": where it is given, "mqfleet.yml:7" */
 };
 
-#define CONF_FAULT_LEN 512
+#define CONF_FAULT_LEN  2048 /* of all faults together */
+#define CONF_FAULTS_MAX 10   /* that are told at once */
 
 /* Applies the defaults, the file (NULL: none), the environment and `sets` ("key=value" each), in
  * this order. Then checks the rules between settings and fills in computed values (node_name,
