@@ -20,6 +20,7 @@ struct store_operation {
     char *id;
     char *action, *selector, *by;
     char *patch;  /* JSON, secrets encrypted; NULL once it has ended */
+    char *scope;  /* of the caller, as in http/auth/scope.h; NULL: the whole fleet */
     char *fields; /* names of the fields of the patch, separated by blanks */
     int64_t rate; /* clients per second */
     enum store_operation_state state;
@@ -31,8 +32,8 @@ struct store_operation {
     char *failures; /* JSON objects "id" "reason" "detail", one per line; the first 100 */
 };
 
-/* Begins an operation with new->id and the ids (borrowed). Uses id, action, selector, by, patch,
- * fields and rate of `new`. ERR_REFUSED: too many operations are running. */
+/* Begins an operation with new->id and the ids (borrowed). Uses id, action, selector, by,
+ * patch, scope, fields and rate of `new`. ERR_REFUSED: too many operations are running. */
 enum err store_create_operation(struct store *store, const struct store_operation *new,
                                 const char *const *ids, size_t n) MUST_CHECK;
 /* The newest first. which: an id, "running", or NULL for all. *n 0: none. store_operations_free. */

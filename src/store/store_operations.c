@@ -58,6 +58,7 @@ enum err store_create_operation(struct store *store, const struct store_operatio
     store_operation_add_field(&call, "selector", new->selector);
     store_operation_add_field(&call, "by", new->by);
     store_operation_add_field(&call, "patch", new->patch);
+    store_operation_add_field(&call, "scope", new->scope);
     store_operation_add_field(&call, "fields", new->fields);
     store_call_str(&call, "rate");
     store_call_int(&call, new->rate);
@@ -85,6 +86,7 @@ static void store_operation_fini(struct store_operation *operation) {
     free(operation->selector);
     free(operation->by);
     free(operation->patch);
+    free(operation->scope);
     free(operation->fields);
     free(operation->cancelled_by);
     free(operation->executor);
@@ -107,6 +109,7 @@ static enum err store_operation_read_text(struct store_operation *out, const cha
                  {"selector", &out->selector},
                  {"by", &out->by},
                  {"patch", &out->patch},
+                 {"scope", &out->scope},
                  {"fields", &out->fields},
                  {"cancelled_by", &out->cancelled_by},
                  {"executor", &out->executor},

@@ -11,6 +11,7 @@
 #include "cluster/membership/leader.h"
 #include "cluster/events/event_bus.h"
 #include "cluster/membership/node.h"
+#include "cluster/operations/operations.h"
 #include "cluster/placement/wait_reasons.h"
 #include "cluster/peers/peer_calls.h"
 #include "cluster/peers/peers.h"
@@ -54,6 +55,7 @@ struct app {
     struct peer_calls *peer_calls; /* of the API */
     struct agent *agent;
     struct leader *leader;
+    struct operations *operations;
     struct wait_reasons *wait_reasons;
     struct http_server *http;
     struct event_bus *event_bus;

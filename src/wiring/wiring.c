@@ -82,11 +82,6 @@ static char *wiring_node_facts(void *context, int64_t lag_ms) {
         }
     }
     facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
-    facts.incidents = (int64_t)workers_incidents(app->workers, NULL, 0);
-    enum placement_wait wait = agent_drain_wait(app->agent);
-    if (wait != PLACEMENT_SOON) {
-        snprintf(facts.drain_wait, sizeof facts.drain_wait, "%s", placement_wait_code(wait));
-    }
     return facts_text(&facts);
 }
 
@@ -196,9 +191,17 @@ static enum err wiring_create_parts(struct app *app) {
                                                      .sinks = app->sinks});
     app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
     app->wait_reasons = wait_reasons_create(app->api_store, conf->heartbeat_ttl_ms);
-    if (!app->agent || !app->leader || !app->wait_reasons) {
+    app->operations = operations_create(&(struct operations_wiring){.conf = conf,
+                                                                    .node = app->node,
+                                                                    .store = app->agent_store,
+                                                                    .peer_calls = app->peer_calls,
+                                                                    .workers = app->workers,
+                                                                    .agent = app->agent,
+                                                                    .secrets = app->secrets});
+    if (!app->agent || !app->leader || !app->wait_reasons || !app->operations) {
         return ERR_MEMORY;
     }
+    leader_set_operations(app->leader, app->operations);
     app->stop_progress = stop_progress_create(app->workers, app->sinks, app->agent);
     return app->stop_progress ? ERR_OK : ERR_MEMORY;
 }
@@ -232,7 +235,8 @@ enum err app_create(struct app *app, char *fault) {
                                                        .sinks = app->sinks,
                                                        .event_bus = app->event_bus,
                                                        .message_taps = app->message_taps,
-                                                       .secrets = app->secrets},
+                                                       .secrets = app->secrets,
+                                                       .operations = app->operations},
                                 fault);
     }
     return err;
@@ -246,6 +250,7 @@ void app_destroy(struct app *app) {
     http_certificate_unload();
     wait_reasons_destroy(app->wait_reasons);
     leader_destroy(app->leader);
+    operations_destroy(app->operations);
     agent_destroy(app->agent);
     workers_destroy(app->workers);
     peer_calls_destroy(app->peer_calls);

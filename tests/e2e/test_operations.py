@@ -61,3 +61,106 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
     assert changes[0]["from_version"] == first.json()["version"] and changes[-1]["to_version"] is None
     assert all(one["by"] == "anonymous" and one["at"] for one in changes)
     problem(api.get(api.path("nobody", "changes")), 404)
+
+
+# ---- many clients ----------------------------------------------------------------------------------
+
+
+def begin(api, action, query, document=None):
+    answer = api.post(f"/api/v1/clients:{action}?{query}", document)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Location"] == "/api/v1/operations/" + answer.json()["id"]
+    return answer.json()["id"]
+
+
+def ended(api, operation, bound_s=60):
+    def state():
+        found = api.get(f"/api/v1/operations/{operation}").json()
+        return found if found["state"] != "running" else None
+    return wait_until(state, bound_s, "the operation has ended")
+
+
+def changes(api, client):
+    return api.get(api.path(client, "changes")).json()["changes"]
+
+
+def test_an_operation_changes_what_its_selector_selects(fleet):
+    nodes = fleet.start_nodes(2)
+    api = fleet.api
+    fleet.online(30, labels={"site": "north"})
+    south = [fleet.document(f"s{i}", labels={"site": "south"}) for i in range(3)]
+    api.create(south)
+    for document in south:
+        api.wait_state(document["id"], "online")
+
+    problem(api.post("/api/v1/clients:pause"), 422)
+    problem(api.post("/api/v1/clients:pause?label.site=north&lable.site=x"), 422)
+    problem(api.post("/api/v1/clients:pause?label.site=north&rate=0"), 422)
+    problem(api.post("/api/v1/clients:patch?label.site=north", {}), 422)
+    problem(api.post("/api/v1/clients:patch?label.site=north", {"id": "x"}), 422)
+    assert pointers(api.post("/api/v1/clients:patch?label.site=north", {"keepalive": 1})) == {"/keepalive"}
+    counted = api.post("/api/v1/clients:delete?label.site=north&dry_run=true")
+    assert counted.status_code == 200 and counted.json()["total"] == 30
+    assert api.get("/api/v1/operations").json() == {"operations": []}
+
+    paused = ended(api, begin(api, "pause", "label.site=north"))
+    assert (paused["total"], paused["done"], paused["failed"], paused["skipped"]) == (30, 30, 0, 0)
+    assert paused["by"] == "anonymous" and paused["selector"] == "label.site=north"
+    wait_until(lambda: len(api.clients(state="paused")) == 30, 20)
+    again = ended(api, begin(api, "pause", "label.site=north,south"))
+    assert (again["done"], again["skipped"], again["reasons"]) == (3, 30, {"unchanged": 30})
+
+    wait_until(lambda: len(api.clients(state="paused")) == 33, 20)
+    patched = ended(api, begin(api, "patch", "state=paused&id_prefix=s", {"keepalive_s": 33, "desired": None}))
+    assert patched["done"] == 3 and sorted(patched["fields"]) == ["desired", "keepalive_s"]
+    for document in south:
+        api.wait_state(document["id"], "online")
+        assert api.client(document["id"])["config"]["keepalive_s"] == 33
+    last = changes(api, "s0")[-1]
+    assert last["operation"] == patched["id"] and last["action"] == "patch"
+
+    mark = fleet.broker.mark()
+    restarted = ended(api, begin(api, "restart", "label.site=south,north&rate=1000"))
+    assert (restarted["done"], restarted["skipped"], restarted["reasons"]) == (3, 30, {"paused": 30})
+    wait_until(lambda: all(fleet.broker.connects(mark).get(d["id"]) == 1 for d in south), 20)
+    owners = {d["id"]: api.client(d["id"])["placement"]["node"] for d in south}
+    released = ended(api, begin(api, "release", "label.site=south&rate=1000"))
+    assert released["done"] == 3, released
+    wait_until(lambda: all(api.client(c)["placement"]
+                           and api.client(c)["placement"]["node"] != node
+                           for c, node in owners.items()), 30, "moved")
+
+    slow = begin(api, "delete", "label.site=north&rate=1")
+    assert api.post(f"/api/v1/operations/{slow}:cancel").json()["state"] == "cancelled"
+    assert api.post(f"/api/v1/operations/{slow}:cancel").status_code == 200
+    problem(api.post(f"/api/v1/operations/{released['id']}:cancel"), 409)
+    problem(api.post("/api/v1/operations/nothing:cancel"), 404)
+    problem(api.get("/api/v1/operations/nothing"), 404)
+    left = len(api.clients())
+    assert 33 - left == api.get(f"/api/v1/operations/{slow}").json()["done"]
+    gone = ended(api, begin(api, "delete", "label.site=north"))
+    assert gone["done"] == left - 3
+    wait_until(lambda: len(api.clients()) == 3, 20)
+    assert len(api.get("/api/v1/operations").json()["operations"]) == 7
+    audit = [line for node in nodes for line in node.log().splitlines()
+             if "event=operation_done" in line and "action=pause" in line]
+    assert len(audit) == 2 and "caller=anonymous" in audit[0] and "total=30" in audit[0]
+
+
+def test_an_operation_survives_the_node_that_executes_it(fleet):
+    nodes = fleet.start_nodes(3)
+    fleet.online(300)
+    leader = wait_until(lambda: next((n for n in nodes if "event=leading" in n.log()), None), 20)
+    other = next(node for node in nodes if node is not leader)
+    operation = begin(other.api, "patch", "id_prefix=c&rate=100", {"keepalive_s": 77})
+    path = f"/api/v1/operations/{operation}"
+    before = wait_until(lambda: (lambda found: found if found["done"] >= 40 else None)(
+        other.api.get(path).json()), 20, "it has begun")
+    assert before["executor"] == leader.name
+    leader.kill()
+    after = ended(other.api, operation, 60)
+    assert (after["done"], after["failed"], after["skipped"]) == (300, 0, 0), after
+    assert after["executor"] != leader.name
+    for i in range(300):
+        assert len(changes(other.api, f"c{i:05}")) == 1
+    wait_until(lambda: len(other.api.clients(state="online")) == 300, 60)

@@ -13,7 +13,6 @@ class Mutation(typing.NamedTuple):
 
 
 MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
-BALANCE, REBALANCE = "cluster/test_balance", "cluster/test_rebalance"
 RELEASES, DETECTOR = "cluster/test_handover", "cluster/test_failure_detector"
 NODES, LEAD = "store/test_store_node", "store/test_store_lead"
 ASSIGN, RESTORE = "store/test_store_assign", "store/test_store_restore"
@@ -109,17 +108,6 @@ CLUSTER = [
              "return !node_is_alone(agent->wiring.node) ||", "return true ||", RELEASES),
     Mutation("a drain gives away more than there is room for", "src/cluster/placement/drain.c",
              "DRAIN_CLIENTS_MAX && room > 0 &&", "DRAIN_CLIENTS_MAX &&", RELEASES),
-    # ---- levelling
-    Mutation("two nodes fill the same place", "src/cluster/placement/balance.c",
-             "quotas[to] += i == from ? part : 0;", "quotas[to] += part;", BALANCE),
-    Mutation("clients move while a node is missing", "src/cluster/placement/balance.c",
-             ": missing ", ": false ", BALANCE),
-    Mutation("what came back is moved again", "src/cluster/placement/rebalance.c",
-             "!rebalance_came_back(step->agent, client->id);", "true;", REBALANCE),
-    Mutation("a small difference moves clients", "src/cluster/placement/rebalance.c",
-             "return excess > (begun ? 0 : tolerated > 1 ? tolerated : 1);", "return excess > 0;", REBALANCE),
-    Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",
-             "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", LEAD),
     # ---- running clients compared with Redis
     Mutation("the periodic comparison never finds anything", "src/cluster/placement/reconcile.c",
              "if (digest != set->digest && agent->digest_differed) {", "if (digest < 0) {", RECONCILE),
@@ -842,6 +830,9 @@ OPERATIONS = [
              "tests/e2e/test_operations.py::test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for"),
     Mutation("a step of an operation is committed twice", "src/store/lua/common/operations.lua",
              "or operation_number(id, 'position') ~= position then", "then", "store/test_store_operations"),
+    Mutation("an operation continues at its beginning when its node dies", "src/store/lua/operations/operation_batch.lua",
+             "local position = operation_number(id, 'position')", "local position = 0",
+             "tests/e2e/test_operations.py::test_an_operation_survives_the_node_that_executes_it"),
     Mutation("a client that others changed in between is overwritten", "src/store/lua/operations/operation_step.lua",
              "tonumber(ARGV[i + 2]), ARGV[i + 3],", "0, ARGV[i + 3],", "store/test_store_operations"),
 ]

@@ -11,12 +11,15 @@
 #include "store/store.h"
 
 struct leader;
+struct operations; /* cluster/operations/operations.h */
 
 /* All borrowed for the lifetime of the leader. redis_url: for the channel that announces waiting
  * clients. */
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
                              const char *redis_url);
 void leader_destroy(struct leader *leader);
+/* What this node executes while it leads. Borrowed. Before the leader thread runs. */
+void leader_set_operations(struct leader *leader, struct operations *operations);
 
 /* The leader thread; argument: the leader. Returns after leader_stop; it resigns first. */
 void *leader_run(void *argument);

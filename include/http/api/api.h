@@ -182,11 +182,16 @@ void api_dead_letters_list(struct http_request *request, struct http_response *r
 void api_dead_letters_replay(struct http_request *request, struct http_response *response);
 void api_dead_letters_drop(struct http_request *request, struct http_response *response);
 
+void api_clients_bulk(struct http_request *request, struct http_response *response);
+void api_operations_list(struct http_request *request, struct http_response *response);
+void api_operation_get(struct http_request *request, struct http_response *response);
+void api_operation_cancel(struct http_request *request, struct http_response *response);
+void api_fleet_act(struct http_request *request, struct http_response *response);
+
 void api_nodes_list(struct http_request *request, struct http_response *response);
 void api_node_get(struct http_request *request, struct http_response *response);
 void api_node_drain(struct http_request *request, struct http_response *response);
 void api_node_undrain(struct http_request *request, struct http_response *response);
-void api_nodes_rebalance(struct http_request *request, struct http_response *response);
 
 /* The content of docs/openapi.json. */
 extern const char openapi_json[];

@@ -35,7 +35,8 @@ enum route_scope {
 
 struct http_route {
     const char *method;
-    const char *pattern; /* segments; "{name}" matches any one segment, at most once per pattern */
+    const char *pattern; /* segments; "{name}" matches any one segment, at most once per
+                            pattern; "{name}:verb" one with this end */
     http_handler *handler;
     unsigned flags;
     const char *query; /* the accepted parameters, separated by blanks; "x.*" accepts all with this

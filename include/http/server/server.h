@@ -21,6 +21,7 @@
 #include "cluster/membership/agent.h"
 #include "cluster/events/event_bus.h"
 #include "cluster/membership/node.h"
+#include "cluster/operations/operations.h"
 #include "cluster/placement/wait_reasons.h"
 #include "cluster/peers/peer_calls.h"
 #include "cluster/peers/peers.h"
@@ -45,6 +46,7 @@ struct http_context {
     struct event_bus *event_bus;       /* for GET /api/v1/events */
     struct message_taps *message_taps; /* for GET /api/v1/clients/{id}/messages */
     struct secret_box *secrets;        /* encrypts secrets of clients; NULL: no keys */
+    struct operations *operations;     /* gets its operation_prepare; NULL: none */
 };
 
 struct http_server;

@@ -12,6 +12,7 @@
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
 #include "base/system/thread_watchdog.h"
+#include "cluster/operations/operations.h"
 #include "leader_internal.h"
 
 #define LEADER_TTL_MS            1500
@@ -61,6 +62,10 @@ void leader_destroy(struct leader *leader) {
         close(leader->stop_fd);
     }
     free(leader);
+}
+
+void leader_set_operations(struct leader *leader, struct operations *operations) {
+    leader->operations = operations;
 }
 
 struct store_member leader_member(struct leader *leader, char incarnation[TEXT_ID_LEN]) {
@@ -252,6 +257,10 @@ static void leader_read_wakes(struct leader *leader) {
             return;
         }
         leader->schedule_next_ms = 0;
+        if (leader->operations) {
+            operations_wake(leader->operations);
+            leader->operations_next_ms = 0;
+        }
         free(payload);
     }
 }
@@ -276,6 +285,12 @@ static void leader_schedule_step(struct leader *leader) {
     leader->schedule_next_ms = more ? now_ms : now_ms + leader_cooldown_ms(now_ms - begun_ms);
 }
 
+static void leader_operations_step(struct leader *leader) {
+    if (leader->operations && clock_ms() >= leader->operations_next_ms) {
+        leader->operations_next_ms = operations_step(leader->operations);
+    }
+}
+
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -288,7 +303,8 @@ static const struct {
     {STORE_ROLE_STANDBY, 0, leader_read_wakes},
     {STORE_ROLE_LEADER, ORPHANS_MS, leader_orphans_step},
     {STORE_ROLE_LEADER, STRAYS_MS, leader_clean_strays_step},
-    {STORE_ROLE_LEADER, 0, leader_schedule_step}, /* does nothing before schedule_next_ms */
+    {STORE_ROLE_LEADER, 0, leader_schedule_step},   /* does nothing before schedule_next_ms */
+    {STORE_ROLE_LEADER, 0, leader_operations_step}, /* nor before operations_next_ms */
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -308,8 +324,13 @@ static int64_t leader_run_periodic(struct leader *leader, int64_t next_ms[PERIOD
             soonest_ms = next_ms[i];
         }
     }
-    bool leads = leader->role == STORE_ROLE_LEADER;
-    return leads && leader->schedule_next_ms < soonest_ms ? leader->schedule_next_ms : soonest_ms;
+    if (leader->role != STORE_ROLE_LEADER) {
+        return soonest_ms;
+    }
+    soonest_ms = leader->schedule_next_ms < soonest_ms ? leader->schedule_next_ms : soonest_ms;
+    return leader->operations && leader->operations_next_ms < soonest_ms
+               ? leader->operations_next_ms
+               : soonest_ms;
 }
 
 static void leader_wait_until(struct leader *leader, int64_t until_ms) {

@@ -29,6 +29,9 @@ struct leader {
     char *wake_channel;
     int64_t wake_retry_ms;
 
+    struct operations *operations; /* borrowed; NULL: none are executed */
+    int64_t operations_next_ms;
+
     int64_t schedule_next_ms;       /* no round before, unless woken */
     uint64_t waiting_cursor;        /* position in the set of waiting clients */
     int64_t last_sweep_ms;          /* when the last sweep over the set ended; 0: none has */

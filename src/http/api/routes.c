@@ -8,6 +8,8 @@
 #include "mqtt/client/client_selector.h"
 
 #define ROUTE_PPROF (ROUTE_OPS | ROUTE_ADMIN)
+#define ROUTE_BULK  (ROUTE_OPERATOR | ROUTE_SELECTOR)
+#define BULK_QUERY  CLIENT_SELECTOR_KEYS " dry_run rate"
 
 static const struct http_route route_table[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
@@ -20,6 +22,16 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt, ROUTE_ADMIN | ROUTE_OPERATOR,
      "cursor", SCOPE_REFUSED},
     {"POST", "/api/v1/clients:test", api_clients_test, ROUTE_OPERATOR, "timeout_ms",
+     SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:pause", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:resume", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:restart", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:release", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:delete", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"POST", "/api/v1/clients:patch", api_clients_bulk, ROUTE_BULK, BULK_QUERY, SCOPE_FILTERED},
+    {"GET", "/api/v1/operations", api_operations_list, 0, "", SCOPE_FILTERED},
+    {"GET", "/api/v1/operations/{id}", api_operation_get, 0, "", SCOPE_FILTERED},
+    {"POST", "/api/v1/operations/{id}:cancel", api_operation_cancel, ROUTE_OPERATOR, "",
      SCOPE_FILTERED},
     {"GET", "/api/v1/clients/{id}", api_client_get, 0, "", SCOPE_CLIENT},
     {"PUT", "/api/v1/clients/{id}", api_client_put, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
@@ -54,7 +66,6 @@ static const struct http_route route_table[] = {
      SCOPE_REFUSED},
 
     {"GET", "/api/v1/nodes", api_nodes_list, 0, "", SCOPE_REFUSED},
-    {"POST", "/api/v1/nodes:rebalance", api_nodes_rebalance, ROUTE_OPERATOR, "rate", SCOPE_REFUSED},
     {"GET", "/api/v1/nodes/{name}", api_node_get, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
@@ -90,6 +101,7 @@ static const struct http_route route_table[] = {
     {"GET", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL, SCOPE_REFUSED},
     {"POST", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL, SCOPE_REFUSED},
 
+    {"POST", "/fleet/act", api_fleet_act, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/select", api_fleet_select, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/sinks", api_fleet_sinks, ROUTE_FLEET, NULL, SCOPE_REFUSED},
@@ -136,6 +148,19 @@ const char *http_route_unknown_parameter(const struct http_route *route,
     return NULL;
 }
 
+/* Whether "{name}" or "{name}:verb" matches the segment. *parameter_len: without the verb. */
+static bool routes_parameter_matches(const char *pattern, size_t pattern_len, const char *segment,
+                                     size_t segment_len, size_t *parameter_len) {
+    const char *verb = memchr(pattern, '}', pattern_len);
+    size_t verb_len = verb ? pattern_len - (size_t)(verb + 1 - pattern) : 0;
+    if (!verb || segment_len <= verb_len ||
+        memcmp(verb + 1, segment + segment_len - verb_len, verb_len) != 0) {
+        return false;
+    }
+    *parameter_len = segment_len - verb_len;
+    return true;
+}
+
 /* Compares segment by segment; "{...}" matches any non-empty segment. */
 static bool routes_path_matches(const char *pattern, const char *path, const char **parameter,
                                 size_t *parameter_len) {
@@ -146,9 +171,11 @@ static bool routes_path_matches(const char *pattern, const char *path, const cha
         path++;
         size_t pattern_len = strcspn(pattern, "/");
         size_t path_len = strcspn(path, "/");
-        if (*pattern == '{' && path_len > 0) {
+        if (*pattern == '{') {
+            if (!routes_parameter_matches(pattern, pattern_len, path, path_len, parameter_len)) {
+                return false;
+            }
             *parameter = path;
-            *parameter_len = path_len;
         } else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
             return false;
         }

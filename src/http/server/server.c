@@ -13,6 +13,7 @@
 #include "base/telemetry/log.h"
 #include "http/server/certificate.h"
 #include "http/api/clients/client_waits.h"
+#include "http/api/operations/operation_change.h"
 #include "http/api/replay.h"
 #include "http/streams/event_stream.h"
 #include "http/server/listener.h"
@@ -212,6 +213,9 @@ enum err http_server_start(struct http_server **out, const struct http_context *
     }
     if (err != ERR_OK) {
         goto out;
+    }
+    if (context->operations) {
+        operations_set_prepare(context->operations, operation_change_prepare, &server->api);
     }
     *out = server;
     return ERR_OK;

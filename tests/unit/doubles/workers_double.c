@@ -177,6 +177,12 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
     return ERR_OK;
 }
 
+enum err workers_restart(struct workers *workers, const char *id, const char *reason) {
+    (void)workers;
+    record("restart", id, reason);
+    return find(id) ? ERR_OK : ERR_NOT_FOUND;
+}
+
 enum err workers_stop_all(struct workers *workers, const char *reason, bool with_disconnect,
                           int64_t timeout_ms) {
     (void)workers;
@@ -210,9 +216,7 @@ enum err workers_list(struct workers *workers, struct workers_client **rows, siz
         (*rows)[i] = (struct workers_client){.id = text_dup(clients[i].id),
                                              .epoch = clients[i].epoch,
                                              .version = clients[i].version,
-                                             .closing = clients[i].done != NULL,
-                                             .state = CLIENT_ONLINE,
-                                             .keeps_session = !workers_double_answers.no_sessions};
+                                             .closing = clients[i].done != NULL};
     }
     *n = client_count;
     return ERR_OK;
