@@ -1,15 +1,28 @@
 /* Owns which sinks a node has by its own settings. Main thread. */
 #include "node_sinks.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "app.h"
 #include "default_sinks.h"
 #include "sink/sink_types.h"
 
 static const char *const node_sinks_types[] = {"redis_stream", "file", "null"};
 
+#define NO_REDIS   "redis://127.0.0.1:1/0" /* for one that is not started yet */
 #define TYPE_COUNT (sizeof node_sinks_types / sizeof node_sinks_types[0])
+
+/* The fault of a type begins with the name of a field, which becomes that of the setting. fault:
+ * FAULT_LEN. */
+static void node_sinks_describe_default(const char *sink_fault, char *fault) {
+    char field[SINK_FAULT_LEN];
+    size_t len = strcspn(sink_fault, " ");
+    snprintf(field, sizeof field, "%.*s", (int)len, sink_fault);
+    const char *setting = default_sink_setting(field);
+    snprintf(fault, FAULT_LEN, "%s%s", setting, sink_fault + (*setting ? len : 0));
+}
 
 /* ---- sinks.NAME ------------------------------------------------------------------------------ */
 
@@ -45,6 +58,56 @@ static json_t *node_sinks_settings(const struct sink_type *type, const json_t *t
     return settings;
 }
 
+/* Opens the target of a sink, which connects to nothing, and closes it again: what the type itself
+ * finds wrong. False: fault (SINK_FAULT_LEN) begins with the name of a field. */
+static bool node_sinks_try(const struct conf *conf, const char *name, const char *type,
+                           const json_t *settings, char *fault) {
+    const struct sink_environment environment = {
+        .node = conf->node_name,
+        .conf = conf,
+        .redis_url = strstr(conf->redis_url, "://") ? conf->redis_url : NO_REDIS,
+        .key_prefix = conf->key_prefix,
+        .redis_timeout_ms = conf->redis_timeout_ms,
+        .redis_replicas_timeout_ms = conf->min_replicas_timeout_ms};
+    struct sink *sink = NULL;
+    snprintf(fault, SINK_FAULT_LEN, "out of memory");
+    enum err err = sink_create(
+        &sink,
+        &(struct sink_config){
+            .name = name, .type = type, .environment = &environment, .settings = settings},
+        fault);
+    sink_destroy(err == ERR_OK ? sink : NULL);
+    return err == ERR_OK;
+}
+
+/* Of TLS: what begins with a / is a path. */
+static void node_sinks_check_files(struct node_sinks_faults *faults, const json_t *settings) {
+    const char *field;
+    json_t *value;
+    json_object_foreach((json_t *)settings, field, value) {
+        const char *path = json_string_value(value);
+        if (path && *path == '/' && strncmp(field, "tls_", 4) == 0 && access(path, R_OK) != 0) {
+            char fault[SINK_FAULT_LEN];
+            snprintf(fault, sizeof fault, "%.150s cannot be read: %s", path, strerror(errno));
+            node_sinks_fault(faults, field, fault);
+        }
+    }
+}
+
+static void node_sinks_try_named(struct node_sinks_faults *faults, const struct sink_type *type,
+                                 const json_t *settings) {
+    const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
+    char fault[SINK_FAULT_LEN], field[SINK_FAULT_LEN];
+    if (node_sinks_try(faults->conf, faults->name, type->name, settings, fault)) {
+        return;
+    }
+    size_t len = strcspn(fault, " :");
+    snprintf(field, sizeof field, "%.*s", (int)len, fault);
+    bool named = sink_settings_field(tables, field);
+    len += named ? strspn(fault + len, " :") : 0;
+    node_sinks_fault(faults, named ? field : "", named ? fault + len : fault);
+}
+
 static void node_sinks_check_one(struct node_sinks_faults *faults, const json_t *texts) {
     char fault[SINK_FAULT_LEN];
     if (!sink_name_is_valid(faults->name)) {
@@ -61,8 +124,40 @@ static void node_sinks_check_one(struct node_sinks_faults *faults, const json_t 
     }
     const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
     json_t *settings = node_sinks_settings(type, texts);
-    json_decref(sink_settings_complete(tables, settings, node_sinks_fault, faults));
+    json_t *complete = sink_settings_complete(tables, settings, node_sinks_fault, faults);
+    if (complete) {
+        node_sinks_check_files(faults, settings);
+        node_sinks_try_named(faults, type, settings);
+    }
+    json_decref(complete);
     json_decref(settings);
+}
+
+/* Whether a node has it, apart from the default: see node_sinks_add_defaults. */
+static bool node_sinks_is_usable(const struct conf *conf, const char *type) {
+    return strcmp(type, "file") != 0 || conf->sink_path[0] != '\0';
+}
+
+static void node_sinks_check_type(struct node_sinks_faults *faults, const char *type) {
+    char fault[FAULT_LEN], sink_fault[SINK_FAULT_LEN];
+    json_t *settings = default_sink_settings(faults->conf, type);
+    if (settings && !node_sinks_try(faults->conf, type, type, settings, sink_fault)) {
+        node_sinks_describe_default(sink_fault, fault);
+        fprintf(faults->out, "mqfleetd: %s\n", fault);
+        faults->count++;
+    }
+    json_decref(settings);
+}
+
+static void node_sinks_check_defaults(struct node_sinks_faults *faults) {
+    const char *standard = faults->conf->sink_type;
+    node_sinks_check_type(faults, standard);
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        const char *type = node_sinks_types[i];
+        if (strcmp(type, standard) != 0 && node_sinks_is_usable(faults->conf, type)) {
+            node_sinks_check_type(faults, type);
+        }
+    }
 }
 
 int node_sinks_check(const struct conf *conf, FILE *out) {
@@ -71,6 +166,7 @@ int node_sinks_check(const struct conf *conf, FILE *out) {
     json_object_foreach(conf->sinks, faults.name, texts) {
         node_sinks_check_one(&faults, texts);
     }
+    node_sinks_check_defaults(&faults);
     return faults.count;
 }
 
@@ -105,12 +201,8 @@ static enum err node_sinks_add_type(struct sinks *sinks, const struct conf *conf
                                  .rarely_used = strcmp(name, SINK_DEFAULT) != 0};
     enum err err = settings ? sinks_add(sinks, &config, sink_fault) : ERR_MEMORY;
     json_decref(settings);
-    if (err != ERR_OK) { /* the fault begins with the name of a field */
-        size_t len = strcspn(sink_fault, " ");
-        char field[SINK_FAULT_LEN];
-        snprintf(field, sizeof field, "%.*s", (int)len, sink_fault);
-        const char *setting = default_sink_setting(field);
-        snprintf(fault, FAULT_LEN, "%s%s", setting, sink_fault + (*setting ? len : 0));
+    if (err != ERR_OK) {
+        node_sinks_describe_default(sink_fault, fault);
     }
     return err;
 }
@@ -120,8 +212,7 @@ static enum err node_sinks_add_defaults(struct sinks *sinks, const struct conf *
     enum err err = node_sinks_add_type(sinks, conf, SINK_DEFAULT, conf->sink_type, fault);
     for (size_t i = 0; err == ERR_OK && i < TYPE_COUNT; i++) {
         const char *type = node_sinks_types[i];
-        bool usable = strcmp(type, "file") != 0 || conf->sink_path[0] != '\0';
-        if (usable && strcmp(type, conf->sink_type) != 0) {
+        if (node_sinks_is_usable(conf, type) && strcmp(type, conf->sink_type) != 0) {
             err = node_sinks_add_type(sinks, conf, type, type, fault);
         }
     }

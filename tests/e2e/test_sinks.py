@@ -67,6 +67,34 @@ def test_every_fault_of_the_sinks_is_one_line_with_its_place(tmp_path):
             assert any(f"{path}:{number}: {text}" in line for line in lines), (text, lines)
 
 
+NOT_OPENED = """\
+sink: {type: file, path: /nowhere/messages}
+sinks:
+  archive:
+    type: file
+    path: /nowhere/else/archive
+  alarms:
+    type: redis_stream
+    key: "{topic.x}"
+  web:
+    type: http
+    url: http://127.0.0.1:9/
+    tls_ca: /nowhere/ca.pem
+"""
+
+
+def test_what_a_type_finds_wrong_stops_the_start_too(tmp_path):
+    path = write(tmp_path / "n.yml", NOT_OPENED)
+    for mode in ([], ["--check-config"]):
+        result = run(*mode, "--config", path)
+        assert result.returncode == 2
+        lines = result.stderr.splitlines()
+        assert len(lines) == 4, result.stderr
+        for text in (":5: sinks.archive.path /nowhere/else/archive: its folder does not exist",
+                     ":8: sinks.alarms.key", ":12: sinks.web.tls_ca", "mqfleetd: sink.path /nowhere"):
+            assert any(text in line for line in lines), (text, lines)
+
+
 def test_printed_sinks_hide_secrets_and_load_again(tmp_path):
     path = write(tmp_path / "n.yml", GOOD % (tmp_path / "archive"))
     assert run("--check-config", "--config", path).returncode == 0
