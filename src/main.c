@@ -181,7 +181,7 @@ static void main_warn_insecure(const struct conf *conf) {
 }
 
 static int main_run(struct app *app) {
-    char fault[FAULT_LEN];
+    char fault[FAULT_LEN > CONF_FAULT_LEN ? FAULT_LEN : CONF_FAULT_LEN];
     sigset_t signals;
     crash_prepare();
     if (log_start((size_t)app->conf->log_buffer_bytes) != ERR_OK) {

@@ -234,6 +234,8 @@ struct store_heartbeat {
     /* Why clients wait, as counted by the leader within the last seconds: JSON, "": unknown. */
     char unplaced[STORE_UNPLACED_LEN];
     int64_t resources_revision; /* changes with the sinks of the fleet */
+    int64_t rebalance_rate;     /* clients/s that an operator asked to move; 0: no request */
+    bool restoring;             /* nodes restore clients that Redis has lost */
 };
 /* facts: JSON text for the leader. ERR_FENCED: declared dead: drop everything. ERR_WRONG_STATE:
  * Redis lost data (the generation or this incarnation is unknown): join again and restore. */
@@ -253,7 +255,13 @@ enum err store_reap(struct store *store, const struct store_member *target, size
 enum err store_mark_leaving(struct store *store, const struct store_member *member) MUST_CHECK;
 /* ERR_REFUSED: it still owns ids. Already removed is ERR_OK. */
 enum err store_leave(struct store *store, const struct store_member *member) MUST_CHECK;
-/* Sets or clears draining. ERR_NOT_FOUND; ERR_REFUSED: dead or leaving. */
+/* Asks all nodes to level their numbers of clients, with so many moves per second in the fleet; 0
+ * ends the request. It also ends when no node has renewed it for STORE_REBALANCE_MS. */
+#define STORE_REBALANCE_MS 30000
+enum err store_rebalance(struct store *store, int64_t rate) MUST_CHECK;
+enum err store_renew_rebalance(struct store *store) MUST_CHECK;
+/* Sets or clears draining, also for later processes of that name. ERR_OK when a node that is not
+ * registered is no longer drained. ERR_NOT_FOUND; ERR_REFUSED: dead or leaving. */
 enum err store_drain(struct store *store, const char *node, bool draining) MUST_CHECK;
 
 enum store_role { STORE_ROLE_NONE, STORE_ROLE_STANDBY, STORE_ROLE_LEADER };

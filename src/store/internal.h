@@ -54,6 +54,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
     X(SCRIPT_PUT_SINK, "put_sink", SCRIPT_REFUSED_WHEN_FULL)                                       \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
+    X(SCRIPT_REBALANCE, "rebalance", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE_RESOURCES, "restore_resources", SCRIPT_WRITES_WHEN_FULL)                      \

@@ -345,6 +345,8 @@ enum err store_heartbeat(struct store *store, const struct store_member *member,
         .nodes = store_reply_int(reply, 5),
         .counts = {store_reply_int(reply, 6), store_reply_int(reply, 7), store_reply_int(reply, 8)},
         .resources_revision = store_reply_int(reply, 10),
+        .rebalance_rate = store_reply_int(reply, 11),
+        .restoring = store_reply_int(reply, 12) == 1,
     };
     const char *unplaced = reply ? redis_reply_str(redis_reply_at(reply, 9), NULL) : NULL;
     if (unplaced && strlen(unplaced) < sizeof out->unplaced) {
@@ -396,6 +398,23 @@ enum err store_drain(struct store *store, const char *node, bool draining) {
     store_call_str(&call, node);
     store_call_str(&call, draining ? "1" : "0");
     return store_call_run_plain(store, &call);
+}
+
+static enum err store_node_rebalance(struct store *store, int64_t rate, bool renew) {
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_REBALANCE);
+    store_call_int(&call, rate);
+    store_call_int(&call, STORE_REBALANCE_MS);
+    store_call_str(&call, renew ? "1" : "0");
+    return store_call_run_plain(store, &call);
+}
+
+enum err store_rebalance(struct store *store, int64_t rate) {
+    return store_node_rebalance(store, rate, false);
+}
+
+enum err store_renew_rebalance(struct store *store) {
+    return store_node_rebalance(store, 0, true);
 }
 
 /* ---- leadership ---------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@ class Mutation(typing.NamedTuple):
 
 
 MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
+BALANCE, REBALANCE = "cluster/test_balance", "cluster/test_rebalance"
 RELEASES, DETECTOR = "cluster/test_handover", "cluster/test_failure_detector"
 NODES, LEAD = "store/test_store_node", "store/test_store_lead"
 ASSIGN, RESTORE = "store/test_store_assign", "store/test_store_restore"
@@ -108,6 +109,17 @@ CLUSTER = [
              "return !node_is_alone(agent->wiring.node) ||", "return true ||", RELEASES),
     Mutation("a drain gives away more than there is room for", "src/cluster/placement/drain.c",
              "DRAIN_CLIENTS_MAX && room > 0 &&", "DRAIN_CLIENTS_MAX &&", RELEASES),
+    # ---- levelling
+    Mutation("two nodes fill the same place", "src/cluster/placement/balance.c",
+             "quotas[to] += i == from ? part : 0;", "quotas[to] += part;", BALANCE),
+    Mutation("clients move while a node is missing", "src/cluster/placement/balance.c",
+             ": missing ", ": false ", BALANCE),
+    Mutation("what came back is moved again", "src/cluster/placement/rebalance.c",
+             "!rebalance_came_back(step->agent, client->id);", "true;", REBALANCE),
+    Mutation("a small difference moves clients", "src/cluster/placement/rebalance.c",
+             "return excess > (begun ? 0 : tolerated > 1 ? tolerated : 1);", "return excess > 0;", REBALANCE),
+    Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",
+             "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", LEAD),
     # ---- running clients compared with Redis
     Mutation("the periodic comparison never finds anything", "src/cluster/placement/reconcile.c",
              "if (digest != set->digest && agent->digest_differed) {", "if (digest < 0) {", RECONCILE),

@@ -54,7 +54,9 @@ enum cli_exit {
       "- is standard input; apply: a folder or file of documents; export: where to write them")        \
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                       \
       "create: wait until each client is online or has failed, within --timeout; drain: wait "         \
-      "until the node is empty")                                                                       \
+      "until the node is empty, within --timeout if it is given")                                      \
+    X(OPT_RATE, "rate", 0, "N", "rebalance",                                                           \
+      "clients per second (default: setting rebalance_rate)")                                          \
     X(OPT_YES, "yes", 'y', NULL,                                                                       \
       "delete pause resume restart release dead-letters sinks apply import edit",                      \
       "do not ask for confirmation")                                                                   \
@@ -165,6 +167,7 @@ enum cli_exit command_status(struct cli *cli);
 enum cli_exit command_nodes(struct cli *cli);
 enum cli_exit command_drain(struct cli *cli);
 enum cli_exit command_undrain(struct cli *cli);
+enum cli_exit command_rebalance(struct cli *cli);
 enum cli_exit command_clients(struct cli *cli);
 enum cli_exit command_get(struct cli *cli);
 enum cli_exit command_create(struct cli *cli);

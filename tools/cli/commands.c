@@ -42,6 +42,7 @@ const struct cli_command cli_commands[] = {
     {"tail", "ID", 1, 1, "show the messages of a client as they arrive", command_tail},
     {"drain", "NODE", 1, 1, "move all clients away from a node before maintenance", command_drain},
     {"undrain", "NODE", 1, 1, "let a drained node accept clients again", command_undrain},
+    {"rebalance", "", 0, 0, "move clients until all nodes have the same number", command_rebalance},
     {"config", "check [FILE]", 1, 2, "check a settings file with mqfleetd", command_config},
     {"completion", "bash", 1, 1, "print a completion script for bash", command_completion},
     {"help", "[COMMAND]", 0, 2, "describe a command", command_help},
@@ -220,7 +221,10 @@ static bool cli_commands_check_numbers(const struct cli *cli) {
     static const struct {
         enum cli_option option;
         double min, max;
-    } numbers[] = {{OPT_LIMIT, 1, 1e9}, {OPT_TIMEOUT, 0.1, 86400}, {OPT_INTERVAL, 0.1, 3600}};
+    } numbers[] = {{OPT_LIMIT, 1, 1e9},
+                   {OPT_RATE, 0, 10000},
+                   {OPT_TIMEOUT, 0.1, 86400},
+                   {OPT_INTERVAL, 0.1, 3600}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         const char *text = cli->values[numbers[i].option];
         char *end = NULL;

@@ -164,7 +164,21 @@ static void cli_create_send_batch(struct cli_creation *creation) {
     cli_progress_show("create, bytes", creation->reader->at, creation->reader->len);
 }
 
+/* The configuration of a client as `mqfleet clients` and `get` print it, with its status; any other
+ * value as it is. Borrowed. */
+static json_t *cli_create_unwrap(json_t *client) {
+    json_t *config = json_object_get(client, "config"), *id = json_object_get(client, "id");
+    if (!json_is_object(config) || !json_object_get(client, "status")) {
+        return client;
+    }
+    if (!json_object_get(config, "id") && json_is_string(id)) {
+        json_object_set(config, "id", id);
+    }
+    return config;
+}
+
 static void cli_create_add_client(struct cli_creation *creation, json_t *client, size_t line) {
+    client = cli_create_unwrap(client);
     if (!json_is_object(client)) {
         cli_create_refuse_line(creation, line, "must be a client (an object)");
         return;

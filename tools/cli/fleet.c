@@ -1,11 +1,10 @@
-/* Commands for the fleet: its status, its nodes, and draining a node. */
+/* Commands for the fleet: its status and its nodes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/system/clock.h"
 #include "node.h"
-#include "progress.h"
 #include "select.h"
 #include "table.h"
 
@@ -13,8 +12,6 @@
     20000 /* number of clients whose states are counted, so that the status takes a short time */
 #define CAUSES_MAX       5
 #define SETTING_LINE_MAX 200
-#define DRAIN_POLL_MS    500
-#define DRAIN_HINT_MS    10000 /* without progress */
 
 static const char *cli_fleet_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -349,99 +346,4 @@ enum cli_exit command_status(struct cli *cli) {
 
 enum cli_exit command_nodes(struct cli *cli) {
     return cli_fleet_repeat(cli, cli_fleet_show_nodes);
-}
-
-/* ---- drain ----------------------------------------------------------------------------------- */
-
-/* Prints the most likely reason why no client leaves. */
-static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long long left) {
-    struct cli_answer answer;
-    size_t i;
-    const json_t *node;
-    long long others = 0, room = 0;
-    cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
-    json_array_foreach(json_object_get(answer.json, "nodes"), i, node) {
-        const char *name = cli_fleet_text(node, "name"), *state = cli_fleet_text(node, "state");
-        long long places = cli_fleet_number(node, "size") - cli_fleet_number(node, "clients");
-        if (name && state && strcmp(name, drained) != 0 && strcmp(state, "live") == 0) {
-            others++;
-            room += places > 0 ? places : 0;
-        }
-    }
-    cli_progress_clear();
-    if (cli_answer_succeeded(&answer)) {
-        fprintf(stderr,
-                "%s: %lld clients remain, and none has moved for %d s; other live nodes: %lld, "
-                "with room for %lld\n",
-                drained, left, DRAIN_HINT_MS / 1000, others, room);
-        fputs(room < left ? "  start another node, or raise node_info.size of a node\n"
-                          : "  see mqfleet status and the log of the leader\n",
-              stderr);
-    }
-    cli_answer_fini(&answer);
-}
-
-static enum cli_exit cli_fleet_wait_until_empty(struct cli *cli, const char *node) {
-    long long before = -1, first = -1;
-    int64_t hint_at_ms = clock_ms() + DRAIN_HINT_MS;
-    char *path = cli_node_path("nodes", node, "");
-    enum cli_exit code = CLI_OK;
-    while (code == CLI_OK && before != 0) {
-        struct cli_answer answer;
-        cli_node_call(cli, "GET", path, NULL, 0, &answer);
-        code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
-        long long left = cli_fleet_number(answer.json, "clients");
-        cli_answer_fini(&answer);
-        if (code == CLI_OK && left != before) {
-            before = left;
-            hint_at_ms = clock_ms() + DRAIN_HINT_MS;
-            first = first < 0 ? left : first;
-            if (isatty(STDERR_FILENO)) {
-                cli_progress_show("drain", (size_t)(first > left ? first - left : 0),
-                                  (size_t)first);
-            } else {
-                fprintf(stderr, "%s: %lld clients remain\n", node, left);
-            }
-        }
-        if (code == CLI_OK && clock_ms() >= hint_at_ms) {
-            cli_fleet_hint_capacity(cli, node, left);
-            hint_at_ms = INT64_MAX; /* once, until another client leaves */
-        }
-        if (code == CLI_OK && before != 0 && !cli_sleep_ms(DRAIN_POLL_MS)) {
-            break;
-        }
-    }
-    cli_progress_clear();
-    free(path);
-    return code;
-}
-
-static enum cli_exit cli_fleet_set_draining(struct cli *cli, const char *action) {
-    struct cli_answer answer;
-    char *path = cli_node_path("nodes", cli->words[0], action);
-    cli_node_call(cli, "POST", path, NULL, 0, &answer);
-    free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
-    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
-        cli_answer_print(&answer);
-    } else if (code == CLI_OK) {
-        printf("%s: %s, %lld clients\n", cli->words[0], cli_fleet_text(answer.json, "state"),
-               cli_fleet_number(answer.json, "clients"));
-    }
-    cli_answer_fini(&answer);
-    return code;
-}
-
-enum cli_exit command_drain(struct cli *cli) {
-    enum cli_exit code = cli_fleet_set_draining(cli, "drain");
-    if (code == CLI_OK && cli_option_given(cli, OPT_WAIT)) {
-        fflush(stdout);
-        code = cli_fleet_wait_until_empty(cli, cli->words[0]);
-    }
-    return code;
-}
-
-enum cli_exit command_undrain(struct cli *cli) {
-    return cli_fleet_set_draining(cli, "undrain");
 }

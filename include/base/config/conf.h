@@ -210,6 +210,16 @@
         "longest cool-down of a client in conflict")                                                \
     INT(release_after_ms, "release_after_ms", "ms", 300000, 1000, 86400000,                         \
         "time without a connection after which the client is given to another node")                \
+    ENUM(rebalance, "rebalance", "persistent|all|off", "persistent",                                \
+         "clients that move by themselves from fuller to emptier nodes: those with a persistent "   \
+         "session (and paused ones), all, or none")                                                 \
+    INT(rebalance_rate, "rebalance_rate", "clients/s", 10, 1, 10000,                                \
+        "how many clients of the fleet move by themselves")                                         \
+    INT(rebalance_tolerance, "rebalance_tolerance", "%", 5, 1, 100,                                 \
+        "by how much a node may exceed its equal share before its clients move by themselves")      \
+    INT(rebalance_settle_ms, "rebalance_settle_ms", "ms", 60000, 0, 3600000,                        \
+        "how long the fleet must be well and its nodes the same before clients move by "            \
+        "themselves, and how long a client stays where it came last")                               \
     INT(publish_timeout_ms, "publish_timeout_ms", "ms", 10000, 100, 600000,                         \
         "timeout of the broker's acknowledgement of a publication")                                 \
     INT(publish_resend_ms, "publish_resend_ms", "ms", 60000, 0, 86400000,                           \
@@ -241,7 +251,8 @@ struct conf {
     json_t *sink_origins; /* "NAME" and "NAME.FIELD": where it is given, "mqfleet.yml:7" */
 };
 
-#define CONF_FAULT_LEN 512
+#define CONF_FAULT_LEN  2048 /* of all faults together */
+#define CONF_FAULTS_MAX 10   /* that are told at once */
 
 /* Applies the defaults, the file (NULL: none), the environment and `sets` ("key=value" each), in
  * this order. Then checks the rules between settings and fills in computed values (node_name,

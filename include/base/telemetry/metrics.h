@@ -134,6 +134,8 @@
     X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "",                                         \
       "Clients that were assigned to this node and started.")                                      \
     X(METRIC_RELEASED, "mqfleet_clients_released_total", "", "Clients given back by this node.")   \
+    X(METRIC_REBALANCED, "mqfleet_clients_rebalanced_total", "",                                   \
+      "Clients that this node moved to an emptier one, by itself or because an operator asked.")   \
     X(METRIC_NODES_REAPED, "mqfleet_nodes_reaped_total", "",                                       \
       "Dead nodes whose clients this node took away while it was leader.")                         \
     X(METRIC_REAPED, "mqfleet_clients_reaped_total", "",                                           \

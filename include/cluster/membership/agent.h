@@ -11,6 +11,7 @@
 #include "base/secrets/secret_box.h"
 #include "cluster/membership/fleet_settings.h"
 #include "cluster/membership/node.h"
+#include "cluster/placement/placement.h"
 #include "mqtt/workers/workers.h"
 #include "store/store.h"
 
@@ -54,6 +55,8 @@ int64_t agent_unreleased_count(struct agent *agent);
 
 /* ---- any thread ------------------------------------------------------------------------------ */
 
+/* Why clients stay although this node drains; PLACEMENT_SOON: they leave, or it does not drain. */
+enum placement_wait agent_drain_wait(struct agent *agent);
 /* The properties that the fleet's Redis reports; read every ten seconds. False: not known. Does not
  * block. */
 bool agent_redis_facts(struct agent *agent, struct redis_info *out);

@@ -60,9 +60,6 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
  * plus half of reclaim_grace_ms from the time when the last answered heartbeat was sent. No node
  * fences another one earlier. */
 bool node_lease_valid(struct node *node);
-/* Of the resources of the fleet, by the last heartbeat; -1: none was answered since the node
- * joined. Any thread. */
-int64_t node_resources_revision(struct node *node);
 /* Whether Redis had all running clients of this node when it answered a heartbeat that was sent
  * after that time (clock_ms). Also true if the node is not a member or is fenced, because there is
  * nothing to wait for. */
@@ -76,7 +73,6 @@ int64_t node_heartbeat_age_ms(struct node *node);
 int64_t node_redis_recovered_ms(struct node *node);
 /* Why Redis does not answer: server and cause; "": it answers. */
 void node_redis_error(struct node *node, char out[STORE_ERROR_LEN]);
-int64_t node_rev(struct node *node);
 bool node_is_draining(struct node *node);
 /* The fleet has no other node. */
 bool node_is_alone(struct node *node);
@@ -85,6 +81,18 @@ bool node_is_alone(struct node *node);
 size_t node_fleet_size(const struct node *node);
 /* Client counts of the whole fleet, from the last heartbeat. False: the counts are too old. */
 bool node_fleet_counts(struct node *node, struct store_counts *out);
+/* What the last heartbeat said of the fleet. */
+struct node_fleet_view {
+    int64_t nodes, owned;
+    int64_t rev;                /* of this node's set */
+    int64_t redis_us;           /* Redis' clock at that time */
+    int64_t resources_revision; /* -1: no heartbeat was answered since the node joined */
+    int64_t rebalance_rate;
+    bool restoring;
+};
+void node_fleet_view(struct node *node, struct node_fleet_view *out);
+/* How many clients wait although the leader has not said why: they are about to be assigned. */
+int64_t node_unexplained_waiting(struct node *node);
 /* Why clients wait, as counted by the leader: JSON; "": not known. */
 void node_unplaced_json(struct node *node, char out[STORE_UNPLACED_LEN]);
 /* The fleet lacks a leader or a standby. */

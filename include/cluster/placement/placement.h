@@ -55,12 +55,16 @@ bool placement_need_equal(const struct placement_need *a, const struct placement
 enum placement_wait placement_wait_reason(const struct placement_node *nodes, size_t n,
                                           const struct placement_need *need);
 
+/* Whether the node's sink for that need has failed for 10 s. */
+bool placement_sink_is_failing(const struct placement_node *node,
+                               const struct placement_need *need);
+
 #define PLACEMENT_NOWHERE ((size_t)-1)
 
 /* The least-loaded node that can run a client with that need; one whose sink fails only if there is
- * no other. denied_by: incarnations that may not connect to its broker; NULL: none. */
+ * no other. excluded: of each node; NULL: none. */
 size_t placement_choose(const struct placement_node *nodes, size_t node_count,
-                        const struct placement_need *need, const char *denied_by);
+                        const struct placement_need *need, const bool *excluded);
 
 struct placement_client {
     size_t need;           /* index */

@@ -171,6 +171,8 @@ struct workers_client { /* of workers_list */
     char *id;           /* owned */
     int64_t epoch, version;
     bool closing; /* being stopped */
+    enum client_state state;
+    bool keeps_session; /* the broker is asked to keep the session when the connection ends */
 };
 /* Calls `changed` of the owner, with from equal to to, for each client whose state has changed
  * since that wall time or whose version is that recent. */

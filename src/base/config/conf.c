@@ -10,7 +10,9 @@
 #include "conf_loader.h"
 
 #define ENVIRONMENT_PREFIX "MQFLEET_"
-#define VALUE_SHOWN_MAX    80 /* bytes of an invalid value that a fault repeats */
+#define FAULT_SEPARATOR    "; "
+#define FAULT_ROOM         256 /* bytes that the next fault must have */
+#define VALUE_SHOWN_MAX    80  /* bytes of an invalid value that a fault repeats */
 #define INT_DIGITS_MAX     18
 
 extern char **environ;
@@ -67,16 +69,40 @@ static void conf_sanitize_fault(char *text) {
 }
 
 enum err conf_fault(struct conf_loader *loader, const char *origin, const char *format, ...) {
+    char *fault = loader->fault + loader->fault_len;
+    size_t size = CONF_FAULT_LEN - loader->fault_len;
     int origin_len = 0;
     if (origin && origin[0] != '\0') {
-        origin_len = snprintf(loader->fault, CONF_FAULT_LEN, "%.*s: ", CONF_ORIGIN_LEN, origin);
+        origin_len = snprintf(fault, size, "%.*s: ", CONF_ORIGIN_LEN, origin);
     }
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(loader->fault + origin_len, CONF_FAULT_LEN - (size_t)origin_len, format, arguments);
+    if ((size_t)origin_len < size) {
+        vsnprintf(fault + origin_len, size - (size_t)origin_len, format, arguments);
+    }
     va_end(arguments);
-    conf_sanitize_fault(loader->fault);
+    conf_sanitize_fault(fault);
     return ERR_ARGUMENT;
+}
+
+enum err conf_collect_fault(struct conf_loader *loader, enum err err) {
+    size_t len = strlen(loader->fault);
+    bool room = len + FAULT_ROOM + strlen(FAULT_SEPARATOR) < CONF_FAULT_LEN;
+    if (err == ERR_ARGUMENT && loader->fault_count + 1 < CONF_FAULTS_MAX && room) {
+        strcpy(loader->fault + len, FAULT_SEPARATOR);
+        loader->fault_len = len + strlen(FAULT_SEPARATOR);
+        loader->fault_count++;
+        return ERR_OK;
+    }
+    return err;
+}
+
+enum err conf_collected_faults(struct conf_loader *loader, enum err err) {
+    if (err == ERR_OK && loader->fault_count > 0) {
+        loader->fault[loader->fault_len - strlen(FAULT_SEPARATOR)] = '\0';
+        err = ERR_ARGUMENT;
+    }
+    return err;
 }
 
 enum err conf_no_memory(struct conf_loader *loader) {
@@ -388,7 +414,7 @@ static enum err conf_apply_variable(struct conf_loader *loader, const char *vari
 
 static enum err conf_apply_environment(struct conf_loader *loader) {
     for (char **variable = environ; variable && *variable; variable++) {
-        enum err err = conf_apply_variable(loader, *variable);
+        enum err err = conf_collect_fault(loader, conf_apply_variable(loader, *variable));
         if (err != ERR_OK) {
             return err;
         }
@@ -423,8 +449,9 @@ static enum err conf_load_sources(struct conf_loader *loader, const char *path,
         err = conf_apply_environment(loader);
     }
     for (size_t i = 0; i < set_count && err == ERR_OK; i++) {
-        err = conf_apply_set(loader, sets[i]);
+        err = conf_collect_fault(loader, conf_apply_set(loader, sets[i]));
     }
+    err = conf_collected_faults(loader, err);
     if (err == ERR_OK) {
         err = conf_check_rules(loader);
     }

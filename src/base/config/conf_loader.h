@@ -41,7 +41,9 @@ extern const struct conf_setting conf_settings[CONF_COUNT];
 
 struct conf_loader {
     struct conf *conf;
-    char *fault;                               /* CONF_FAULT_LEN bytes, owned by the caller */
+    char *fault;        /* CONF_FAULT_LEN bytes, owned by the caller */
+    size_t fault_len;   /* of the faults that were collected, each followed by a separator */
+    size_t fault_count; /* collected */
     char origins[CONF_COUNT][CONF_ORIGIN_LEN]; /* origin of each value; "": the default */
 };
 
@@ -53,6 +55,11 @@ bool *conf_bool_field(const struct conf *conf, const struct conf_setting *settin
 enum err conf_fault(struct conf_loader *loader, const char *origin, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum err conf_no_memory(struct conf_loader *loader);
+/* Keeps a fault of one value (ERR_ARGUMENT) and returns ERR_OK, so that the faults of the next
+ * values are told as well. Returns any other error as it is. */
+enum err conf_collect_fault(struct conf_loader *loader, enum err err) MUST_CHECK;
+/* ERR_ARGUMENT if faults were collected; `err` if it is another error. */
+enum err conf_collected_faults(struct conf_loader *loader, enum err err) MUST_CHECK;
 
 /* NULL: no such setting. */
 const struct conf_setting *conf_find(const char *key);

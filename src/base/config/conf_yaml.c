@@ -261,7 +261,7 @@ static enum err conf_yaml_read_value(struct reader *reader, const char *key, siz
     }
     switch (reader->event.type) {
     case YAML_SCALAR_EVENT:
-        return conf_yaml_read_scalar(reader, key, key_line);
+        return conf_collect_fault(reader->loader, conf_yaml_read_scalar(reader, key, key_line));
     case YAML_SEQUENCE_START_EVENT:
         return conf_yaml_read_list(reader, key, key_line);
     case YAML_MAPPING_START_EVENT:

@@ -45,6 +45,7 @@ static const struct {
     {"redis", REDIS_WATCH_MS, agent_check_redis},
     {"fleet", 10000, membership_fleet_step},
     {"salvage", 50, salvage_step},
+    {"rebalance", 500, rebalance_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))

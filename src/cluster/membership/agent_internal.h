@@ -52,6 +52,26 @@ struct deleted_client {
     int64_t version; /* 0: no entry */
 };
 
+/* The last clients that were moved for the sake of balance. */
+#define REBALANCED_MAX 1024
+struct rebalanced_client {
+    uint64_t id_hash;
+    int64_t at_ms; /* 0: no entry */
+};
+
+struct rebalance {
+    bool active;           /* this node has more than its share, and gives clients away */
+    int64_t well_since_ms; /* 0: not known */
+    uint64_t nodes_hash;   /* of the nodes at that time */
+    int64_t refilled_ms;   /* when `budget` was last refilled */
+    int64_t budget;        /* clients that may leave now, in thousandths */
+    int64_t share;         /* of the fleet's rate, in thousandths; 0: not known, all of it */
+    int64_t renew_next_ms; /* of an operator's request */
+    int64_t moved_count;   /* since it became active */
+    struct rebalanced_client moved[REBALANCED_MAX]; /* ring */
+    size_t moved_next;
+};
+
 struct agent {
     struct agent_wiring wiring;
     struct queue *tasks;
@@ -90,8 +110,9 @@ struct agent {
     struct destinations destinations;
 
     /* drain.c */
-    size_t drain_from;                       /* place in the list of clients */
-    int64_t drain_next_ms;                   /* no step before */
+    size_t drain_from;     /* place in the list of clients */
+    int64_t drain_next_ms; /* no step before */
+    struct rebalance rebalance;
     _Atomic(enum placement_wait) drain_wait; /* why clients stay; PLACEMENT_SOON: they leave */
 
     struct salvage *salvage; /* salvage.c; NULL: nothing */
@@ -145,6 +166,9 @@ bool handover_is_pending(struct agent *agent, const char *id);
 
 /* drain.c: a draining node hands over the clients that other nodes can run; the others stay. */
 void drain_step(struct agent *agent);
+
+/* rebalance.c: moves clients to emptier nodes. */
+void rebalance_step(struct agent *agent);
 
 /* salvage.c: the clients of a fenced node, for a Redis that has lost them. Taken before all is
  * dropped; the steps after the next join put it back, if Redis went back at all. */

@@ -16,8 +16,9 @@ char *facts_text(const struct facts *facts) {
     for (size_t i = 0; i < facts->key_count; i++) {
         json_array_append_new(keys, json_string(facts->keys[i]));
     }
-    json_t *all = json_pack("{s:I, s:o, s:o}", "lag_ms", (json_int_t)facts->lag_ms, "sinks", sinks,
-                            "keys", keys);
+    json_t *all = json_pack("{s:I, s:o, s:o, s:I, s:s}", "lag_ms", (json_int_t)facts->lag_ms,
+                            "sinks", sinks, "keys", keys, "incidents", (json_int_t)facts->incidents,
+                            "drain_wait", facts->drain_wait);
     char *text = all ? json_to_text(all, JSON_COMPACT) : NULL;
     json_decref(all);
     return text;
@@ -30,6 +31,9 @@ void facts_read(struct facts *facts, const char *text) {
     size_t index;
     facts->known = json_is_array(sinks) && json_is_array(keys);
     facts->lag_ms = json_integer_value(json_object_get(all, "lag_ms"));
+    facts->incidents = json_integer_value(json_object_get(all, "incidents"));
+    const char *drain_wait = json_string_value(json_object_get(all, "drain_wait"));
+    snprintf(facts->drain_wait, sizeof facts->drain_wait, "%s", drain_wait ? drain_wait : "");
     json_array_foreach(sinks, index, item) {
         const char *name = json_string_value(json_object_get(item, "name"));
         if (name && facts->sink_count < FACTS_SINKS_MAX) {

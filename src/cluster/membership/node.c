@@ -399,13 +399,6 @@ void node_mark_reconciled(struct node *node) {
     pthread_mutex_unlock(&node->lock);
 }
 
-int64_t node_resources_revision(struct node *node) {
-    pthread_mutex_lock(&node->lock);
-    int64_t revision = node->last_heartbeat.resources_revision;
-    pthread_mutex_unlock(&node->lock);
-    return revision;
-}
-
 bool node_lease_valid(struct node *node) {
     pthread_mutex_lock(&node->lock);
     bool valid = node->membership == NODE_MEMBER && !node->unreconciled &&
@@ -451,13 +444,6 @@ void node_redis_error(struct node *node, char out[STORE_ERROR_LEN]) {
     pthread_mutex_unlock(&node->lock);
 }
 
-int64_t node_rev(struct node *node) {
-    pthread_mutex_lock(&node->lock);
-    int64_t rev = node->last_heartbeat.rev;
-    pthread_mutex_unlock(&node->lock);
-    return rev;
-}
-
 bool node_is_draining(struct node *node) {
     pthread_mutex_lock(&node->lock);
     bool draining = node->last_heartbeat.draining;
@@ -483,6 +469,19 @@ bool node_fleet_counts(struct node *node, struct store_counts *out) {
                  clock_ms() - node->heartbeat_sent_ms < COUNTS_AGE_MS_MAX;
     pthread_mutex_unlock(&node->lock);
     return fresh;
+}
+
+void node_fleet_view(struct node *node, struct node_fleet_view *out) {
+    pthread_mutex_lock(&node->lock);
+    const struct store_heartbeat *heartbeat = &node->last_heartbeat;
+    *out = (struct node_fleet_view){.nodes = heartbeat->nodes,
+                                    .owned = heartbeat->counts.owned,
+                                    .rev = heartbeat->rev,
+                                    .resources_revision = heartbeat->resources_revision,
+                                    .redis_us = heartbeat->redis_ms * 1000,
+                                    .rebalance_rate = heartbeat->rebalance_rate,
+                                    .restoring = heartbeat->restoring};
+    pthread_mutex_unlock(&node->lock);
 }
 
 void node_unplaced_json(struct node *node, char out[STORE_UNPLACED_LEN]) {

@@ -13,14 +13,13 @@ void destinations_fini(struct destinations *destinations) {
     *destinations = (struct destinations){0};
 }
 
-static void destinations_drop_own(struct destinations *destinations, const char *own) {
-    size_t kept = 0;
+static size_t destinations_find(const struct destinations *destinations, const char *name) {
     for (size_t i = 0; i < destinations->eligible_count; i++) {
-        if (strcmp(destinations->eligible[i].name, own) != 0) {
-            destinations->eligible[kept++] = destinations->eligible[i];
+        if (strcmp(destinations->eligible[i].name, name) == 0) {
+            return i;
         }
     }
-    destinations->eligible_count = kept;
+    return PLACEMENT_NOWHERE;
 }
 
 static enum err destinations_read(struct destinations *destinations, struct agent *agent) {
@@ -40,7 +39,7 @@ static enum err destinations_read(struct destinations *destinations, struct agen
     }
     destinations->eligible_count = placement_eligible_nodes(
         destinations->registered, destinations->registered_count, destinations->eligible);
-    destinations_drop_own(destinations, node_name(wiring->node));
+    destinations->own = destinations_find(destinations, node_name(wiring->node));
     return ERR_OK;
 }
 
@@ -64,7 +63,8 @@ int64_t destinations_room(const struct destinations *destinations, struct agent 
     int64_t room = -destinations->counts.waiting - (int64_t)HASH_COUNT(agent->handovers);
     for (size_t i = 0; i < destinations->eligible_count; i++) {
         const struct placement_node *node = &destinations->eligible[i];
-        room += node->size > node->clients ? node->size - node->clients : 0;
+        bool has = i != destinations->own && node->size > node->clients;
+        room += has ? node->size - node->clients : 0;
     }
     return room;
 }
@@ -88,9 +88,18 @@ static enum err destinations_need(struct agent *agent, const char *id,
     return err;
 }
 
+/* NULL: out of memory. */
+static bool *destinations_excluded(const struct destinations *destinations, const int64_t *quotas) {
+    bool *excluded = calloc(destinations->eligible_count + 1, sizeof *excluded);
+    for (size_t i = 0; excluded && i < destinations->eligible_count; i++) {
+        excluded[i] = i == destinations->own || (quotas && quotas[i] <= 0);
+    }
+    return excluded;
+}
+
 const struct placement_node *destinations_take(struct destinations *destinations,
                                                struct agent *agent, const char *id,
-                                               enum placement_wait *wait) {
+                                               const int64_t *quotas, enum placement_wait *wait) {
     struct placement_need need;
     enum placement_wait ignored;
     wait = wait ? wait : &ignored;
@@ -98,7 +107,15 @@ const struct placement_node *destinations_take(struct destinations *destinations
     if (destinations_need(agent, id, &need) != ERR_OK) {
         return NULL;
     }
-    size_t at = placement_choose(destinations->eligible, destinations->eligible_count, &need, NULL);
+    bool *excluded = destinations_excluded(destinations, quotas);
+    size_t at = excluded ? placement_choose(destinations->eligible, destinations->eligible_count,
+                                            &need, excluded)
+                         : PLACEMENT_NOWHERE;
+    free(excluded);
+    if (quotas && at != PLACEMENT_NOWHERE &&
+        placement_sink_is_failing(&destinations->eligible[at], &need)) {
+        at = PLACEMENT_NOWHERE; /* nothing forces the client to move there */
+    }
     if (at == PLACEMENT_NOWHERE) {
         *wait = placement_wait_reason(destinations->eligible, destinations->eligible_count, &need);
     }

@@ -21,7 +21,7 @@ static size_t drain_hand_over(struct agent *agent, const struct workers_client *
         const struct placement_node *target =
             handover_is_pending(agent, client->id)
                 ? NULL
-                : destinations_take(&agent->destinations, agent, client->id, &wait);
+                : destinations_take(&agent->destinations, agent, client->id, NULL, &wait);
         stays = wait != PLACEMENT_SOON ? wait : stays;
         if (target && handover_begin(agent, &(struct handover_request){.id = client->id,
                                                                        .epoch = client->epoch,
@@ -48,6 +48,10 @@ static bool drain_is_due(struct agent *agent) {
     }
     return any && clock_ms() >= agent->drain_next_ms &&
            HASH_COUNT(agent->handovers) < DRAIN_CLIENTS_MAX;
+}
+
+enum placement_wait agent_drain_wait(struct agent *agent) {
+    return atomic_load(&agent->drain_wait);
 }
 
 void drain_step(struct agent *agent) {

@@ -156,7 +156,7 @@ static void handover_begin_for_operator(struct agent *agent, const char *id, int
     struct handover_request request = {
         .id = id, .epoch = epoch, .reason = "operator", .failed = true};
     if (destinations_refresh(&agent->destinations, agent, DESTINATIONS_AGE_MS) == ERR_OK) {
-        request.target = destinations_take(&agent->destinations, agent, id, NULL);
+        request.target = destinations_take(&agent->destinations, agent, id, NULL, NULL);
     }
     (void)handover_begin(agent, &request);
 }

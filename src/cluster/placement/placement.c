@@ -90,8 +90,8 @@ static bool placement_has_keys(const struct placement_node *node,
     return all;
 }
 
-static bool placement_sink_is_failing(const struct placement_node *node,
-                                      const struct placement_need *need) {
+bool placement_sink_is_failing(const struct placement_node *node,
+                               const struct placement_need *need) {
     const struct facts_sink *sink = facts_sink(&node->facts, need->sink);
     return sink && sink->failing_ms >= SINK_FAILING_MS;
 }
@@ -209,18 +209,30 @@ static bool placement_is_better(const struct placement_node *node,
 }
 
 size_t placement_choose(const struct placement_node *nodes, size_t node_count,
-                        const struct placement_need *need, const char *denied_by) {
+                        const struct placement_need *need, const bool *excluded) {
     size_t best = PLACEMENT_NOWHERE;
     for (size_t i = 0; i < node_count; i++) {
         const struct placement_node *node = &nodes[i];
         bool can = placement_has_sink(node, need) && placement_has_keys(node, need) &&
-                   node->clients < node->size &&
-                   !(denied_by && strstr(denied_by, node->incarnation));
+                   node->clients < node->size && !(excluded && excluded[i]);
         if (can && (best == PLACEMENT_NOWHERE || placement_is_better(node, &nodes[best], need))) {
             best = i;
         }
     }
     return best;
+}
+
+static size_t placement_choose_not_denied(const struct placement_node *nodes, size_t node_count,
+                                          const struct placement_need *need,
+                                          const char *denied_by) {
+    bool *excluded = calloc(node_count + 1, sizeof *excluded);
+    for (size_t i = 0; excluded && i < node_count; i++) {
+        excluded[i] = strstr(denied_by, nodes[i].incarnation) != NULL;
+    }
+    size_t chosen =
+        excluded ? placement_choose(nodes, node_count, need, excluded) : PLACEMENT_NOWHERE;
+    free(excluded);
+    return chosen;
 }
 
 /* Places clients that some nodes may not run. They are few, so each is placed separately, before
@@ -231,8 +243,8 @@ static void placement_place_denied(struct placement_node *nodes, size_t node_cou
     for (size_t i = 0; i < n; i++) {
         struct placement_client *client = &clients[i];
         if (placement_is_denied(client)) {
-            client->node =
-                placement_choose(nodes, node_count, &needs[client->need], client->denied_by);
+            client->node = placement_choose_not_denied(nodes, node_count, &needs[client->need],
+                                                       client->denied_by);
         }
         if (client->node != PLACEMENT_NOWHERE) {
             nodes[client->node].clients++;

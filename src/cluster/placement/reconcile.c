@@ -476,7 +476,9 @@ static int64_t reconcile_cooldown_ms(int64_t took_ms) {
 void reconcile_step(struct agent *agent) {
     int64_t now_ms = clock_ms();
     bool full = agent->applied_rev == REV_UNKNOWN || now_ms - agent->full_pass_ms >= FULL_PASS_MS;
-    bool moved = node_rev(agent->wiring.node) > agent->applied_rev; /* by the last heartbeat */
+    struct node_fleet_view fleet;
+    node_fleet_view(agent->wiring.node, &fleet);
+    bool moved = fleet.rev > agent->applied_rev; /* by the last heartbeat */
     bool due = now_ms - agent->digest_checked_ms >= agent->wiring.conf->reconcile_ms;
     if ((!agent->reconcile_now && !moved && !due && !full) || now_ms < agent->reconcile_next_ms) {
         return;

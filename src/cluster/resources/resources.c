@@ -247,7 +247,9 @@ static enum err resources_read(struct resources *resources) {
 }
 
 bool resources_step(struct resources *resources) {
-    int64_t announced = node_resources_revision(resources->node);
+    struct node_fleet_view fleet;
+    node_fleet_view(resources->node, &fleet);
+    int64_t announced = fleet.resources_revision;
     bool late = announced == resources->announced && clock_ms() < resources->announced_until_ms;
     bool current = announced == resources->revision || late;
     if (!resources->sinks || (resources->read && current) || clock_ms() < resources->retry_at_ms) {

@@ -24,8 +24,13 @@ static enum err workers_view_list_worker(struct worker *worker, struct workers_c
             err = ERR_MEMORY;
             break;
         }
-        grown[(*n)++] = (struct workers_client){id, client->epoch, client->version,
-                                                client->state == CLIENT_CLOSING};
+        grown[(*n)++] = (struct workers_client){
+            .id = id,
+            .epoch = client->epoch,
+            .version = client->version,
+            .closing = client->state == CLIENT_CLOSING,
+            .state = client->state,
+            .keeps_session = client_config_keeps_session(client->config->config)};
     }
     pthread_mutex_unlock(&worker->lock);
     return err;

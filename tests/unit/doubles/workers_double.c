@@ -216,7 +216,9 @@ enum err workers_list(struct workers *workers, struct workers_client **rows, siz
         (*rows)[i] = (struct workers_client){.id = text_dup(clients[i].id),
                                              .epoch = clients[i].epoch,
                                              .version = clients[i].version,
-                                             .closing = clients[i].done != NULL};
+                                             .closing = clients[i].done != NULL,
+                                             .state = CLIENT_ONLINE,
+                                             .keeps_session = !workers_double_answers.no_sessions};
     }
     *n = client_count;
     return ERR_OK;

@@ -16,7 +16,8 @@ struct workers *workers_double(void);
  * done. */
 struct workers_double_answers {
     enum err start, stop, stop_all, retry, list;
-    bool holds; /* clients stay in closing until workers_double_closed */
+    bool holds;       /* clients stay in closing until workers_double_closed */
+    bool no_sessions; /* the sessions of all clients end with their connections */
 };
 extern struct workers_double_answers workers_double_answers;
 

@@ -417,6 +417,42 @@ START_TEST(a_draining_node_gets_nothing_until_it_drains_no_more) {
 }
 END_TEST
 
+START_TEST(a_drain_is_remembered_until_the_node_is_undrained) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_heartbeat state;
+    ck_assert_int_eq(store_drain(store, "a", true), ERR_OK);
+    ck_assert_int_eq(store_leave(store, &a), ERR_OK);
+    a = joined("a", "2", 10);
+    ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
+    ck_assert(state.draining);
+    ck_assert_int_eq(store_leave(store, &a), ERR_OK);
+    ck_assert_int_eq(store_drain(store, "a", true), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_drain(store, "a", false), ERR_OK);
+    ck_assert_int_eq(store_drain(store, "a", false), ERR_NOT_FOUND);
+    a = joined("a", "3", 10);
+    ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
+    ck_assert(!state.draining);
+}
+END_TEST
+
+START_TEST(a_request_to_rebalance_reaches_every_node_and_ends) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_heartbeat state;
+    ck_assert_int_eq(store_renew_rebalance(store), ERR_OK);
+    ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
+    ck_assert_int_eq(state.rebalance_rate, 0); /* nothing to renew */
+    ck_assert_int_eq(store_rebalance(store, 50), ERR_OK);
+    RAW("PEXPIRE", "mqtt_fleet:rebalance", "1000");
+    ck_assert_int_eq(store_renew_rebalance(store), ERR_OK);
+    ck_assert_int_gt(RAW_INT("PTTL", "mqtt_fleet:rebalance"), 10000);
+    ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
+    ck_assert_int_eq(state.rebalance_rate, 50);
+    ck_assert_int_eq(store_rebalance(store, 0), ERR_OK);
+    ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
+    ck_assert_int_eq(state.rebalance_rate, 0);
+}
+END_TEST
+
 /* ---- the fleet ------------------------------------------------------------------------------ */
 
 /* How many others have other settings; -1: it is the fleet called `wanted`. */
@@ -542,6 +578,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, leave_of_an_earlier_incarnation_changes_nothing);
     tcase_add_test(tcase, drain_refuses_unknown_and_dead_nodes);
     tcase_add_test(tcase, a_draining_node_gets_nothing_until_it_drains_no_more);
+    tcase_add_test(tcase, a_drain_is_remembered_until_the_node_is_undrained);
+    tcase_add_test(tcase, a_request_to_rebalance_reaches_every_node_and_ends);
     tcase_add_test(tcase, a_fleet_keeps_its_first_name_and_refuses_another_F14);
     tcase_add_test(tcase, settings_of_registered_nodes_are_told_when_they_differ_F14);
     tcase_add_test(tcase, nodes_are_sorted_and_those_not_ours_have_no_incarnation);

@@ -381,7 +381,9 @@ static void step_drain(void) {
     int node = any_node();
     bool draining = chance(30);
     const struct entry *entry = &world.entries[node];
-    enum err expected = entry->incarnation[0] == '\0'   ? ERR_NOT_FOUND
+    bool remembered = !draining && RAW_INT("HEXISTS", "mqtt_fleet:drained", NODE_NAMES[node]) == 1;
+    enum err expected = remembered                      ? ERR_OK
+                        : entry->incarnation[0] == '\0' ? ERR_NOT_FOUND
                         : entry->dead || entry->leaving ? ERR_REFUSED
                                                         : ERR_OK;
     enum err err = store_drain(store, NODE_NAMES[node], draining);
@@ -435,6 +437,7 @@ static void find_out(void) {
 
 /* Redis loses everything; what processes hold is all that remains. */
 static void step_lose_all(void) {
+    clock_sleep_ms(2); /* versions are times in ms: what was lost and what follows differ */
     RAW("FLUSHALL");
     NOTE("FLUSHALL");
     for (int i = 0; i < IDS; i++) {

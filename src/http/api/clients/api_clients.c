@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/percent.h"
+#include "base/system/json_memory.h"
 #include "base/text.h"
 #include "http/api/clients/client_waits.h"
 #include "http/api/scope_gate.h"
@@ -42,12 +43,35 @@ static void api_clients_item_fini(struct create_item *item) {
     json_decref(item->errors);
 }
 
+/* A document as the API shows it has masks in the place of secrets. They stand for those of the
+ * stored client, if the caller may see it. False: there is none. */
+static bool api_clients_item_keep_secrets(const struct http_request *request, json_t *document) {
+    const char *id = json_string_value(json_object_get(document, "id"));
+    struct store_client row = {0};
+    id = id ? id : json_string_value(json_object_get(document, "client_id"));
+    bool kept = id && store_get(request->api->context.store, id, &row) == ERR_OK &&
+                scope_gate_includes(request, &row);
+    json_t *stored =
+        kept ? json_from_text(row.config, row.config_len, JSON_REJECT_DUPLICATES) : NULL;
+    if (stored) {
+        client_config_keep_secrets(document, stored);
+    }
+    json_decref(stored);
+    store_client_fini(&row);
+    return kept;
+}
+
 /* Checks one document; false: the item has failed. prefix: of the pointers to its faults. */
 static bool api_clients_item_check(struct create_item *item, const struct http_request *request,
                                    json_t *document, bool repaired, const char *prefix) {
     struct client_faults faults;
     enum err err = client_input_check(request->api, &request->caller.scope, document,
                                       CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
+    if (err == ERR_ARGUMENT && api_clients_item_keep_secrets(request, document)) {
+        client_input_fini(&item->input);
+        err = client_input_check(request->api, &request->caller.scope, document, CLIENT_FROM_API,
+                                 NULL, repaired, &item->input, &faults);
+    }
     if (err == ERR_ARGUMENT) {
         const struct client_fault *first = &faults.items[0];
         api_clients_item_fail(item, PROBLEM_INVALID, "%s%s%s", first->pointer,

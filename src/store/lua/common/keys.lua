@@ -40,6 +40,8 @@ local RESOURCES = PREFIX .. 'mqtt_fleet:resources'
 local AUDIT = PREFIX .. 'mqtt_fleet:audit'
 local AUDITED = PREFIX .. 'mqtt_fleet:audited'
 local OPERATIONS = PREFIX .. 'mqtt_fleet:operations'
+local REBALANCE = PREFIX .. 'mqtt_fleet:rebalance'
+local DRAINED = PREFIX .. 'mqtt_fleet:drained'
 
 local function key_for(name)
     return function(node)

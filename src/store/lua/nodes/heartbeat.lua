@@ -4,7 +4,8 @@
 -- generation or this incarnation is unknown, so Redis lost data ('STATE').
 -- Answers: 'OK', rev, Redis time in ms, draining, wanted (a leader or a standby is lacking),
 -- registered nodes, waiting, delayed, owned, why clients wait (JSON) or false, revision of the
--- resources of the fleet.
+-- resources of the fleet, clients per second that an operator asked to move (0: none), nodes restore
+-- their clients (1 or 0).
 
 local ROLE_MS_MAX = 60000 -- a longer one was written before the clock went back
 
@@ -37,4 +38,5 @@ return {
     'OK', rev_of(node), NOW_MS, me.state == 'draining' and 1 or 0, wanted and 1 or 0,
     redis.call('HLEN', REGISTER), redis.call('HLEN', NO), count_delayed(), redis.call('HLEN', USE),
     text_or(redis.pcall('GET', UNPLACED), false), resources_revision(),
+    to_integer(redis.pcall('GET', REBALANCE)) or 0, restoring() and 1 or 0,
 }

@@ -34,8 +34,10 @@ if not registered then
 end
 
 local state = registered and earlier.state or 'live'
-if ARGV[11] == '1' and state == 'live' then
+local drained = redis.call('HEXISTS', of_type(DRAINED, 'hash'), name) == 1
+if (drained or ARGV[11] == '1') and state == 'live' then
     state = 'draining'
+    redis.call('HSET', DRAINED, name, NOW_MS)
 end
 set_node({
     name = name,

@@ -218,6 +218,21 @@ START_TEST(a_bad_value_in_the_file_names_file_and_line) {
 }
 END_TEST
 
+START_TEST(all_faults_of_values_are_told_at_once_up_to_a_bound) {
+    REFUSE_FILE("http:\n  workers: many\nnosuch: 1\nengine: fast\nheartbeat_ms: 1000\n",
+                ":2: http.workers", "; ", ":3: unknown setting nosuch", ":4: engine");
+    static const char *const sets[] = {"node_info.port=0", "nosuch.at=all"};
+    refuse_sets(sets, 2, PARTS("node_info.port 0", "nosuch.at"));
+    char text[4096] = "", *end = text;
+    for (int i = 0; i < 40; i++) {
+        end += sprintf(end, "nosuch%d: 1\n", i);
+    }
+    refuse_bytes(text, strlen(text), PARTS("nosuch0", "nosuch3"));
+    ck_assert_uint_lt(strlen(fault), CONF_FAULT_LEN);
+    ck_assert_ptr_null(strstr(fault, "nosuch20"));
+}
+END_TEST
+
 START_TEST(what_is_no_yaml_is_one_line_with_line_and_column) {
     REFUSE_FILE("log:\n\tlevel: info\n", ":2: column 1", "invalid YAML");
     REFUSE_FILE("broker_deny: [a\n", ":2: column 1", "invalid YAML");
@@ -596,6 +611,7 @@ int main(void) {
     tcase_add_test(cases, a_bad_number_is_one_line_with_place_key_value_and_bounds);
     tcase_add_test(cases, a_bad_choice_is_one_line_with_the_choices);
     tcase_add_test(cases, a_bad_value_in_the_file_names_file_and_line);
+    tcase_add_test(cases, all_faults_of_values_are_told_at_once_up_to_a_bound);
     tcase_add_test(cases, what_is_no_yaml_is_one_line_with_line_and_column);
     tcase_add_test(cases, a_file_that_cannot_be_read_is_one_line);
     tcase_add_test(cases, a_bad_environment_variable_is_named);
