@@ -498,9 +498,53 @@ def test_status_tells_of_a_sink_that_fails(fleet):
     [client] = fleet.online(1)
     assert cli.json("status")["problems"] == []
     fleet.broker.publish(f"t/{client}/x", "stays with the broker")
-    problems = wait_until(lambda: cli.json("status")["problems"], 20, "a problem is told")
-    assert len(problems) == 1 and problems[0].startswith("sink.file of the node asked: ")
-    assert problems[0] in cli.good("status")
+
+    def told():
+        shown = cli.run("status", "-o", "json")
+        problems = json.loads(shown.stdout)["problems"]
+        assert shown.returncode == (1 if problems else 0)
+        return problems
+
+    problems = wait_until(told, 20, "a problem is told")
+    assert len(problems) == 1 and problems[0].startswith(f"{node.name}: sink.file: ")
+    shown = cli.run("status")
+    assert shown.returncode == 1 and problems[0] in shown.stdout
+
+
+def test_status_and_lists_tell_of_a_node_that_was_killed(fleet):
+    first, second = fleet.start_nodes(2)
+    cli = Cli(first)
+    fleet.online(6)
+    assert cli.json("status")["problems"] == [] and cli.json("status")["states"] == {"online": 6}
+    second.kill()
+    shown = cli.run("status", "-o", "json")
+    status = json.loads(shown.stdout)
+    assert shown.returncode == 1 and any("does not answer" in one for one in status["problems"]), status
+    wait_until(lambda: cli.json("status")["states"] == {"online": 6}, 30, "all are online elsewhere")
+
+
+def test_summaries_and_selectors(fleet, cli):
+    fleet.create(4, make=lambda client: fleet.document(
+        client, labels={"tenant": "acme" if client < "c00003" else "other"}))
+    fleet.create(2, prefix="p", desired="paused")
+    fleet.wait_online([f"c{number:05d}" for number in range(4)])
+    assert cli.json("summary")["count"] == 6
+    assert [line.split() for line in cli.good("summary").splitlines()] == [
+        ["VALUE", "CLIENTS"], ["online", "4"], ["paused", "2"]]
+    tenants = cli.json("summary", "--by", "label.tenant", "--state", "online")["groups"]
+    assert tenants == [{"value": "acme", "count": 3}, {"value": "other", "count": 1}]
+    assert "and 3 clients with 2 other values" in cli.good("summary", "--by", "label.tenant", "--limit", "1")
+    assert cli.good("clients", "--count").strip() == "6"
+    assert cli.good("clients", "--count", "--state", "paused,waiting").strip() == "2"
+    assert cli.good("clients", "--id-prefix", "p", "-o", "id").split() == ["p00000", "p00001"]
+    assert cli.good("clients", "--sort=-id", "-o", "id").split()[0] == "p00001"
+    broker = f"127.0.0.1:{fleet.broker.port}"
+    assert len(cli.good("clients", "--broker", broker, "-o", "id").split()) == 6
+    assert cli.good("clients", "--error", "dns_failed", "--silent", "-o", "id") == ""
+    assert "must be waiting, connecting" in cli.fails(6, "clients", "--state", "odd")
+    assert "no node nosuch" in cli.fails(3, "summary", "--node", "nosuch")
+    cli.good("pause", "--label", "tenant=acme", "--id-prefix", "c00002,c00001", "--yes")
+    wait_until(lambda: cli.good("clients", "--count", "--state", "paused").strip() == "4", 20, "two more are paused")
 
 
 def test_a_node_that_is_not_there_is_told_from_one_without_clients(fleet, cli):

@@ -10,7 +10,8 @@
 /* X(symbol, code, meaning): listed by `mqfleet help` and in the man page. */
 #define CLI_EXIT_TABLE(X)                                                                          \
     X(CLI_OK, 0, "done")                                                                           \
-    X(CLI_FAILED, 1, "part of the request failed, or the node could not execute it")               \
+    X(CLI_FAILED, 1,                                                                               \
+      "part of the request failed, the node could not execute it, or status found a problem")      \
     X(CLI_USAGE, 2, "invalid usage")                                                               \
     X(CLI_NOT_FOUND, 3, "no such client or node")                                                  \
     X(CLI_REFUSED, 4, "missing or invalid token, or insufficient role")                            \
@@ -23,6 +24,9 @@ enum cli_exit {
     CLI_EXIT_TABLE(CLI_EXIT_SYMBOL)
 #undef CLI_EXIT_SYMBOL
 };
+
+/* The commands that take a selector. */
+#define CLI_SELECTING "clients summary delete pause resume restart release"
 
 /* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help):
  * commands: those that accept the option, separated by a blank. */
@@ -39,16 +43,26 @@ enum cli_exit {
     X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                       \
     X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                           \
     X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")          \
-    X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",            \
+    X(OPT_STATE, "state", 0, "STATE", CLI_SELECTING " events",                                         \
       "waiting connecting online backoff conflict paused")                                             \
-    X(OPT_DEGRADED, "degraded", 0, NULL, "clients delete pause resume restart release",                \
+    X(OPT_DEGRADED, "degraded", 0, NULL, CLI_SELECTING,                                                \
       "only clients with a refused subscription")                                                      \
-    X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                      \
-      "only clients of this node")                                                                     \
-    X(OPT_LABEL, "label", 'l', "NAME=VALUE",                                                           \
-      "clients delete pause resume restart release apply import export",                               \
+    X(OPT_NODE, "node", 0, "NAME", CLI_SELECTING, "only clients of this node")                         \
+    X(OPT_LABEL, "label", 'l', "NAME=VALUE", CLI_SELECTING " apply import export",                     \
       "only clients with this label")                                                                  \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail dead-letters", "stop after N")                \
+    X(OPT_ERROR, "error", 0, "CODE", CLI_SELECTING,                                                    \
+      "only clients that do not work for this reason")                                                 \
+    X(OPT_BROKER, "broker", 0, "HOST:PORT", CLI_SELECTING, "only clients of this broker")              \
+    X(OPT_ID_PREFIX, "id-prefix", 0, "TEXT", CLI_SELECTING, "only clients whose id begins so")         \
+    X(OPT_PROFILE, "profile", 0, "NAME", CLI_SELECTING, "only clients of this client profile")         \
+    X(OPT_SILENT, "silent", 0, NULL, CLI_SELECTING,                                                    \
+      "only clients that receive nothing for too long")                                                \
+    X(OPT_BY, "by", 0, "KEY", "summary",                                                               \
+      "state (default), error, broker, node, label.NAME, profile, silent or degraded")                 \
+    X(OPT_SORT, "sort", 0, "KEY", "clients",                                                           \
+      "id, state, since or changed; -since: the latest first")                                         \
+    X(OPT_COUNT, "count", 0, NULL, "clients", "only print how many there are")                         \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters", "stop after N")        \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks apply export",                         \
       "create, test, sinks: JSON (an object, an array, or an object per line); publish: the payload; " \
       "- is standard input; apply: a folder or file of documents; export: where to write them")        \
@@ -164,6 +178,7 @@ void cli_print_steps(const json_t *report);
 /* ---- commands -------------------------------------------------------------------------------- */
 
 enum cli_exit command_status(struct cli *cli);
+enum cli_exit command_summary(struct cli *cli);
 enum cli_exit command_nodes(struct cli *cli);
 enum cli_exit command_drain(struct cli *cli);
 enum cli_exit command_undrain(struct cli *cli);

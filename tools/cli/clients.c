@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/buffer.h"
 #include "node.h"
 #include "progress.h"
 #include "select.h"
@@ -92,10 +93,35 @@ static bool cli_clients_show_page(void *context, json_t *clients) {
     return listing->remaining != 0 && fflush(stdout) == 0;
 }
 
+static enum cli_exit cli_clients_count(struct cli *cli) {
+    struct cli_answer answer;
+    struct buffer path;
+    buffer_init(&path);
+    buffer_printf(&path, "/api/v1/clients?limit=1&count=true");
+    cli_select_append_filters(cli, &path);
+    char *whole = buffer_take(&path);
+    cli_node_call(cli, "GET", whole ? whole : "/", NULL, 0, &answer);
+    free(whole);
+    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    const json_t *count = json_object_get(answer.json, "count");
+    if (code == CLI_OK && json_is_integer(count)) {
+        printf("%lld\n", (long long)json_integer_value(count));
+        code = cli_select_report_incomplete(answer.json) ? CLI_FAILED : CLI_OK;
+    } else if (code == CLI_OK) {
+        cli_error("a node of an earlier version is in the fleet and cannot count");
+        code = CLI_FAILED;
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
+
 enum cli_exit command_clients(struct cli *cli) {
     static const char *const headings[] = {"ID",   "STATE",  "SINCE", "NODE", ">IN",
                                            ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
+    if (cli_option_given(cli, OPT_COUNT)) {
+        return cli_clients_count(cli);
+    }
     struct listing listing = {.cli = cli, .remaining = limit ? strtol(limit, NULL, 10) : -1};
     if (cli->format == CLI_FORMAT_TABLE) {
         listing.table = table_create(headings);

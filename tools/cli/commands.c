@@ -10,6 +10,8 @@
 const struct cli_command cli_commands[] = {
     {"status", "", 0, 0, "show a summary of the fleet and its problems", command_status},
     {"nodes", "", 0, 0, "list the nodes", command_nodes},
+    {"summary", "", 0, 0, "count the clients by state, error, broker, node, label or profile",
+     command_summary},
     {"clients", "", 0, 0, "list the clients, all or filtered", command_clients},
     {"get", "ID", 1, 1, "show a client: configuration, placement, status", command_get},
     {"create", "", 0, 0, "create clients from a file; repeating it changes nothing",

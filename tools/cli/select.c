@@ -20,15 +20,25 @@ static void cli_select_add_parameter(struct buffer *path, const char *prefix, co
     free(escaped);
 }
 
+/* The options that are keys of a selector, besides --label. */
+static const struct {
+    enum cli_option option;
+    const char *key;
+} cli_select_keys[] = {
+    {OPT_STATE, "state"},   {OPT_ERROR, "error"},         {OPT_BROKER, "broker"},
+    {OPT_NODE, "node"},     {OPT_ID_PREFIX, "id_prefix"}, {OPT_PROFILE, "profile"},
+    {OPT_SILENT, "silent"}, {OPT_DEGRADED, "degraded"},
+};
+#define KEY_COUNT (sizeof cli_select_keys / sizeof cli_select_keys[0])
+
 void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
-    if (cli_option_given(cli, OPT_STATE)) {
-        cli_select_add_parameter(path, "", "state", 5, cli->values[OPT_STATE]);
-    }
-    if (cli_option_given(cli, OPT_DEGRADED)) {
-        cli_select_add_parameter(path, "", "degraded", 8, "true");
-    }
-    if (cli_option_given(cli, OPT_NODE)) {
-        cli_select_add_parameter(path, "", "node", 4, cli->values[OPT_NODE]);
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        const char *value = cli->values[cli_select_keys[i].option];
+        const char *key = cli_select_keys[i].key;
+        bool is_flag = !cli_option_rows[cli_select_keys[i].option].argument;
+        if (value) {
+            cli_select_add_parameter(path, "", key, strlen(key), is_flag ? "true" : value);
+        }
     }
     for (size_t i = 0; cli->labels[i]; i++) {
         const char *equals = strchr(cli->labels[i], '=');
@@ -37,11 +47,33 @@ void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
     }
 }
 
+static bool cli_select_has_filters(const struct cli *cli) {
+    bool has = cli->labels[0] != NULL;
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        has = has || cli_option_given(cli, cli_select_keys[i].option);
+    }
+    return has;
+}
+
+bool cli_select_report_incomplete(const json_t *answer) {
+    const json_t *incomplete = json_object_get(answer, "incomplete"), *node;
+    size_t i;
+    json_array_foreach(incomplete, i, node) {
+        cli_error("without the clients of node %s: %s",
+                  json_string_value(json_object_get(node, "node")),
+                  json_string_value(json_object_get(node, "reason")));
+    }
+    return json_array_size(incomplete) > 0;
+}
+
 static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
     struct buffer path;
     buffer_init(&path);
     buffer_printf(&path, "/api/v1/clients?limit=%d", PAGE_LEN);
     cli_select_append_filters(cli, &path);
+    if (cli_option_given(cli, OPT_SORT)) {
+        cli_select_add_parameter(&path, "", "sort", 4, cli->values[OPT_SORT]);
+    }
     if (cursor) {
         cli_select_add_parameter(&path, "", "cursor", 6, cursor);
     }
@@ -60,21 +92,11 @@ static void cli_select_remove_seen(json_t *seen, json_t *clients) {
     }
 }
 
-/* Nothing was found: checks whether the node exists. */
-static enum cli_exit cli_select_check_node_exists(struct cli *cli, const char *node) {
-    struct cli_answer answer;
-    char *path = cli_node_path("nodes", node, "");
-    cli_node_call(cli, "GET", path ? path : "/", NULL, 0, &answer);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
-    cli_answer_fini(&answer);
-    free(path);
-    return code;
-}
-
 enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context) {
     char *cursor = NULL;
     json_t *seen = json_object();
     enum cli_exit code = CLI_OK;
+    bool incomplete = false;
     for (bool more = true; more && !cli_interrupted();) {
         struct cli_answer answer;
         char *path = cli_select_page_path(cli, cursor);
@@ -89,18 +111,15 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
             const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
             json_t *clients = json_object_get(answer.json, "clients");
             cli_select_remove_seen(seen, clients);
+            incomplete = incomplete || cli_select_report_incomplete(answer.json);
             more = take(context, clients) && next;
             cursor = more ? strdup(next) : NULL;
         }
         cli_answer_fini(&answer);
     }
-    if (code == CLI_OK && json_object_size(seen) == 0 && cli_option_given(cli, OPT_NODE) &&
-        !cli_interrupted()) {
-        code = cli_select_check_node_exists(cli, cli->values[OPT_NODE]);
-    }
     json_decref(seen);
     free(cursor);
-    return code;
+    return code == CLI_OK && incomplete ? CLI_FAILED : code;
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -133,15 +152,13 @@ static bool cli_select_read_ids(json_t *ids) {
 }
 
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code) {
-    bool filtered = cli_option_given(cli, OPT_STATE) || cli_option_given(cli, OPT_DEGRADED) ||
-                    cli_option_given(cli, OPT_NODE) || cli->labels[0];
+    bool filtered = cli_select_has_filters(cli);
     json_t *ids = json_array();
     *code = CLI_OK;
     if (filtered == (cli->word_count > 0)) {
-        cli_error(
-            "%s: name ids (- reads them from standard input), or filters: --state, --degraded, "
-            "--node, --label",
-            cli->command->name);
+        cli_error("%s: name ids (- reads them from standard input), or filters: --state, --error, "
+                  "--broker, --node, --label, --id-prefix, --profile, --silent, --degraded",
+                  cli->command->name);
         *code = CLI_USAGE;
     } else if (filtered) {
         *code = cli_select_clients(cli, cli_select_add_page_ids, ids);

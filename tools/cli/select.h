@@ -9,10 +9,14 @@ struct buffer;
 /* Adds "&key=value" for each filter that is given. */
 void cli_select_append_filters(const struct cli *cli, struct buffer *path);
 
+/* Prints the nodes whose clients are missing in the answer. True: there are some. */
+bool cli_select_report_incomplete(const json_t *answer);
+
 /* Handles one page of clients that match the filters. False: stop. */
 typedef bool cli_select_page(void *context, json_t *clients);
 /* Reads all pages, each client once, although a client that moves between nodes may appear twice.
- * Returns CLI_OK, or prints the error on stderr. */
+ * Returns CLI_OK, or prints the error on stderr; CLI_FAILED also if some are missing, because nodes
+ * do not answer. */
 enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context);
 
 /* The ids of the command, as a JSON array of strings; NULL: *code is the exit code. */

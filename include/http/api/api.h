@@ -152,6 +152,9 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
 bool peer_proxy_find_owner(const struct http_request *request, const char *id,
                            struct store_client *row, struct http_response *response);
 
+/* {"checks","warnings"} as /readyz of this node shows them. */
+json_t *api_readiness_json(const struct http_api *api);
+
 /* ---- handlers -------------------------------------------------------------------------------- */
 
 void api_clients_create(struct http_request *request, struct http_response *response);
@@ -188,6 +191,7 @@ void api_operation_get(struct http_request *request, struct http_response *respo
 void api_operation_cancel(struct http_request *request, struct http_response *response);
 void api_fleet_act(struct http_request *request, struct http_response *response);
 
+void api_nodes_health(struct http_request *request, struct http_response *response);
 void api_nodes_list(struct http_request *request, struct http_response *response);
 void api_node_get(struct http_request *request, struct http_response *response);
 void api_node_drain(struct http_request *request, struct http_response *response);

@@ -232,17 +232,30 @@ static void health_check_sinks(const struct http_context *context, struct readin
     }
 }
 
-void api_readyz(struct http_request *request, struct http_response *response) {
-    const struct http_context *context = &request->api->context;
-    struct readiness readiness = {
+static void health_check_all(const struct http_api *api, struct readiness *readiness) {
+    const struct http_context *context = &api->context;
+    *readiness = (struct readiness){
         .checks = json_object(), .notes = json_object(), .warnings = json_object()};
-    health_add_check(&readiness, "running", atomic_load(&request->api->stop_stage) == HTTP_RUNNING,
+    health_add_check(readiness, "running", atomic_load(&api->stop_stage) == HTTP_RUNNING,
                      "stopping");
-    health_check_threads(&readiness);
-    health_check_membership(context, &readiness);
-    health_check_redis(context, &readiness);
-    health_check_sinks(context, &readiness);
-    health_add_redis_notes(context, &readiness);
+    health_check_threads(readiness);
+    health_check_membership(context, readiness);
+    health_check_redis(context, readiness);
+    health_check_sinks(context, readiness);
+    health_add_redis_notes(context, readiness);
+}
+
+json_t *api_readiness_json(const struct http_api *api) {
+    struct readiness readiness;
+    health_check_all(api, &readiness);
+    json_decref(readiness.notes);
+    json_decref(readiness.reason);
+    return json_pack("{s:o, s:o}", "checks", readiness.checks, "warnings", readiness.warnings);
+}
+
+void api_readyz(struct http_request *request, struct http_response *response) {
+    struct readiness readiness;
+    health_check_all(request->api, &readiness);
     if (health_is_verbose(request)) {
         health_answer_verbose(response, request->path, &readiness);
         return;

@@ -67,6 +67,7 @@ static const struct http_route route_table[] = {
 
     {"GET", "/api/v1/nodes", api_nodes_list, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes:rebalance", api_nodes_rebalance, ROUTE_OPERATOR, "rate", SCOPE_REFUSED},
+    {"GET", "/api/v1/nodes:health", api_nodes_health, 0, "", SCOPE_REFUSED},
     {"GET", "/api/v1/nodes/{name}", api_node_get, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, "", SCOPE_REFUSED},

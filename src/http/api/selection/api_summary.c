@@ -31,6 +31,7 @@ static json_t *api_summary_group_json(const struct select_round *round,
     if (round->query.by == CLIENT_SELECTOR_ERROR && row->value) {
         enum client_error error = client_error_of_code(row->value);
         const char *advice = client_error_advice(error);
+        json_object_set_new(group, "example", http_json_string(row->example));
         json_object_set_new(group, "text", http_json_string(client_error_text(error)));
         json_object_set_new(group, "advice", http_json_string(advice));
     }

@@ -184,7 +184,7 @@ void selection_add(void *context, const struct workers_visited *client) {
     selection->count++;
     if (query->grouped) {
         tally_add(&selection->tally, client_facts_get(&client->facts, query->by, query->by_label),
-                  1);
+                  1, query->by == CLIENT_SELECTOR_ERROR ? client->facts.id : NULL);
     }
     selection_add_item(selection, client->facts.id, selection_key(query->sort, client));
 }

@@ -9,10 +9,10 @@ START_TEST(groups_are_counted_and_sorted) {
     struct tally tally = {0};
     size_t n;
     for (int i = 0; i < 30; i++) {
-        tally_add(&tally, i % 3 == 0 ? "rare" : "frequent", 1);
+        tally_add(&tally, i % 3 == 0 ? "rare" : "frequent", 1, NULL);
     }
-    tally_add(&tally, "also", 10);
-    tally_add(&tally, NULL, 15);
+    tally_add(&tally, "also", 10, NULL);
+    tally_add(&tally, NULL, 15, NULL);
     struct tally_row *rows = tally_rows(&tally, &n);
     ck_assert_uint_eq(n, 4);
     ck_assert(strcmp(rows[0].value, "frequent") == 0 && rows[0].count == 20);
@@ -26,14 +26,16 @@ END_TEST
 START_TEST(the_tallies_of_nodes_are_added) {
     struct tally one = {0}, other = {0};
     size_t n;
-    tally_add(&one, "a", 1);
-    tally_add(&one, NULL, 2);
-    tally_add(&other, "a", 10);
-    tally_add(&other, "b", 3);
+    tally_add(&one, "a", 1, "pump-1");
+    tally_add(&one, NULL, 2, NULL);
+    tally_add(&other, "a", 10, NULL);
+    tally_add(&other, "b", 3, NULL);
     json_t *json = tally_to_json(&one);
     ck_assert_int_eq(tally_merge_json(&other, json), ERR_OK);
     json_decref(json);
     struct tally_row *rows = tally_rows(&other, &n);
+    ck_assert_str_eq(rows[0].example, "pump-1");
+    ck_assert(!rows[1].example && !rows[2].example);
     ck_assert(n == 3 && rows[0].count == 11 && rows[1].count == 3 && rows[2].count == 2);
     free(rows);
     tally_fini(&one);
@@ -63,9 +65,9 @@ START_TEST(groups_are_bounded_and_no_client_is_lost) {
     char value[16];
     for (int i = 0; i < TALLY_GROUPS_MAX + 7; i++) {
         snprintf(value, sizeof(value), "%d", i);
-        tally_add(&tally, value, 1);
+        tally_add(&tally, value, 1, NULL);
     }
-    tally_add(&tally, "0", 1);
+    tally_add(&tally, "0", 1, NULL);
     size_t n;
     struct tally_row *rows = tally_rows(&tally, &n);
     ck_assert_uint_eq(n, TALLY_GROUPS_MAX);

@@ -1,0 +1,63 @@
+/* Counts of clients by the value of one key. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/buffer.h"
+#include "node.h"
+#include "select.h"
+#include "table.h"
+
+static void cli_summary_print(const json_t *summary) {
+    static const char *const headings[] = {"VALUE", ">CLIENTS", "WHAT IT MEANS", NULL};
+    static const char *const plain[] = {"VALUE", ">CLIENTS", NULL};
+    size_t i;
+    const json_t *group, *others = json_object_get(summary, "others");
+    const json_t *groups = json_object_get(summary, "groups");
+    bool explained = json_object_get(json_array_get(groups, 0), "text") ||
+                     json_object_get(json_array_get(groups, 1), "text");
+    struct table *table = table_create(explained ? headings : plain);
+    json_array_foreach(groups, i, group) {
+        const char *value = json_string_value(json_object_get(group, "value"));
+        const char *text = json_string_value(json_object_get(group, "text"));
+        table_put(table, value ? value : "-");
+        table_printf(table, "%lld", (long long)json_integer_value(json_object_get(group, "count")));
+        if (explained) {
+            table_put(table, text ? text : "");
+        }
+    }
+    table_print(table);
+    table_destroy(table);
+    if (json_integer_value(json_object_get(others, "count")) > 0) {
+        printf("and %lld clients with %lld other values\n",
+               (long long)json_integer_value(json_object_get(others, "count")),
+               (long long)json_integer_value(json_object_get(others, "groups")));
+    }
+}
+
+enum cli_exit command_summary(struct cli *cli) {
+    const char *by = cli_option_given(cli, OPT_BY) ? cli->values[OPT_BY] : "state";
+    const char *limit = cli->values[OPT_LIMIT];
+    char *escaped = cli_node_escape(by);
+    struct buffer path;
+    buffer_init(&path);
+    buffer_printf(&path, "/api/v1/summary?by=%s", escaped ? escaped : "");
+    if (limit) {
+        buffer_printf(&path, "&limit=%s", limit);
+    }
+    cli_select_append_filters(cli, &path);
+    free(escaped);
+    char *whole = buffer_take(&path);
+    struct cli_answer answer;
+    cli_node_call(cli, "GET", whole ? whole : "/", NULL, 0, &answer);
+    free(whole);
+    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
+        cli_answer_print(&answer);
+    } else if (code == CLI_OK) {
+        cli_summary_print(answer.json);
+    }
+    if (code == CLI_OK && cli_select_report_incomplete(answer.json)) {
+        code = CLI_FAILED;
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
