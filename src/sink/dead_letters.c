@@ -110,7 +110,7 @@ static bool dead_letters_move_first(struct dead_letters *letters, struct message
     if (err == ERR_FULL || err == ERR_WRONG_STATE) {
         return false;
     }
-    metric_add(METRIC_DROPPED_SINK_FULL, err == ERR_OK ? 0 : 1); /* QoS 0 */
+    metric_add(METRIC_DROPPED_DEAD_LETTER, err == ERR_OK ? 0 : 1); /* QoS 0 */
     message_queue_release(letters->queue, &letter.entry, letter.bytes);
     dead_letters_set_first(letters, letter.next);
     return true;

@@ -1,4 +1,4 @@
-/* The sinks that the settings of the node describe: sink.*. */
+/* The sinks that every node has: their settings come from sink.* of the node. */
 #ifndef MQFLEET_WIRING_DEFAULT_SINKS_H
 #define MQFLEET_WIRING_DEFAULT_SINKS_H
 

@@ -63,7 +63,8 @@
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",          \
       "Received messages that were dropped. QoS 0: the sink's queue was full, the client had its " \
       "share of the queue or exceeded its limits, the sink refused them, or memory ran out. "      \
-      "best_effort: copies for the sinks in `also` of a route, of any QoS. "                       \
+      "best_effort: copies for the sinks in `also` of a route, of any QoS. dead_letter_full: "     \
+      "rejected messages of QoS 0, when the queue of the dead letter sink was full. "              \
       "QoS 1 and 2: they were waiting for the sink when a non-persistent session ended.")          \
     X(METRIC_DROPPED_OVER_SHARE, "mqfleet_messages_dropped_total", "reason=\"over_share\"", "")    \
     X(METRIC_DROPPED_OVER_LIMIT, "mqfleet_messages_dropped_total", "reason=\"over_limit\"", "")    \
@@ -72,6 +73,8 @@
     X(METRIC_DROPPED_BEST_EFFORT, "mqfleet_messages_dropped_total", "reason=\"best_effort\"", "")  \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")            \
     X(METRIC_DROPPED_SESSION_ENDED, "mqfleet_messages_dropped_total", "reason=\"session_ended\"",  \
+      "")                                                                                          \
+    X(METRIC_DROPPED_DEAD_LETTER, "mqfleet_messages_dropped_total", "reason=\"dead_letter_full\"", \
       "")                                                                                          \
     X(METRIC_LIMIT_PAUSES, "mqfleet_limit_pauses_total", "",                                       \
       "How often a message of QoS 1 or 2 had to wait because of the limits of its client.")        \

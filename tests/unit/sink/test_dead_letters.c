@@ -212,6 +212,27 @@ START_TEST(while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_
 }
 END_TEST
 
+START_TEST(of_qos_0_what_the_dead_letter_sink_has_no_room_for_is_dropped_and_counted) {
+    json_object_set_new(dead_settings, "queue_messages", json_integer(1));
+    for (int i = 100; i < 104; i++) {
+        atomic_store(&target_script.poison[i], true);
+    }
+    atomic_store(&dead_script.down, true);
+    start();
+    submit_numbers(0, 1);
+    AWAIT(stored(&target_script) == 1);
+    for (int i = 100; i < 104; i++) {
+        ck_assert_int_eq(submit(target.sink, numbered_message(i, 0)), ERR_OK);
+    }
+    flush(target.sink);
+    AWAIT(metric_get(METRIC_DROPPED_DEAD_LETTER) == 3);
+    atomic_store(&dead_script.down, false);
+    AWAIT(stored(&dead_script) == 1);
+    ck_assert_int_eq(metric_get(METRIC_DROPPED_SINK_FULL), 0);
+    stop(WAIT_MS);
+}
+END_TEST
+
 START_TEST(rejected_messages_wait_for_another_dead_letter_sink) {
     struct sink_status status;
     json_object_set_new(dead_settings, "queue_messages", json_integer(1));
@@ -388,6 +409,8 @@ int main(void) {
                    a_dead_letter_is_answered_only_when_its_sink_has_it_and_is_not_written_again);
     tcase_add_test(tcase,
                    while_the_dead_letter_sink_is_full_rejected_messages_wait_and_others_go_on);
+    tcase_add_test(tcase,
+                   of_qos_0_what_the_dead_letter_sink_has_no_room_for_is_dropped_and_counted);
     tcase_add_test(tcase, rejected_messages_wait_for_another_dead_letter_sink);
     tcase_add_test(tcase, large_rejected_messages_do_not_hide_those_that_are_accepted);
     tcase_add_test(tcase, a_target_that_blames_each_message_fails_and_loses_none);
