@@ -10,7 +10,8 @@
  * submits to a route: the worker thread or, with Paho, the library's receive thread. Meanwhile the
  * worker thread may set it, and any thread may read its counts.
  *
- * With routes (message/routes/), the message goes to all sinks that they name, with one receipt. */
+ * With routes (message/routes/), of the fleet or of the client, the message goes to all sinks that
+ * they name, with one receipt. */
 #ifndef MQFLEET_MESSAGE_ROUTER_H
 #define MQFLEET_MESSAGE_ROUTER_H
 
@@ -112,10 +113,11 @@ struct route_hold {
 /* Sends further messages to that sink; NULL: to the default. While the node does not have a sink of
  * that name, messages are held: QoS 1 and 2 get ERR_FULL, QoS 0 is dropped and counted. Keeps the
  * counts. router: the same every time. NULL: there are no sinks, and nothing may be submitted.
- * origin: what messages refer to; NULL: nothing. Takes over one reference. False: out of memory;
- * the route is as before. */
+ * routes: of the client, before those of the fleet; borrowed, NULL: none. origin: what messages
+ * refer to; NULL: nothing. Takes over one reference. False: out of memory; the route is as before.
+ */
 bool route_set(struct route *route, struct router *router, const char *sink,
-               struct message_origin *origin);
+               struct route_table *routes, struct message_origin *origin);
 /* NULL: no limits. False: out of memory. */
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
 /* The origin of the route with one more reference; NULL: none. Any thread. */

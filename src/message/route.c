@@ -59,7 +59,7 @@ static void route_free_plan(struct route_plan *plan) {
 /* Takes over both. NULL: out of memory. */
 static struct route_plan *route_make_plan(struct route *route, struct routing *routing,
                                           struct message_origin *origin) {
-    size_t shares = routing ? route_table_sink_count(routing_table(routing)) : 0;
+    size_t shares = routing ? routing_sink_count(routing) : 0;
     struct route_plan *plan = NULL;
     if (route_make_record(route)) {
         plan = calloc(1, sizeof *plan + shares * sizeof plan->shares[0]);
@@ -90,13 +90,17 @@ static struct route_plan *route_replace(struct route *route, struct message_queu
 }
 
 bool route_set(struct route *route, struct router *router, const char *sink,
-               struct message_origin *origin) {
+               struct route_table *routes, struct message_origin *origin) {
     if (route->router != router) { /* the first time: later, another thread may read it */
         route->router = router;
     }
     struct message_queue *queue = router ? router_find_queue(router, sink) : NULL;
-    struct routing *routing = router ? router_take_routing(router) : NULL;
+    struct routing *routing = NULL;
     struct route_plan *plan = NULL;
+    if (router && !router_take_routing(router, routes, &routing)) {
+        message_origin_release(origin);
+        return false;
+    }
     if (routing || origin) {
         plan = route_make_plan(route, routing, origin);
         if (!plan) {
@@ -296,7 +300,7 @@ static void route_add_plan_holds(struct route_holds *holds, const struct route_p
     } else if (full) {
         route_add_hold(holds, ROUTE_HOLD_FULL, plan->full, "");
     }
-    for (size_t i = 0; i < route_table_sink_count(routing_table(plan->routing)); i++) {
+    for (size_t i = 0; i < routing_sink_count(plan->routing); i++) {
         struct message_queue *queue = routing_queue(plan->routing, i);
         if (queue && !(full && queue == plan->full)) {
             route_add_queue_hold(holds, queue, &plan->shares[i], false);

@@ -58,12 +58,17 @@ static struct message_queue *router_find_queue_locked(void *context, const char 
     return sink ? sink->queue : NULL;
 }
 
-/* Called with the lock, after a change. False: out of memory, the snapshot is as before. */
-static bool router_renew_routing(struct router *router) {
-    struct routing_sinks sinks = {.context = router,
+/* Called with the lock. */
+static struct routing_sinks router_sinks_locked(struct router *router) {
+    return (struct routing_sinks){.context = router,
                                   .find = router_find_queue_locked,
                                   .dead_letters =
                                       router_find_queue_locked(router, SINK_DEAD_LETTER)};
+}
+
+/* Called with the lock, after a change. False: out of memory, the snapshot is as before. */
+static bool router_renew_routing(struct router *router) {
+    struct routing_sinks sinks = router_sinks_locked(router);
     struct routing *routing = NULL;
     if (router->routes) {
         routing = routing_create(route_table_retain(router->routes), &sinks);
@@ -112,11 +117,16 @@ void router_require_origin(struct router *router) {
     pthread_mutex_unlock(&router->lock);
 }
 
-struct routing *router_take_routing(struct router *router) {
+bool router_take_routing(struct router *router, struct route_table *own, struct routing **out) {
     pthread_mutex_lock(&router->lock);
     struct routing *routing = routing_retain(router->routing);
+    if (own) {
+        struct routing_sinks sinks = router_sinks_locked(router);
+        routing = routing_create_own(route_table_retain(own), routing, &sinks);
+    }
     pthread_mutex_unlock(&router->lock);
-    return routing;
+    *out = routing;
+    return routing || !own;
 }
 
 /* ---- sinks that come and go ---- */

@@ -29,8 +29,9 @@ struct message_queue *router_find_queue(struct router *router, const char *name)
 /* The name of the sink with that queue. False: there is none. Any thread. */
 bool router_find_name(struct router *router, const struct message_queue *queue,
                       char out[SINK_NAME_MAX + 1]);
-/* NULL: there are no routes. The caller releases it. Any thread. */
-struct routing *router_take_routing(struct router *router);
+/* With the routes of a client before those of the fleet; own NULL: it has none. *out NULL: there
+ * are no routes. The caller releases it. False: out of memory. Any thread. */
+bool router_take_routing(struct router *router, struct route_table *own, struct routing **out);
 
 /* route_record.c. NULL: the client has none; out of memory. */
 struct route_record *route_find_record(const struct route *route);

@@ -110,6 +110,44 @@ def test_a_script_changes_filters_and_fails_visibly(fleet, routed):
     assert routed.api.post(letters + ":drop?sink=(routes)").json()["dropped"] == 1
 
 
+def test_a_client_may_have_routes_of_its_own(fleet, routed):
+    api = routed.api
+    path = "/api/v1/clients/c00000"
+    put_routes(api, [{"name": "all", "match": {"topic": "t/+/f/#"}, "to": ["archive"]}])
+    wait_applied(fleet, "f/x", "archive")
+    connected = api.get(path).json()["status"]["connected_at"]
+
+    def change(routes, expect=200):
+        config = api.get(path).json()["config"]
+        answer = api.put(path, {**config, "routes": routes})
+        assert answer.status_code == expect, answer.text
+        return answer.json()
+    faults = change([{"to": ["nobody"]}, {"match": {"qos": 7}, "to": ["audit"]}], 422)["errors"]
+    assert [fault["pointer"] for fault in faults] == ["/routes/1/match/qos"]
+    faults = change([{"to": ["nobody"]}], 422)["errors"]
+    assert [fault["pointer"] for fault in faults] == ["/routes/0/to/0"]
+    change([{"name": "own", "match": {"topic": "t/+/f/stop"}, "to": ["alarms"], "stop": True},
+            {"match": {"topic": "t/+/#"}, "to": ["audit"]}])
+    wait_applied(fleet, "f/stop", "alarms")
+    for topic, body in (("f/stop", b"1"), ("f/go", b"2"), ("x", b"3")):
+        fleet.broker.publish(f"t/c00000/{topic}", body)
+    wait_until(lambda: b"3" in payloads(fleet, "audit"), 20, "the last")
+    wait_until(lambda: b"2" in payloads(fleet, "archive"), 20, "those of the fleet follow")
+    assert b"1" in payloads(fleet, "alarms")
+    assert b"2" in payloads(fleet, "audit")
+    assert b"1" not in payloads(fleet, "audit") + payloads(fleet, "archive")
+    assert b"3" not in payloads(fleet, "archive") + payloads(fleet, "mqtt_msg")
+    assert api.get(path).json()["status"]["connected_at"] == connected
+
+    seen = api.post(ROUTES + ":explain", {"client": "c00000", "topic": "t/c00000/f/x"}).json()
+    assert [(row["of"], row["route"]) for row in seen["matched"]] == [("client", 1), ("fleet", 0)]
+    assert sorted(seen["to"]) == ["archive", "audit"] and not seen["default"]
+    answer = api.delete("/api/v1/sinks/audit")
+    assert answer.status_code == 409 and answer.json()["clients"] == ["c00000"]
+    change([])
+    assert api.delete("/api/v1/sinks/audit").status_code == 204
+
+
 def test_a_sink_that_routes_name_is_not_deleted(fleet, routed):
     put_routes(routed.api, [{"to": ["default"], "also": ["audit"]}])
     answer = routed.api.delete("/api/v1/sinks/audit")

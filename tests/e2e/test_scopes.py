@@ -137,6 +137,13 @@ def test_secrets_of_the_nodes_are_not_for_a_scope(town):
     assert "files and variables" in refused.text
 
 
+def test_scripts_are_not_for_a_scope(town):
+    routes = [{"to": ["default"], "lua": "return function(m) return m end"}]
+    refused = problem(town.api("acme").post("/api/v1/clients", town.document("acme-lua", routes=routes)),
+                      422, "invalid")
+    assert refused.json()["errors"][0]["pointer"] == "/routes"
+
+
 # ---- every route ---------------------------------------------------------------------------------
 
 def is_stream(operation):

@@ -668,7 +668,7 @@ static void build_world(const uint8_t *data, size_t size) {
                                                          .keepalive_s = how & 8 ? 0 : 10,
                                                          .receive_maximum = how & 16 ? 2 : 0};
         world.clients[i].peer.fd = -1;
-        route_set(&world.clients[i].route, world.router, NULL, NULL);
+        route_set(&world.clients[i].route, world.router, NULL, NULL, NULL);
         world.clients[i].route.queue = (struct message_queue *)&world.clients[i];
     }
 }

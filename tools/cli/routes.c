@@ -141,14 +141,19 @@ static enum cli_exit cli_routes_apply(struct cli *cli) {
 
 /* ---- explain --------------------------------------------------------------------------------- */
 
+static const char *cli_routes_owner(const json_t *route) {
+    const char *of = json_string_value(json_object_get(route, "of"));
+    return of && strcmp(of, "client") == 0 ? " of the client" : "";
+}
+
 static void cli_routes_print_matched(const json_t *matched) {
     size_t i;
     const json_t *route;
     json_array_foreach(matched, i, route) {
         const char *name = json_string_value(json_object_get(route, "name"));
-        printf("route %lld%s%s matches\n",
+        printf("route %lld%s%s%s matches\n",
                (long long)json_integer_value(json_object_get(route, "route")), name ? " " : "",
-               name ? name : "");
+               name ? name : "", cli_routes_owner(route));
     }
     if (json_array_size(matched) == 0) {
         puts("no route matches");
@@ -183,12 +188,12 @@ static bool cli_routes_print_script(const json_t *script) {
     size_t i;
     const json_t *message;
     if (fault) {
-        printf("script of route %lld fails: %s\n", route,
+        printf("script of route %lld%s fails: %s\n", route, cli_routes_owner(script),
                table_printable(fault, text, sizeof text));
         return false;
     }
-    printf("script of route %lld makes %zu message%s\n", route, json_array_size(messages),
-           json_array_size(messages) == 1 ? "" : "s");
+    printf("script of route %lld%s makes %zu message%s\n", route, cli_routes_owner(script),
+           json_array_size(messages), json_array_size(messages) == 1 ? "" : "s");
     cli_routes_print_sinks("  to", json_object_get(script, "to"), "");
     cli_routes_print_sinks("  also", json_object_get(script, "also"), "");
     json_array_foreach(messages, i, message) {

@@ -36,6 +36,10 @@ typedef void route_fault_report(void *context, const char *pointer, const char *
  * or at least one fault. The list is not kept. */
 struct route_table *route_table_create(const json_t *list, route_fault_report *report,
                                        void *context);
+/* As route_table_create, but the same table for equal lists, for the routes of clients.
+ * ERR_ARGUMENT: at least one fault. ERR_MEMORY. */
+enum err route_table_share(const json_t *list, struct route_table **out, route_fault_report *report,
+                           void *context) MUST_CHECK;
 struct route_table *route_table_retain(struct route_table *table); /* NULL is legal in both */
 void route_table_release(struct route_table *table);
 
@@ -45,6 +49,8 @@ size_t route_table_sink_count(const struct route_table *table);
 const char *route_table_sink(const struct route_table *table, size_t index);
 /* Whether a route may use the labels or the broker of a client. */
 bool route_table_needs_origin(const struct route_table *table);
+/* Whether a route has a script. */
+bool route_table_has_script(const struct route_table *table);
 /* Route index's name; NULL: it has none. */
 const char *route_table_name(const struct route_table *table, size_t index);
 
@@ -61,11 +67,14 @@ struct route_decision {
     struct route_scripted scripted[ROUTES_SCRIPTED_MAX];
     size_t scripted_count;
     bool to_default; /* no route gave a sink in `to` */
+    bool stopped;    /* the last one said stop */
 };
 
-/* The cost grows with the routes that match. taken: called for each route that counts, in order;
- * NULL: nobody asks. */
-struct route_decision route_table_match(const struct route_table *table, struct message_view *view,
-                                        void (*taken)(void *context, size_t route), void *context);
+/* Called for each route that counts, in order. */
+typedef void route_taken(void *context, const struct route_table *table, size_t route);
+
+/* The cost grows with the routes that match. taken NULL: nobody asks. */
+void route_table_match(const struct route_table *table, struct message_view *view,
+                       struct route_decision *out, route_taken *taken, void *context);
 
 #endif

@@ -1,4 +1,4 @@
-/* The routes of a node together with its sinks: brings a message to the queues of its sinks. A
+/* Routes together with the sinks of a node: brings a message to the queues of its sinks. A
  * snapshot: it is made when routes or sinks change. Immutable; reference counted; any thread. */
 #ifndef MQFLEET_ROUTES_ROUTING_H
 #define MQFLEET_ROUTES_ROUTING_H
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include "base/err.h"
 #include "message/message_queue.h"
-#include "message/routes/route_table.h"
+#include "message/routes/route_chain.h"
 
 struct routing;
 
@@ -23,8 +23,13 @@ struct routing_sinks {
 struct routing *routing_create(struct route_table *table, const struct routing_sinks *sinks);
 struct routing *routing_retain(struct routing *routing); /* NULL is legal in both */
 void routing_release(struct routing *routing);
-const struct route_table *routing_table(const struct routing *routing);
-/* Of a sink of the table. NULL: the node does not have it. */
+/* As routing_create, of a client with routes of its own: those of the fleet follow. fleet: NULL:
+ * there are none; takes over one reference. */
+struct routing *routing_create_own(struct route_table *table, struct routing *fleet,
+                                   const struct routing_sinks *sinks);
+/* The sinks that the routes name. */
+size_t routing_sink_count(const struct routing *routing);
+/* NULL: the node does not have that sink. */
 struct message_queue *routing_queue(const struct routing *routing, size_t index);
 
 /* What one client has in the queues. */
@@ -32,7 +37,7 @@ struct routing_client {
     struct message_queue
         *standard; /* of its sink, or the default; NULL: the node does not have it */
     struct message_queue_share *standard_share;
-    struct message_queue_share *shares; /* one for each sink of the table */
+    struct message_queue_share *shares; /* routing_sink_count */
 };
 
 struct routing_result {

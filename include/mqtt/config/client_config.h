@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "message/rate_limit.h"
+#include "message/routes/route_table.h"
 
 enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
 /* The treatment of a message above the node's max_packet_bytes. */
@@ -21,6 +22,7 @@ enum client_on_silence { ON_SILENCE_REPORT, ON_SILENCE_RESUBSCRIBE, ON_SILENCE_R
 enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 
 #define CLIENT_URLS_MAX        8
+#define CLIENT_ROUTES_MAX      100
 #define CLIENT_LABEL_NAME_MAX  63
 #define CLIENT_LABEL_VALUE_MAX 256 /* bytes */
 
@@ -83,6 +85,13 @@ struct client_websocket {
     char *subprotocol; /* NULL: mqtt */
 };
 
+/* Of received messages. See client_config_limits and client_config_routes. */
+struct client_reception {
+    struct rate_limit_values limits;
+    bool limited;
+    struct route_table *routes; /* before those of the fleet; NULL: none */
+};
+
 /* Every client of a node has one, so counts have the smallest types that the bounds of
  * client_config_tables.c allow. */
 struct client_config {
@@ -122,8 +131,8 @@ struct client_config {
     struct client_tls *tls;             /* NULL: nothing given; see client_config_tls */
     struct client_websocket *websocket; /* NULL: nothing given */
     struct client_subscription *subscriptions;
-    char *sink;                       /* NULL: the node's default */
-    struct rate_limit_values *limits; /* of received messages; NULL: none */
+    char *sink;                         /* NULL: the node's default */
+    struct client_reception *reception; /* NULL: nothing given */
     struct client_pair *labels;
     /* Filters of earlier versions that must be unsubscribed from a session that survived them.
      * Stored as "retired_filters"; never accepted from or shown to a user. */
@@ -161,6 +170,9 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
 void client_config_destroy(struct client_config *config);
 /* The TLS settings, with defaults for omitted fields; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);
+const struct rate_limit_values *client_config_limits(const struct client_config *config);
+/* NULL: none. Borrowed, as are the limits. */
+struct route_table *client_config_routes(const struct client_config *config);
 /* Whether the broker is asked to keep the session when the connection ends. */
 bool client_config_keeps_session(const struct client_config *config);
 /* Removes the will. */

@@ -26,6 +26,11 @@ void route_fault(struct route_faults *faults, const char *place, const char *for
     faults->report(faults->context, pointer, detail);
 }
 
+void route_fault_memory(struct route_faults *faults) {
+    faults->any = faults->out_of_memory = true;
+    faults->report(faults->context, "", "out of memory");
+}
+
 /* ---- fields ---------------------------------------------------------------------------------- */
 
 static bool route_rule_is_list(const json_t *value, bool (*is_item)(const json_t *item)) {
@@ -366,8 +371,10 @@ static void route_rule_take_script(struct route_rule *rule, struct route_faults 
         return;
     }
     enum err err = script_create(&rule->script, json_string_value(lua), detail);
-    if (err != ERR_OK) {
-        route_fault(faults, "lua", "%s", err == ERR_MEMORY ? "out of memory" : detail);
+    if (err == ERR_MEMORY) {
+        route_fault_memory(faults);
+    } else if (err != ERR_OK) {
+        route_fault(faults, "lua", "%s", detail);
     }
 }
 
@@ -400,7 +407,7 @@ bool route_rule_parse(struct route_rule *rule, const json_t *document,
     }
     rule->source = json_whole_copy(document);
     if (!rule->source) {
-        route_fault(faults, "", "out of memory");
+        route_fault_memory(faults);
         return false;
     }
     bool any_before = faults->any;

@@ -39,12 +39,15 @@ struct route_faults {
     route_fault_report *report;
     void *context;
     size_t index; /* of the route */
-    bool any;
+    bool any, out_of_memory;
 };
 
 /* place: "match/topic"; "" is the route itself. */
 void route_fault(struct route_faults *faults, const char *place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Reported as a fault of the list. */
+void route_fault_memory(struct route_faults *faults);
 
 /* False: faults were reported. The caller always calls route_rule_fini. */
 bool route_rule_parse(struct route_rule *rule, const json_t *document, struct route_faults *faults);

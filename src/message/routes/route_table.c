@@ -3,9 +3,12 @@
 #include "message/routes/route_table.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
+#include "base/system/json_memory.h"
 #include "message/routes/topic_trie.h"
 #include "route_rule.h"
 
@@ -21,8 +24,14 @@ struct route_table {
     size_t everywhere_count;
     const char *sinks[ROUTE_SINKS_MAX]; /* in the documents of the rules */
     size_t sink_count;
-    bool needs_origin;
+    bool needs_origin, has_script;
+    char *text; /* the list; NULL: not shared */
+    UT_hash_handle hh;
 };
+
+/* The shared ones, by text. Their references are counted with the lock. */
+static pthread_mutex_t route_tables_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct route_table *route_tables;
 
 /* Rules whose topics match, as bits, so that they come out in order. */
 struct route_candidates {
@@ -59,7 +68,7 @@ static void route_table_add_topics(struct route_table *table, size_t index,
             route_fault(faults, "match/topic", "must have at most %d levels",
                         TOPIC_TRIE_LEVELS_MAX);
         } else if (err != ERR_OK) {
-            route_fault(faults, "", "out of memory");
+            route_fault_memory(faults);
         }
     }
     if (!rule->topics) {
@@ -84,6 +93,7 @@ static void route_table_add(struct route_table *table, const json_t *document,
     }
     table->needs_origin = table->needs_origin || rule->label_count > 0 || rule->broker ||
                           rule->script; /* which may read the broker */
+    table->has_script = table->has_script || rule->script;
     route_table_add_topics(table, index, faults);
 }
 
@@ -97,7 +107,7 @@ static bool route_table_fill(struct route_table *table, const json_t *list,
     table->rules = calloc(json_array_size(list) + 1, sizeof *table->rules);
     table->everywhere = calloc(json_array_size(list) + 1, sizeof *table->everywhere);
     if (!table->topics || !table->rules || !table->everywhere) {
-        faults->report(faults->context, "", "out of memory");
+        route_fault_memory(faults);
         return false;
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -106,20 +116,24 @@ static bool route_table_fill(struct route_table *table, const json_t *list,
     return !faults->any;
 }
 
-struct route_table *route_table_create(const json_t *list, route_fault_report *report,
-                                       void *context) {
-    struct route_faults faults = {.report = report, .context = context};
+static struct route_table *route_table_compile(const json_t *list, struct route_faults *faults) {
     struct route_table *table = calloc(1, sizeof *table);
     if (!table) {
-        report(context, "", "out of memory");
+        route_fault_memory(faults);
         return NULL;
     }
     table->references = 1;
-    if (!route_table_fill(table, list, &faults)) {
+    if (!route_table_fill(table, list, faults)) {
         route_table_release(table);
         return NULL;
     }
     return table;
+}
+
+struct route_table *route_table_create(const json_t *list, route_fault_report *report,
+                                       void *context) {
+    struct route_faults faults = {.report = report, .context = context};
+    return route_table_compile(list, &faults);
 }
 
 struct route_table *route_table_retain(struct route_table *table) {
@@ -129,18 +143,86 @@ struct route_table *route_table_retain(struct route_table *table) {
     return table;
 }
 
-void route_table_release(struct route_table *table) {
-    if (!table || atomic_fetch_sub(&table->references, 1) > 1) {
-        return;
-    }
+static void route_table_free(struct route_table *table) {
     for (size_t i = 0; i < table->rule_count; i++) {
         route_rule_fini(&table->rules[i]);
     }
     topic_trie_destroy(table->topics);
     free(table->everywhere);
     free(table->rules);
+    free(table->text);
     free(table);
 }
+
+/* A shared table that has lost its last reference cannot be found any more. */
+static bool route_table_drop_reference(struct route_table *table) {
+    if (!table->text) {
+        return atomic_fetch_sub(&table->references, 1) == 1;
+    }
+    pthread_mutex_lock(&route_tables_lock);
+    bool last = atomic_fetch_sub(&table->references, 1) == 1;
+    if (last) {
+        HASH_DEL(route_tables, table);
+    }
+    pthread_mutex_unlock(&route_tables_lock);
+    return last;
+}
+
+void route_table_release(struct route_table *table) {
+    if (table && route_table_drop_reference(table)) {
+        route_table_free(table);
+    }
+}
+
+/* ---- share ----------------------------------------------------------------------------------- */
+
+/* NULL: there is none. */
+static struct route_table *route_tables_find(const char *text) {
+    struct route_table *table;
+    pthread_mutex_lock(&route_tables_lock);
+    HASH_FIND_STR(route_tables, text, table);
+    route_table_retain(table);
+    pthread_mutex_unlock(&route_tables_lock);
+    return table;
+}
+
+/* Takes over the text. If another thread has just added an equal table, it is that one. */
+static struct route_table *route_tables_add(struct route_table *table, char *text) {
+    struct route_table *same;
+    pthread_mutex_lock(&route_tables_lock);
+    HASH_FIND_STR(route_tables, text, same);
+    route_table_retain(same);
+    if (!same) {
+        table->text = text;
+        HASH_ADD_KEYPTR(hh, route_tables, text, strlen(text), table);
+    }
+    pthread_mutex_unlock(&route_tables_lock);
+    if (same) {
+        free(text);
+        route_table_release(table);
+    }
+    return same ? same : table;
+}
+
+enum err route_table_share(const json_t *list, struct route_table **out, route_fault_report *report,
+                           void *context) {
+    struct route_faults faults = {.report = report, .context = context};
+    char *text = json_to_text(list, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    *out = text ? route_tables_find(text) : NULL;
+    if (!text || *out) {
+        free(text);
+        return text ? ERR_OK : ERR_MEMORY;
+    }
+    struct route_table *table = route_table_compile(list, &faults);
+    if (!table) {
+        free(text);
+        return faults.out_of_memory ? ERR_MEMORY : ERR_ARGUMENT;
+    }
+    *out = route_tables_add(table, text);
+    return ERR_OK;
+}
+
+/* ---- read ------------------------------------------------------------------------------------ */
 
 size_t route_table_count(const struct route_table *table) {
     return table->rule_count;
@@ -158,6 +240,10 @@ const char *route_table_sink(const struct route_table *table, size_t index) {
 const char *route_table_name(const struct route_table *table, size_t index) {
     assert(index < table->rule_count);
     return table->rules[index].name;
+}
+
+bool route_table_has_script(const struct route_table *table) {
+    return table->has_script;
 }
 
 bool route_table_needs_origin(const struct route_table *table) {
@@ -178,8 +264,8 @@ static void route_table_note_candidate(void *context, uint32_t value) {
 
 struct route_search {
     struct message_view *view;
-    struct route_decision decision;
-    void (*taken)(void *context, size_t route);
+    struct route_decision *decision;
+    route_taken *taken;
     void *context;
 };
 
@@ -190,7 +276,7 @@ static bool route_table_take(const struct route_table *table, size_t index,
     if (!route_rule_matches(rule, search->view)) {
         return false;
     }
-    struct route_decision *decision = &search->decision;
+    struct route_decision *decision = search->decision;
     if (!rule->script) {
         decision->to |= rule->to;
         decision->also |= rule->also;
@@ -202,29 +288,31 @@ static bool route_table_take(const struct route_table *table, size_t index,
     }
     decision->to_default = decision->to_default && rule->to == 0;
     if (search->taken) {
-        search->taken(search->context, index);
+        search->taken(search->context, table, index);
     }
     return rule->stop;
 }
 
-struct route_decision route_table_match(const struct route_table *table, struct message_view *view,
-                                        void (*taken)(void *context, size_t route), void *context) {
+void route_table_match(const struct route_table *table, struct message_view *view,
+                       struct route_decision *out, route_taken *taken, void *context) {
     struct route_search search = {
-        .view = view, .decision.to_default = true, .taken = taken, .context = context};
+        .view = view, .decision = out, .taken = taken, .context = context};
     struct route_candidates candidates;
+    out->to = out->also = 0;
+    out->scripted_count = 0; /* the array itself is large, and not cleared */
+    out->to_default = true;
+    out->stopped = false;
     candidates.first = WORDS_MAX;
     candidates.end = 0;
     for (size_t i = 0; i < table->everywhere_count; i++) {
         route_table_note_candidate(&candidates, table->everywhere[i]);
     }
     topic_trie_match(table->topics, view->message->topic, route_table_note_candidate, &candidates);
-    bool stopped = false;
-    for (size_t word = candidates.first; word < candidates.end && !stopped; word++) {
-        for (uint64_t bits = candidates.words[word]; bits && !stopped; bits &= bits - 1) {
+    for (size_t word = candidates.first; word < candidates.end && !out->stopped; word++) {
+        for (uint64_t bits = candidates.words[word]; bits && !out->stopped; bits &= bits - 1) {
             size_t bit = (size_t)__builtin_ctzll(bits);
-            stopped = route_table_take(table, word * WORD_BITS + bit, &search);
+            out->stopped = route_table_take(table, word * WORD_BITS + bit, &search);
         }
     }
-    search.decision.also &= ~search.decision.to;
-    return search.decision;
+    out->also &= ~out->to;
 }

@@ -1,5 +1,6 @@
-/* Owns the way of one message: decide, run scripts, put. Deliveries are collected first; `also` is
- * put only once `to` has been, so that a message that is offered again is not delivered twice. */
+/* Owns how one message reaches its queues: the routes decide, scripts run, and all copies are
+ * collected before the first is put in a queue. The copies for `also` follow only if `to`
+ * succeeded: a message that is offered again must not be delivered twice. */
 #include "message/routes/routing.h"
 
 #include <stdatomic.h>
@@ -15,8 +16,19 @@
 struct routing {
     atomic_size_t references;
     struct route_table *table;
+    struct routing *fleet; /* whose routes follow those of a client; NULL: none */
+    struct route_chain chain;
     struct routing_sinks sinks;
+    size_t queue_count;
     struct message_queue *queues[]; /* of the sinks of the table */
+};
+
+/* A list of routes, and where its sinks are. */
+struct routing_part {
+    const struct route_table *table;
+    struct message_queue *const *queues;
+    struct message_queue_share *shares;
+    const char *of; /* "", or whose routes they are */
 };
 
 struct routing_job {
@@ -32,7 +44,8 @@ struct routing_job {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-struct routing *routing_create(struct route_table *table, const struct routing_sinks *sinks) {
+/* The chain is not set yet. */
+static struct routing *routing_make(struct route_table *table, const struct routing_sinks *sinks) {
     size_t count = route_table_sink_count(table);
     struct routing *routing = malloc(sizeof *routing + count * sizeof routing->queues[0]);
     if (!routing) {
@@ -41,9 +54,31 @@ struct routing *routing_create(struct route_table *table, const struct routing_s
     }
     routing->references = 1;
     routing->table = table;
+    routing->fleet = NULL;
     routing->sinks = *sinks;
+    routing->queue_count = count;
     for (size_t i = 0; i < count; i++) {
         routing->queues[i] = sinks->find(sinks->context, route_table_sink(table, i));
+    }
+    return routing;
+}
+
+struct routing *routing_create(struct route_table *table, const struct routing_sinks *sinks) {
+    struct routing *routing = routing_make(table, sinks);
+    if (routing) {
+        route_chain_init(&routing->chain, NULL, table);
+    }
+    return routing;
+}
+
+struct routing *routing_create_own(struct route_table *table, struct routing *fleet,
+                                   const struct routing_sinks *sinks) {
+    struct routing *routing = routing_make(table, sinks);
+    if (routing) {
+        routing->fleet = fleet;
+        route_chain_init(&routing->chain, table, fleet ? fleet->table : NULL);
+    } else {
+        routing_release(fleet);
     }
     return routing;
 }
@@ -55,22 +90,43 @@ struct routing *routing_retain(struct routing *routing) {
     return routing;
 }
 
+/* Recurses once: a fleet's routing has no other. */
 void routing_release(struct routing *routing) {
     if (routing && atomic_fetch_sub(&routing->references, 1) == 1) {
+        routing_release(routing->fleet);
         route_table_release(routing->table);
         free(routing);
     }
 }
 
-const struct route_table *routing_table(const struct routing *routing) {
-    return routing->table;
+size_t routing_sink_count(const struct routing *routing) {
+    return routing->queue_count + (routing->fleet ? routing->fleet->queue_count : 0);
 }
 
 struct message_queue *routing_queue(const struct routing *routing, size_t index) {
-    return routing->queues[index];
+    return index < routing->queue_count ? routing->queues[index]
+                                        : routing->fleet->queues[index - routing->queue_count];
 }
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
+
+static struct routing_part routing_part_of(const struct routing *routing, const char *of,
+                                           struct message_queue_share *shares) {
+    return (struct routing_part){
+        .table = routing->table, .queues = routing->queues, .shares = shares, .of = of};
+}
+
+static struct routing_part routing_client_part(const struct routing_job *job) {
+    return routing_part_of(job->routing, " of the client", job->client->shares);
+}
+
+static struct routing_part routing_fleet_part(const struct routing_job *job) {
+    const struct routing *routing = job->routing;
+    struct message_queue_share *shares = job->client->shares;
+    return routing->fleet
+               ? routing_part_of(routing->fleet, "", shares ? shares + routing->queue_count : NULL)
+               : routing_part_of(routing, "", shares);
+}
 
 /* Takes over one reference of the message. */
 static void routing_add(struct routing_job *job, bool also, struct message_queue *queue,
@@ -86,14 +142,14 @@ static void routing_add(struct routing_job *job, bool also, struct message_queue
         (struct message_delivery){.queue = queue, .share = share, .message = message};
 }
 
-/* bits: sinks of the table. */
-static void routing_add_sinks(struct routing_job *job, bool also, uint64_t bits,
-                              struct message *message) {
+/* bits: sinks of the part. */
+static void routing_add_sinks(struct routing_job *job, bool also, const struct routing_part *part,
+                              uint64_t bits, struct message *message) {
     for (; bits; bits &= bits - 1) {
         size_t i = (size_t)__builtin_ctzll(bits);
-        struct message_queue_share *share = job->client->shares ? &job->client->shares[i] : NULL;
-        struct message_queue *queue = job->routing->queues[i];
-        job->missing = queue || also ? job->missing : route_table_sink(job->routing->table, i);
+        struct message_queue_share *share = part->shares ? &part->shares[i] : NULL;
+        struct message_queue *queue = part->queues[i];
+        job->missing = queue || also ? job->missing : route_table_sink(part->table, i);
         routing_add(job, also, queue, share, message_retain(message));
     }
 }
@@ -111,17 +167,18 @@ static void routing_discard_all(struct routing_job *job) {
 }
 
 /* The reason is told with the original. */
-static enum err routing_add_dead_letter(struct routing_job *job, size_t route, const char *fault) {
+static enum err routing_add_dead_letter(struct routing_job *job, const struct routing_part *part,
+                                        size_t route, const char *fault) {
     struct message *letter = message_create(job->message);
     struct rejection *rejection = letter ? calloc(1, sizeof *rejection) : NULL;
-    const char *name = route_table_name(job->routing->table, route);
+    const char *name = route_table_name(part->table, route);
     if (!rejection) {
         message_destroy(letter);
         return ERR_MEMORY;
     }
     snprintf(rejection->sink, sizeof rejection->sink, "%s", SINK_ROUTES);
-    snprintf(rejection->reason, sizeof rejection->reason, "route %zu%s%s: %.80s", route,
-             name ? " " : "", name ? name : "", fault);
+    snprintf(rejection->reason, sizeof rejection->reason, "route %zu%s%s%s: %.60s", route,
+             name ? " " : "", name ? name : "", part->of, fault);
     rejection->rejected_at_ms = clock_wall_ms();
     letter->rejection = rejection;
     job->missing = job->routing->sinks.dead_letters ? job->missing : SINK_DEAD_LETTER;
@@ -129,38 +186,52 @@ static enum err routing_add_dead_letter(struct routing_job *job, size_t route, c
     return ERR_OK;
 }
 
-static enum err routing_add_scripted(struct routing_job *job,
+static enum err routing_add_scripted(struct routing_job *job, const struct routing_part *part,
                                      const struct route_scripted *scripted) {
     struct message *made[SCRIPT_MESSAGES_MAX];
     char fault[SCRIPT_FAULT_LEN];
     size_t count;
     enum err err = script_run(scripted->script, job->message, made, &count, fault);
     if (err == ERR_ARGUMENT) {
-        return routing_add_dead_letter(job, scripted->route, fault);
+        return routing_add_dead_letter(job, part, scripted->route, fault);
     }
     for (size_t i = 0; i < count; i++) {
-        routing_add_sinks(job, false, scripted->to, made[i]);
-        routing_add_sinks(job, true, scripted->also, made[i]);
+        routing_add_sinks(job, false, part, scripted->to, made[i]);
+        routing_add_sinks(job, true, part, scripted->also, made[i]);
         message_destroy(made[i]);
     }
     return err;
 }
 
-static enum err routing_collect(struct routing_job *job, const struct route_decision *decision) {
+static enum err routing_add_decided(struct routing_job *job, const struct routing_part *part,
+                                    const struct route_decision *decision) {
     enum err err = ERR_OK;
-    routing_add_sinks(job, false, decision->to, job->message);
-    routing_add_sinks(job, true, decision->also, job->message);
+    routing_add_sinks(job, false, part, decision->to, job->message);
+    routing_add_sinks(job, true, part, decision->also, job->message);
+    for (size_t i = 0; err == ERR_OK && i < decision->scripted_count; i++) {
+        err = routing_add_scripted(job, part, &decision->scripted[i]);
+    }
+    return err;
+}
+
+static enum err routing_collect(struct routing_job *job,
+                                const struct route_chain_decision *decision) {
+    const struct routing_part client = routing_client_part(job), fleet = routing_fleet_part(job);
+    enum err err = routing_add_decided(job, &client, &decision->client);
+    if (err == ERR_OK) {
+        err = routing_add_decided(job, &fleet, &decision->fleet);
+    }
     if (decision->to_default) {
         routing_add(job, false, job->client->standard, job->client->standard_share,
                     message_retain(job->message));
     }
-    for (size_t i = 0; err == ERR_OK && i < decision->scripted_count; i++) {
-        err = routing_add_scripted(job, &decision->scripted[i]);
-    }
-    if (err == ERR_OK && job->too_many) {
+    if (err == ERR_OK && job->too_many) { /* only scripts make so many */
+        bool own = decision->client.scripted_count > 0;
+        const struct route_decision *made = own ? &decision->client : &decision->fleet;
         routing_discard_all(job);
         job->sink_missing = job->too_many = false;
-        err = routing_add_dead_letter(job, decision->scripted[0].route, "too many deliveries");
+        err = routing_add_dead_letter(job, own ? &client : &fleet, made->scripted[0].route,
+                                      "too many deliveries");
     }
     return err;
 }
@@ -260,7 +331,8 @@ enum err routing_submit(const struct routing *routing, const struct routing_clie
     job.missing = NULL;
     *result = (struct routing_result){0};
     message_view_init(&view, message, "");
-    struct route_decision decision = route_table_match(routing->table, &view, NULL, NULL);
+    struct route_chain_decision decision;
+    route_chain_match(&routing->chain, &view, &decision, NULL, NULL);
     message_view_fini(&view);
     enum err err = routing_collect(&job, &decision);
     if (err != ERR_OK) { /* out of memory */

@@ -84,7 +84,10 @@ static enum err client_make_origin(const struct client_config *config, struct ro
     char broker[BROKER_LEN];
     struct message_label labels[UINT8_MAX];
     *out = NULL;
-    if (!router || (config->label_count == 0 && !router_needs_origin(router))) {
+    const struct route_table *routes = client_config_routes(config);
+    bool needed = config->label_count > 0 || (routes && route_table_needs_origin(routes)) ||
+                  (router && router_needs_origin(router));
+    if (!router || !needed) {
         return ERR_OK;
     }
     for (size_t i = 0; i < config->label_count; i++) {
@@ -102,7 +105,8 @@ static enum err client_set_route(struct client *client, struct router *router,
     uint16_t generation = router ? router_generation(router) : 0;
     struct message_origin *origin;
     enum err err = client_make_origin(config, router, &origin);
-    if (err == ERR_OK && !route_set(&client->route, router, config->sink, origin)) {
+    if (err == ERR_OK &&
+        !route_set(&client->route, router, config->sink, client_config_routes(config), origin)) {
         err = ERR_MEMORY;
     }
     if (err == ERR_OK) {
@@ -135,7 +139,7 @@ struct client *client_create(struct worker *worker, struct router *router,
     client->config = shared_config_hold(config);
     client->id = text_dup(config->config->id);
     if (!client->id || client_set_route(client, router, config->config) != ERR_OK ||
-        !route_set_limits(&client->route, config->config->limits) ||
+        !route_set_limits(&client->route, client_config_limits(config->config)) ||
         subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
         return NULL;
@@ -332,7 +336,7 @@ static bool client_same_subscription(const struct client_subscription *a,
 }
 
 enum err client_replace_config(struct client *client, struct shared_config *config) {
-    if (!route_set_limits(&client->route, config->config->limits)) {
+    if (!route_set_limits(&client->route, client_config_limits(config->config))) {
         return ERR_MEMORY;
     }
     enum err err = client_set_route(client, client->route.router, config->config);

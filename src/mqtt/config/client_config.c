@@ -214,7 +214,7 @@ static void client_config_rule_reconnect(struct reader *reader) {
 /* A burst of less than a second's worth would lower the rate: waits end up to half a second late.
  */
 static void client_config_rule_limits(struct reader *reader) {
-    const struct rate_limit_values *limits = reader->config->limits;
+    const struct rate_limit_values *limits = client_config_limits(reader->config);
     const struct client_field_place place = {.name = "limits"};
     const struct client_field_place burst = {.up = &place, .name = "burst"};
     const json_t *given = json_object_get(reader->document, "limits");
@@ -440,6 +440,22 @@ static void client_config_tls_free(struct client_tls *tls) {
     }
 }
 
+const struct rate_limit_values *client_config_limits(const struct client_config *config) {
+    const struct client_reception *reception = config->reception;
+    return reception && reception->limited ? &reception->limits : NULL;
+}
+
+struct route_table *client_config_routes(const struct client_config *config) {
+    return config->reception ? config->reception->routes : NULL;
+}
+
+static void client_config_reception_free(struct client_reception *reception) {
+    if (reception) {
+        route_table_release(reception->routes);
+        free(reception);
+    }
+}
+
 void client_config_destroy(struct client_config *config) {
     if (!config) {
         return;
@@ -449,7 +465,7 @@ void client_config_destroy(struct client_config *config) {
     client_config_pairs_free(config->labels, config->label_count);
     client_config_tls_free(config->tls);
     client_config_websocket_free(config->websocket);
-    free(config->limits);
+    client_config_reception_free(config->reception);
     client_config_endpoints_free(config->urls, config->url_count);
     client_config_texts_free(config->retired_filters, config->retired_filter_count);
     client_config_subscriptions_free(config->subscriptions, config->subscription_count);

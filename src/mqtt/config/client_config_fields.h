@@ -111,8 +111,8 @@ client_field_read client_field_read_payload, client_field_read_payload_base64,
     client_field_read_base64;
 client_field_read client_field_read_object, client_field_read_alpn,
     client_field_read_user_properties;
-client_field_read client_field_read_labels, client_field_read_sub_topic,
-    client_field_read_subscriptions;
+client_field_read client_field_read_labels, client_field_read_limits, client_field_read_routes,
+    client_field_read_sub_topic, client_field_read_subscriptions;
 client_field_read client_field_read_retired_filters;
 
 /* A string that satisfies the row's bounds, check and choices; NULL: a fault was added. Borrowed.

@@ -3,6 +3,7 @@
 #include "client_config_fields.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -121,6 +122,49 @@ void client_field_read_urls(struct reader *reader, const struct client_field *fi
     for (size_t i = 0; config->urls && i < json_array_size(value); i++) {
         const struct client_field_place here = {.up = place, .index = i};
         config_list_read_url_of(reader, json_array_get(value, i), &here);
+    }
+}
+
+/* Limits and routes */
+
+/* NULL: out of memory. */
+static struct client_reception *config_list_reception(struct reader *reader,
+                                                      struct client_config *config) {
+    if (!config->reception) {
+        config->reception = calloc(1, sizeof *config->reception);
+        reader->out_of_memory |= !config->reception;
+    }
+    return config->reception;
+}
+
+void client_field_read_limits(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
+    struct client_reception *reception = config_list_reception(reader, into);
+    if (reception) {
+        reception->limited = true;
+        (void)client_fields_read(reader, field->members, value, place, &reception->limits);
+    }
+}
+
+static void config_list_add_route_fault(void *context, const char *pointer, const char *detail) {
+    struct client_faults *faults = context;
+    if (faults->count < CLIENT_FAULTS_MAX) {
+        struct client_fault *fault = &faults->items[faults->count++];
+        snprintf(fault->pointer, sizeof fault->pointer, "/routes%.200s", pointer);
+        snprintf(fault->detail, sizeof fault->detail, "%s", detail);
+    }
+}
+
+void client_field_read_routes(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
+    if (!client_field_is_array(reader, field, value, place) || json_array_size(value) == 0) {
+        return;
+    }
+    struct client_reception *reception = config_list_reception(reader, into);
+    if (reception) {
+        enum err err = route_table_share(value, &reception->routes, config_list_add_route_fault,
+                                         reader->faults);
+        reader->out_of_memory |= err == ERR_MEMORY;
     }
 }
 

@@ -65,7 +65,7 @@ static enum err submit_failing(struct message *message, long allocation) {
 }
 
 START_TEST(a_message_without_memory_is_offered_again_soon) {
-    route_set(&route, router, NULL, oslo());
+    route_set(&route, router, NULL, NULL, oslo());
     for (long allocation = 0; allocation < 40; allocation++) {
         struct message *message = message_create(&(struct message){
             .id = "i", .client_id = "c", .topic = "s", .payload = (const uint8_t *)"", .qos = 1});
@@ -86,11 +86,11 @@ END_TEST
 START_TEST(a_route_without_memory_is_as_before) {
     bool set = false;
     ck_assert(router_set_routes(router, NULL));
-    ck_assert(route_set(&route, router, NULL, NULL));
+    ck_assert(route_set(&route, router, NULL, NULL, NULL));
     for (long allocation = 0; !set; allocation++) {
         struct message_origin *origin = oslo();
         left = allocation;
-        set = route_set(&route, router, "second", origin);
+        set = route_set(&route, router, "second", NULL, origin);
         left = -1;
         ck_assert(set || CAN_FAIL);
         struct message *message = message_create(&(struct message){

@@ -43,7 +43,7 @@ static void setup(void) {
     router_add_sink(router, "redis_stream", first);
     router_add_sink(router, "null", second);
     route = (struct route){0};
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
 }
 
 static int64_t dropped(enum message_drop reason) {
@@ -85,10 +85,10 @@ static void teardown(void) {
 START_TEST(a_route_leads_to_the_sink_of_its_name_or_to_the_default) {
     ck_assert_int_eq(route_submit(&route, message_of(1), NULL), ERR_OK);
     ck_assert(queued(first) == 1 && queued(second) == 0);
-    route_set(&route, router, "null", NULL);
+    route_set(&route, router, "null", NULL, NULL);
     ck_assert_int_eq(route_submit(&route, message_of(1), NULL), ERR_OK);
     ck_assert(queued(first) == 1 && queued(second) == 1);
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(route_submit(&route, message_of(1), NULL), ERR_OK);
     ck_assert(queued(first) == 2 && queued(second) == 1);
     ck_assert_int_eq(route.messages, 3); /* the counts stay */
@@ -109,7 +109,7 @@ START_TEST(a_route_may_be_set_while_another_thread_submits_to_it) {
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, submit_many, NULL), 0);
     for (int i = 0; route.messages < SUBMITTED; i++) {
-        route_set(&route, router, i % 2 == 0 ? "null" : NULL, NULL);
+        route_set(&route, router, i % 2 == 0 ? "null" : NULL, NULL, NULL);
     }
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert_uint_eq(queued(first) + queued(second) + (size_t)dropped_in_all(), SUBMITTED);

@@ -27,7 +27,7 @@ static void setup(void) {
     second = message_queue_create(10, 100000, 100);
     router_add_sink(router, "default", first);
     route = (struct route){0};
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
 }
 
 static size_t queued(struct message_queue *queue) {
@@ -71,7 +71,7 @@ START_TEST(messages_for_a_sink_that_is_not_there_are_held_and_go_to_no_other) {
     router_flush(router);
     route_flush(&route);
     ck_assert(router_add_sink(router, "later", second));
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
     ck_assert(route_has_room(&route));
     ck_assert_int_eq(route_submit(&route, held, NULL), ERR_OK);
     ck_assert(queued(first) == 0 && queued(second) == 1);
@@ -94,15 +94,15 @@ END_TEST
 START_TEST(a_removed_sink_holds_what_comes_and_its_name_may_come_back) {
     struct message *held = message_of(1);
     router_add_sink(router, "later", second);
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
     router_remove_sink(router, "later");
     message_queue_close(second);
     ck_assert_int_eq(route_submit(&route, held, NULL), ERR_FULL); /* the route is outdated */
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
     ck_assert_int_eq(route_submit(&route, held, NULL), ERR_FULL); /* it leads nowhere */
     ck_assert_int_eq(message_queue_resize(second, 10, 100000, 100), ERR_OK);
     router_add_sink(router, "later", second);
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
     ck_assert_int_eq(route_submit(&route, held, NULL), ERR_OK);
     ck_assert_uint_eq(queued(second), 1);
 }
@@ -111,7 +111,7 @@ END_TEST
 START_TEST(the_end_of_the_node_is_told_and_does_not_hold) {
     struct message *late = message_of(1);
     router_add_sink(router, "later", second);
-    route_set(&route, router, "later", NULL);
+    route_set(&route, router, "later", NULL, NULL);
     router_stop(router);
     message_queue_close(second);
     ck_assert_int_eq(route_submit(&route, late, NULL), ERR_WRONG_STATE);
@@ -157,19 +157,19 @@ START_TEST(threads_submit_while_a_sink_comes_and_goes) {
     size_t taken = 0;
     running = THREADS;
     for (size_t i = 0; i < THREADS; i++) {
-        route_set(&routes[i], router, "later", NULL);
+        route_set(&routes[i], router, "later", NULL, NULL);
         pthread_create(&threads[i], NULL, submit_many, &routes[i]);
     }
     for (int change = 0; running > 0 || change < CHANGES; change++) {
         ck_assert_int_eq(message_queue_resize(second, 5 + (size_t)change % 60, 100000, 100),
                          ERR_OK);
         router_add_sink(router, "later", second);
-        route_set(&routes[change % THREADS], router, "later", NULL);
+        route_set(&routes[change % THREADS], router, "later", NULL, NULL);
         taken += drain(second);
         router_remove_sink(router, "later");
         message_queue_close(second);
         taken += drain(second);
-        route_set(&routes[change % THREADS], router, "later", NULL);
+        route_set(&routes[change % THREADS], router, "later", NULL, NULL);
         router_flush(router);
     }
     for (size_t i = 0; i < THREADS; i++) {

@@ -40,7 +40,7 @@ static void setup(void) {
     ck_assert(router_add_sink(router, "first", first));
     ck_assert(router_add_sink(router, "second", second));
     route = (struct route){0};
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
 }
 
 static size_t drain(struct message_queue *queue) {
@@ -86,26 +86,48 @@ START_TEST(routes_take_effect_when_the_route_is_set_again) {
     ck_assert_uint_ne(router_generation(router), generation);
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 2);
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_int_eq(submit("b", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 1);
     ck_assert_uint_eq(drain(second), 1);
     ck_assert(router_set_routes(router, NULL));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 1);
     ck_assert_int_eq(route.messages, 5);
 }
 END_TEST
 
+START_TEST(a_client_may_have_routes_of_its_own) {
+    struct route_table *own = table_of("[{\"match\":{\"topic\":\"a\"},\"to\":[\"second\"]}]");
+    ck_assert(route_set(&route, router, NULL, own, NULL));
+    ck_assert_int_eq(submit("a", 1), ERR_OK);
+    ck_assert_int_eq(submit("b", 1), ERR_OK);
+    ck_assert_uint_eq(drain(first), 1);
+    ck_assert_uint_eq(drain(second), 1);
+    ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\"]}]")));
+    ck_assert(route_set(&route, router, NULL, own, NULL));
+    route_table_release(own); /* the route keeps it */
+    ck_assert_int_eq(submit("a", 1), ERR_OK);
+    ck_assert_uint_eq(drain(first), 1);
+    ck_assert_uint_eq(drain(second), 1);
+    router_remove_sink(router, "second");
+    ck_assert_int_eq(submit("b", 1), ERR_OK);
+    ck_assert_uint_eq(drain(first), 1);
+    ck_assert(route_set(&route, router, NULL, NULL, NULL));
+    ck_assert_int_eq(submit("a", 1), ERR_OK);
+    ck_assert_uint_eq(drain(first), 1);
+}
+END_TEST
+
 START_TEST(the_labels_of_the_client_decide) {
     ck_assert(router_set_routes(
         router, table_of("[{\"match\":{\"labels\":{\"site\":\"oslo\"}},\"to\":[\"second\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 1);
-    route_set(&route, router, NULL, oslo());
+    route_set(&route, router, NULL, NULL, oslo());
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(second), 1);
 }
@@ -113,7 +135,7 @@ END_TEST
 
 START_TEST(without_routes_messages_still_refer_to_the_client) {
     struct message *batch[1];
-    route_set(&route, router, NULL, oslo());
+    route_set(&route, router, NULL, NULL, oslo());
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(message_queue_peek(first, batch, 1, SIZE_MAX, 0), 1);
     ck_assert_str_eq(message_origin_label(batch[0]->origin, "site"), "oslo");
@@ -122,17 +144,17 @@ END_TEST
 
 START_TEST(a_sink_that_is_removed_holds_its_messages_until_it_is_back) {
     ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     message_queue_close(second);
     router_remove_sink(router, "second");
     ck_assert_int_eq(submit("a", 1), ERR_FULL); /* before and after it is noticed */
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_FULL);
     ck_assert(!route_has_room(&route));
     ck_assert_uint_eq(drain(first), 0);
     ck_assert_int_eq(message_queue_resize(second, 100, 1000000, 10), ERR_OK);
     ck_assert(router_add_sink(router, "second", second));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert(route_has_room(&route));
     ck_assert_int_eq(submit("a", 1), ERR_OK);
     ck_assert_uint_eq(drain(first), 1);
@@ -142,7 +164,7 @@ END_TEST
 
 START_TEST(a_full_sink_of_several_has_room_again_when_it_has_taken_something) {
     ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     int taken = 0;
     while (submit("a", 1) == ERR_OK) {
         taken++;
@@ -173,7 +195,7 @@ START_TEST(what_holds_a_client_is_told) {
     ck_assert_int_gt(holds[0].since_ms, 0);
     drain(first);
     ck_assert_uint_eq(holds_of(holds), 0);
-    route_set(&route, router, "other", NULL);
+    route_set(&route, router, "other", NULL, NULL);
     ck_assert_uint_eq(route_get_holds(&route, "other", holds), 1);
     ck_assert_str_eq(holds[0].sink, "other");
     ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_MISSING);
@@ -183,14 +205,14 @@ END_TEST
 START_TEST(what_holds_a_client_with_routes_is_told) {
     struct route_hold holds[ROUTE_HOLDS_MAX];
     ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\",\"third\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 1), ERR_FULL);
     ck_assert_uint_eq(holds_of(holds), 1);
     ck_assert_str_eq(holds[0].sink, "third");
     ck_assert_int_eq(holds[0].reason, ROUTE_HOLD_MISSING);
     ck_assert_int_gt(holds[0].since_ms, 0);
     ck_assert(router_set_routes(router, table_of("[{\"to\":[\"first\",\"second\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_uint_eq(holds_of(holds), 0);
     while (submit("a", 1) == ERR_OK) {
         drain(first);
@@ -209,11 +231,11 @@ START_TEST(dropped_messages_are_counted_across_changes) {
     int64_t dropped[MESSAGE_DROP_COUNT];
     router_remove_sink(router, "second");
     ck_assert(router_set_routes(router, table_of("[{\"to\":[\"second\"]}]")));
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(submit("a", 0), ERR_OK);
-    route_set(&route, router, NULL, oslo());
+    route_set(&route, router, NULL, NULL, oslo());
     route_count_dropped(&route, DROP_MEMORY);
-    route_set(&route, router, NULL, NULL);
+    route_set(&route, router, NULL, NULL, NULL);
     ck_assert_int_eq(route_get_dropped(&route, dropped), 2);
     ck_assert_int_eq(dropped[DROP_SINK_FULL], 1);
     ck_assert_int_eq(dropped[DROP_MEMORY], 1);
@@ -249,13 +271,14 @@ START_TEST(routes_change_while_threads_submit) {
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         routes[i] = (struct route){0};
-        route_set(&routes[i], router, NULL, NULL);
+        route_set(&routes[i], router, NULL, NULL, NULL);
         ck_assert_int_eq(pthread_create(&threads[i], NULL, submit_always, &routes[i]), 0);
     }
     for (int change = 0; change < CHANGES; change++) {
         ck_assert(router_set_routes(router, change % 5 == 4 ? NULL : table_of(lists[change % 5])));
         for (int i = 0; i < THREADS; i++) {
-            route_set(&routes[i], router, change % 2 ? "second" : NULL, change % 3 ? oslo() : NULL);
+            route_set(&routes[i], router, change % 2 ? "second" : NULL, NULL,
+                      change % 3 ? oslo() : NULL);
         }
         drain(first);
         drain(second);
@@ -276,6 +299,7 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, routes_take_effect_when_the_route_is_set_again);
+    tcase_add_test(tcase, a_client_may_have_routes_of_its_own);
     tcase_add_test(tcase, the_labels_of_the_client_decide);
     tcase_add_test(tcase, without_routes_messages_still_refer_to_the_client);
     tcase_add_test(tcase, a_sink_that_is_removed_holds_its_messages_until_it_is_back);

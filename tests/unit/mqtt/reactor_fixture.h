@@ -297,7 +297,7 @@ static inline void bench_setup(int version, int64_t buffer_bytes) {
     getsockname(bench.listener, (struct sockaddr *)&bench.address, &len);
     bench.router = router_create();
     router_add_sink(bench.router, "bench", (struct message_queue *)&bench); /* never used */
-    route_set(&bench.route, bench.router, NULL, NULL);
+    route_set(&bench.route, bench.router, NULL, NULL, NULL);
     queue_double = (struct queue_double){.put = bench_on_message, .has_room = bench_has_room};
     bench.engine = engine_reactor.create(&bench.conf, &bench_events);
     ck_assert_ptr_nonnull(bench.engine);

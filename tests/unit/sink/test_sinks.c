@@ -53,7 +53,7 @@ static struct sink_status status_of(const char *name) {
 }
 
 static void send_to(const char *name, int count) {
-    route_set(&route, router, name, NULL);
+    route_set(&route, router, name, NULL, NULL);
     for (int i = 0; i < count; i++) {
         ck_assert_int_eq(route_submit(&route, numbered_message(i, 0), NULL), ERR_OK);
     }
@@ -134,9 +134,9 @@ START_TEST(what_no_longer_starts_a_thread_is_written_at_the_stop) {
     add_rarely_used("dead_letter", "");
     ck_assert_int_eq(sinks_connect_dead_letters(sinks, fault), ERR_OK);
     start();
-    route_set(&route, router, "rare", NULL);
+    route_set(&route, router, "rare", NULL, NULL);
     ck_assert_int_eq(route_submit(&route, numbered_message(0, 0), NULL), ERR_OK);
-    route_set(&route, router, "dead_letter", NULL);
+    route_set(&route, router, "dead_letter", NULL, NULL);
     ck_assert_int_eq(route_submit(&route, numbered_message(1, 0), NULL), ERR_OK);
     sinks_stop(sinks, WAIT_MS); /* without a flush */
     ck_assert_int_eq(status_of("rare").accepted, 1);
@@ -251,7 +251,7 @@ static void route_waiting(struct route *to, int number) {
     receipt->owner = &answers;
     while (route_submit(to, message, receipt) == ERR_FULL) {
         router_flush(router);
-        route_set(to, router, "kept", NULL);
+        route_set(to, router, "kept", NULL, NULL);
         usleep(50);
     }
     router_flush(router);
@@ -270,7 +270,7 @@ START_TEST(a_change_loses_nothing_and_keeps_the_order) {
     static int numbers[NUMBERS * 2];
     pthread_t thread;
     apply_file("a", 1);
-    route_set(&route, router, "kept", NULL);
+    route_set(&route, router, "kept", NULL, NULL);
     pthread_create(&thread, NULL, send_numbers, &route);
     AWAIT(status_of("kept").accepted > NUMBERS / 10);
     apply_file("b", 2);
@@ -290,7 +290,7 @@ END_TEST
 START_TEST(a_message_after_a_change_of_an_idle_sink_is_for_the_new_target) {
     int numbers[16];
     apply_file("a", 1);
-    route_set(&route, router, "kept", NULL);
+    route_set(&route, router, "kept", NULL, NULL);
     route_waiting(&route, 1);
     AWAIT(accepted_count == 1);
     clock_sleep_ms(50); /* it sleeps */
@@ -305,7 +305,7 @@ END_TEST
 START_TEST(a_change_ends_the_wait_of_a_broken_target) {
     int numbers[16];
     apply_file("", 1); /* a folder */
-    route_set(&route, router, "kept", NULL);
+    route_set(&route, router, "kept", NULL, NULL);
     for (int i = 0; i < 10; i++) {
         route_waiting(&route, i);
     }
@@ -341,7 +341,7 @@ END_TEST
 START_TEST(a_removed_sink_writes_what_it_has_and_its_name_may_come_back) {
     int numbers[300];
     apply_file("a", 1);
-    route_set(&route, router, "kept", NULL);
+    route_set(&route, router, "kept", NULL, NULL);
     for (int i = 0; i < 100; i++) {
         route_waiting(&route, i);
     }
@@ -426,7 +426,7 @@ START_TEST(status_is_read_and_messages_come_while_sinks_come_and_go) {
     pthread_create(&reader, NULL, read_status, NULL);
     apply("null", 1, json_object());
     for (size_t i = 0; i < 2; i++) {
-        route_set(&routes[i], router, "kept", NULL);
+        route_set(&routes[i], router, "kept", NULL, NULL);
         pthread_create(&threads[i], NULL, send_numbers, &routes[i]);
     }
     for (int64_t version = 2; version < 30 || accepted_count < NUMBERS; version++) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
+#include "http/api/sinks/api_routes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
@@ -95,6 +96,7 @@ static void client_input_check_node_settings(const struct http_api *api, const j
     if (config->sink && !sink_view_exists(api, config->sink)) {
         http_fault_add(faults, "/sink", "there is no sink %s; see GET /api/v1/sinks", config->sink);
     }
+    api_routes_check_sinks(api, json_object_get(document, "routes"), faults);
     client_secrets_check(config, api->context.conf, faults);
     tls_check(config, api->context.conf, faults);
 }
@@ -115,6 +117,11 @@ static void client_input_check_scope(const struct scope *scope, bool labelled,
         http_fault_add(faults, "",
                        "must have its secrets in the document: with a scope, a token may not refer "
                        "to files and variables of the nodes, which are those of the whole fleet");
+    }
+    const struct route_table *routes = client_config_routes(config);
+    if (scope_is_set(scope) && routes && route_table_has_script(routes)) {
+        http_fault_add(faults, "/routes",
+                       "must have no lua: with a scope, a token may not run scripts on the nodes");
     }
 }
 

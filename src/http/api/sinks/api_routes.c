@@ -51,22 +51,40 @@ static void api_routes_add_fault(void *context, const char *pointer, const char 
     http_fault_add(context, place, "%s", detail);
 }
 
-static void api_routes_check_sinks(const struct http_request *request, const json_t *list,
-                                   struct client_faults *faults) {
+void api_routes_each_use(const json_t *list,
+                         void (*visit)(void *context, const struct api_routes_use *use),
+                         void *context) {
     static const char *const fields[] = {"to", "also"};
     for (size_t i = 0; i < json_array_size(list); i++) {
         for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++) {
             const json_t *names = json_object_get(json_array_get(list, i), fields[k]);
             for (size_t n = 0; n < json_array_size(names); n++) {
                 const char *name = json_string_value(json_array_get(names, n));
-                if (!sink_view_exists(request->api, name)) {
-                    char pointer[64];
-                    snprintf(pointer, sizeof pointer, "/%zu/%s/%zu", i, fields[k], n);
-                    api_routes_add_fault(faults, pointer, "there is no sink of this name");
+                if (name) {
+                    visit(context, &(struct api_routes_use){name, fields[k], i, n});
                 }
             }
         }
     }
+}
+
+struct api_routes_check {
+    const struct http_api *api;
+    struct client_faults *faults;
+};
+
+static void api_routes_check_use(void *context, const struct api_routes_use *use) {
+    const struct api_routes_check *check = context;
+    char pointer[64];
+    if (!sink_view_exists(check->api, use->sink)) {
+        snprintf(pointer, sizeof pointer, "/%zu/%s/%zu", use->route, use->field, use->index);
+        api_routes_add_fault(check->faults, pointer, "there is no sink of this name");
+    }
+}
+
+void api_routes_check_sinks(const struct http_api *api, const json_t *list,
+                            struct client_faults *faults) {
+    api_routes_each_use(list, api_routes_check_use, &(struct api_routes_check){api, faults});
 }
 
 struct route_table *api_routes_compile(const struct http_request *request, const json_t *body,
@@ -75,7 +93,7 @@ struct route_table *api_routes_compile(const struct http_request *request, const
     const json_t *list = json_object_get(body, "routes");
     struct route_table *table = route_table_create(list, api_routes_add_fault, &faults);
     if (table) {
-        api_routes_check_sinks(request, list, &faults);
+        api_routes_check_sinks(request->api, list, &faults);
     }
     if (faults.count > 0) {
         http_problem_faults(response, &faults);

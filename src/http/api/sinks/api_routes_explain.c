@@ -10,7 +10,7 @@
 #include "http/api/sinks/api_routes.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
-#include "message/routes/route_table.h"
+#include "message/routes/route_chain.h"
 #include "message/shape/script.h"
 #include "message/topic.h"
 #include "mqtt/config/client_config.h"
@@ -28,6 +28,7 @@ struct explain_message {
     char *sink;      /* of the client; owned; NULL: the default */
     char *client_id; /* owned */
     struct message_origin *origin;
+    struct route_table *routes; /* of the client; NULL: none */
 };
 
 static void explain_message_fini(struct explain_message *asked) {
@@ -35,6 +36,7 @@ static void explain_message_fini(struct explain_message *asked) {
     free(asked->sink);
     free(asked->client_id);
     message_origin_release(asked->origin);
+    route_table_release(asked->routes);
 }
 
 /* ---- the question ---------------------------------------------------------------------------- */
@@ -97,10 +99,11 @@ static enum err explain_take_config(struct explain_message *asked,
     asked->origin = message_origin_create(broker, labels, config->label_count);
     asked->sink = text_dup(config->sink);
     asked->client_id = text_dup(config->client_id);
+    asked->routes = route_table_retain(client_config_routes(config));
     return asked->origin && asked->client_id ? ERR_OK : ERR_MEMORY;
 }
 
-/* Labels, broker and sink of the client. False: answered. */
+/* Labels, broker, sink and routes of the client. False: answered. */
 static bool explain_read_client(const struct http_request *request, struct explain_message *asked,
                                 struct http_response *response) {
     struct store_client row;
@@ -135,14 +138,22 @@ static bool explain_read_client(const struct http_request *request, struct expla
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+static void explain_add_sinks(json_t *list, const struct route_table *table, uint64_t bits) {
+    for (; bits; bits &= bits - 1) {
+        size_t i = (size_t)__builtin_ctzll(bits);
+        json_array_append_new(list, json_string(route_table_sink(table, i)));
+    }
+}
+
 static json_t *explain_sinks(const struct route_table *table, uint64_t bits) {
     json_t *list = json_array();
-    for (size_t i = 0; i < route_table_sink_count(table); i++) {
-        if (bits >> i & 1) {
-            json_array_append_new(list, json_string(route_table_sink(table, i)));
-        }
-    }
+    explain_add_sinks(list, table, bits);
     return list;
+}
+
+static const char *explain_owner(const struct explain_message *asked,
+                                 const struct route_table *table) {
+    return table == asked->routes ? "client" : "fleet";
 }
 
 static json_t *explain_message_json(const struct http_request *request,
@@ -155,21 +166,28 @@ static json_t *explain_message_json(const struct http_request *request,
     return json ? json : json_null();
 }
 
-static json_t *explain_script(const struct http_request *request, const struct route_table *table,
-                              const struct route_scripted *scripted,
-                              const struct message *message) {
+struct explain_answer {
+    const struct http_request *request;
+    const struct explain_message *asked;
+    const struct message *message;
+    json_t *matched, *scripted;
+};
+
+static json_t *explain_script(const struct explain_answer *answer, const struct route_table *table,
+                              const struct route_scripted *scripted) {
     struct message *made[SCRIPT_MESSAGES_MAX];
     char fault[SCRIPT_FAULT_LEN] = "";
     size_t count;
-    enum err err = script_run(scripted->script, message, made, &count, fault);
+    enum err err = script_run(scripted->script, answer->message, made, &count, fault);
     json_t *messages = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(messages, explain_message_json(request, made[i]));
+        json_array_append_new(messages, explain_message_json(answer->request, made[i]));
         message_destroy(made[i]);
     }
-    json_t *json = json_pack("{s:I, s:o, s:o, s:o}", "route", (json_int_t)scripted->route, "to",
-                             explain_sinks(table, scripted->to), "also",
-                             explain_sinks(table, scripted->also), "messages", messages);
+    json_t *json =
+        json_pack("{s:I, s:s, s:o, s:o, s:o}", "route", (json_int_t)scripted->route, "of",
+                  explain_owner(answer->asked, table), "to", explain_sinks(table, scripted->to),
+                  "also", explain_sinks(table, scripted->also), "messages", messages);
     if (err != ERR_OK) {
         json_object_set_new(json, "error",
                             http_json_string(err == ERR_MEMORY ? "out of memory" : fault));
@@ -177,21 +195,52 @@ static json_t *explain_script(const struct http_request *request, const struct r
     return json;
 }
 
-struct explain_taken {
-    const struct route_table *table;
-    json_t *list;
-};
-
-static void explain_note_route(void *context, size_t route) {
-    struct explain_taken *taken = context;
-    const char *name = route_table_name(taken->table, route);
-    json_array_append_new(taken->list,
-                          json_pack("{s:I, s:s?}", "route", (json_int_t)route, "name", name));
+static void explain_add_scripts(const struct explain_answer *answer,
+                                const struct route_table *table,
+                                const struct route_decision *decision) {
+    for (size_t i = 0; i < decision->scripted_count; i++) {
+        json_array_append_new(answer->scripted,
+                              explain_script(answer, table, &decision->scripted[i]));
+    }
 }
 
-static void explain_answer(const struct http_request *request, const struct route_table *table,
-                           const struct explain_message *asked, struct http_response *response) {
+static void explain_note_route(void *context, const struct route_table *table, size_t route) {
+    struct explain_answer *answer = context;
+    json_array_append_new(answer->matched, json_pack("{s:I, s:s, s:s?}", "route", (json_int_t)route,
+                                                     "of", explain_owner(answer->asked, table),
+                                                     "name", route_table_name(table, route)));
+}
+
+static void explain_decide(struct explain_answer *answer, const struct route_table *fleet,
+                           struct http_response *response) {
+    const struct route_table *own = answer->asked->routes;
+    struct route_chain chain;
+    struct route_chain_decision decision;
     struct message_view view;
+    route_chain_init(&chain, own, fleet);
+    message_view_init(&view, answer->message, "");
+    route_chain_match(&chain, &view, &decision, explain_note_route, answer);
+    message_view_fini(&view);
+    explain_add_scripts(answer, own, &decision.client);
+    explain_add_scripts(answer, fleet, &decision.fleet);
+    json_t *to = json_array(), *also = json_array();
+    explain_add_sinks(to, own, decision.client.to);
+    explain_add_sinks(to, fleet, decision.fleet.to);
+    explain_add_sinks(also, own, decision.client.also);
+    explain_add_sinks(also, fleet, decision.fleet.also);
+    if (decision.to_default) {
+        json_array_append_new(
+            to, json_string(answer->asked->sink ? answer->asked->sink : SINK_DEFAULT));
+    }
+    http_answer_json(response, 200,
+                     json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "matched", answer->matched, "to",
+                               to, "also", also, "default", decision.to_default, "message",
+                               explain_message_json(answer->request, answer->message), "scripted",
+                               answer->scripted));
+}
+
+static void explain_answer(const struct http_request *request, const struct route_table *fleet,
+                           const struct explain_message *asked, struct http_response *response) {
     struct message *message =
         message_create(&(struct message){.id = asked->client ? asked->client : "",
                                          .client_id = asked->client_id ? asked->client_id : "",
@@ -206,24 +255,8 @@ static void explain_answer(const struct http_request *request, const struct rout
         http_problem_memory(response);
         return;
     }
-    struct explain_taken taken = {table, json_array()};
-    message_view_init(&view, message, "");
-    struct route_decision decision = route_table_match(table, &view, explain_note_route, &taken);
-    message_view_fini(&view);
-    json_t *scripted = json_array();
-    for (size_t i = 0; i < decision.scripted_count; i++) {
-        json_array_append_new(scripted,
-                              explain_script(request, table, &decision.scripted[i], message));
-    }
-    json_t *to = explain_sinks(table, decision.to);
-    if (decision.to_default) {
-        json_array_append_new(to, json_string(asked->sink ? asked->sink : SINK_DEFAULT));
-    }
-    http_answer_json(response, 200,
-                     json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "matched", taken.list, "to", to,
-                               "also", explain_sinks(table, decision.also), "default",
-                               decision.to_default, "message",
-                               explain_message_json(request, message), "scripted", scripted));
+    struct explain_answer answer = {request, asked, message, json_array(), json_array()};
+    explain_decide(&answer, fleet, response);
     message_destroy(message);
 }
 

@@ -4,6 +4,7 @@
 #include "base/system/json_memory.h"
 #include "cluster/resources/sink_document.h"
 #include "http/api/document_changes.h"
+#include "http/api/sinks/api_routes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
@@ -271,13 +272,28 @@ void api_sink_put(struct http_request *request, struct http_response *response) 
 
 /* ---- deleting -------------------------------------------------------------------------------- */
 
+struct api_sink_uses {
+    const char *name;
+    json_t *routes; /* indexes of those that name it */
+};
+
+static void api_sink_note_use(void *context, const struct api_routes_use *use) {
+    struct api_sink_uses *uses = context;
+    if (strcmp(use->sink, uses->name) == 0 && json_array_size(uses->routes) < USERS_SHOWN_MAX) {
+        json_array_append_new(uses->routes, json_integer((json_int_t)use->route));
+    }
+}
+
 static bool api_sink_is_named_by(const struct store_client *client, const char *name) {
     if (!client->config || !strstr(client->config, name)) {
         return false;
     }
+    struct api_sink_uses uses = {name, json_array()};
     json_t *config = json_from_text(client->config, client->config_len, 0);
     const char *sink = json_string_value(json_object_get(config, "sink"));
-    bool named = sink && strcmp(sink, name) == 0;
+    api_routes_each_use(json_object_get(config, "routes"), api_sink_note_use, &uses);
+    bool named = (sink && strcmp(sink, name) == 0) || json_array_size(uses.routes) > 0;
+    json_decref(uses.routes);
     json_decref(config);
     return named;
 }
@@ -319,22 +335,12 @@ static enum err api_sink_find_sinks(struct store *store, const char *name, json_
 
 /* Whether the routes of the fleet name it. */
 static enum err api_sink_find_routes(struct store *store, const char *name, json_t *users) {
-    static const char *const fields[] = {"to", "also"};
+    struct api_sink_uses uses = {name, users};
     char *text;
     int64_t version;
     enum err err = store_routes(store, &text, &version);
     json_t *list = text ? json_from_text(text, strlen(text), 0) : NULL;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++) {
-            const json_t *names = json_object_get(json_array_get(list, i), fields[k]);
-            for (size_t n = 0; n < json_array_size(names); n++) {
-                const char *used = json_string_value(json_array_get(names, n));
-                if (used && strcmp(used, name) == 0 && json_array_size(users) < USERS_SHOWN_MAX) {
-                    json_array_append_new(users, json_integer((json_int_t)i));
-                }
-            }
-        }
-    }
+    api_routes_each_use(list, api_sink_note_use, &uses);
     json_decref(list);
     free(text);
     return err;

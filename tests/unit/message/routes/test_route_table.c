@@ -19,8 +19,9 @@ static void note_fault(void *context, const char *pointer, const char *detail) {
     snprintf(faults + len, sizeof faults - len, "%s: %s\n", pointer, detail);
 }
 
-static void note_taken(void *context, size_t route) {
+static void note_taken(void *context, const struct route_table *from, size_t route) {
     (void)context;
+    ck_assert_ptr_eq(from, table);
     size_t len = strlen(taken);
     snprintf(taken + len, sizeof taken - len, "%zu ", route);
 }
@@ -52,7 +53,8 @@ static const char *decide(const struct message *message) {
     struct message_view view;
     message_view_init(&view, message, "node");
     *taken = '\0';
-    struct route_decision decision = route_table_match(table, &view, note_taken, NULL);
+    struct route_decision decision;
+    route_table_match(table, &view, &decision, note_taken, NULL);
     message_view_fini(&view);
     *out = '\0';
     for (int also = 0; also < 2; also++) {

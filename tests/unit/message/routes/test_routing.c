@@ -3,6 +3,7 @@
 #include "message/routes/routing.h"
 
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "message/sink_name.h"
@@ -41,6 +42,23 @@ static void use(const char *list) {
                              &(struct routing_sinks){.find = find, .dead_letters = queues[4]});
     ck_assert_ptr_nonnull(routing);
     json_decref(json);
+}
+
+static struct route_table *table_of(const char *list) {
+    json_t *json = json_loads(list, 0, NULL);
+    ck_assert_ptr_nonnull(json);
+    struct route_table *table = route_table_create(json, note_fault, NULL);
+    json_decref(json);
+    return table;
+}
+
+/* Of a client with routes of its own. fleet NULL: that has none. */
+static void use_own(const char *own, const char *fleet) {
+    const struct routing_sinks sinks = {.find = find, .dead_letters = queues[4]};
+    routing_release(routing);
+    routing = routing_create_own(table_of(own),
+                                 fleet ? routing_create(table_of(fleet), &sinks) : NULL, &sinks);
+    ck_assert_ptr_nonnull(routing);
 }
 
 static void setup(void) {
@@ -245,6 +263,128 @@ START_TEST(too_many_deliveries_are_a_dead_letter_and_stall_nothing) {
 }
 END_TEST
 
+/* ---- routes of a client ---------------------------------------------------------------------- */
+
+static const struct {
+    const char *own, *fleet, *to; /* sinks that get it */
+    size_t sinks;                 /* that may get one */
+} chains[] = {
+    {"[{\"to\":[\"x\"]}]", NULL, "x ", 1},
+    {"[{\"to\":[\"x\"]}]", "[{\"to\":[\"y\"]}]", "x y ", 2},
+    {"[{\"to\":[\"x\"],\"stop\":true}]", "[{\"to\":[\"y\"]}]", "x ", 2},
+    {"[{\"match\":{\"topic\":\"no\"},\"to\":[\"x\"],\"stop\":true}]", "[{\"to\":[\"y\"]}]", "y ",
+     2},
+    {"[{\"match\":{\"topic\":\"no\"},\"to\":[\"x\"]}]",
+     "[{\"match\":{\"topic\":\"no\"},\"to\":[\"y\"]}]", "standard ", 2},
+    {"[{\"also\":[\"x\"]}]", NULL, "standard x ", 1},
+    {"[{\"also\":[\"x\"],\"stop\":true}]", "[{\"to\":[\"y\"]}]", "standard x ", 2},
+    {"[{\"also\":[\"x\"]}]", "[{\"to\":[\"y\"]}]", "x y ", 2},
+    /* a sink that both name gets one message */
+    {"[{\"to\":[\"x\",\"y\"]}]", "[{\"to\":[\"z\",\"x\"]}]", "x y z ", 4},
+    {"[{\"also\":[\"x\"]}]", "[{\"to\":[\"z\",\"x\"]}]", "x z ", 3},
+    {"[{\"to\":[\"x\"]}]", "[{\"also\":[\"z\",\"x\"]}]", "x z ", 3},
+    {"[{\"also\":[\"x\"]}]", "[{\"also\":[\"z\",\"x\"]}]", "standard x z ", 3},
+};
+
+START_TEST(routes_of_a_client_precede_those_of_the_fleet) {
+    char got[64] = "";
+    use_own(chains[_i].own, chains[_i].fleet);
+    ck_assert_uint_eq(routing_sink_count(routing), chains[_i].sinks);
+    ck_assert_int_eq(submit("a", "1", 1), ERR_OK);
+    for (int i = 0; i < SINKS; i++) {
+        const char *taken = take(names[i]);
+        ck_assert_msg(!*taken || strcmp(taken, "a 1;") == 0, "%s has %s", names[i], taken);
+        strcat(strcat(got, *taken ? names[i] : ""), *taken ? " " : "");
+    }
+    ck_assert_str_eq(got, chains[_i].to);
+    ck_assert_ptr_eq(receipts_take(&receipts), &receipt);
+}
+END_TEST
+
+START_TEST(sinks_of_both_lists_must_all_have_room) {
+    use_own("[{\"to\":[\"x\"]}]", "[{\"to\":[\"y\"],\"also\":[\"z\"]}]");
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(submit("a", "1", 1), ERR_OK);
+        take("x");
+    }
+    ck_assert_int_eq(submit("a", "2", 1), ERR_FULL);
+    ck_assert_ptr_eq(result.full, find(NULL, "y"));
+    ck_assert_ptr_eq(result.full_share, &shares[1]); /* behind those of the client's sinks */
+    ck_assert_str_eq(take("x"), "");
+}
+END_TEST
+
+START_TEST(a_sink_of_a_client_that_the_node_does_not_have_holds_the_message) {
+    use_own("[{\"to\":[\"gone\"]}]", "[{\"to\":[\"y\"]}]");
+    ck_assert_int_eq(submit("a", "1", 1), ERR_FULL);
+    ck_assert(result.sink_missing);
+    ck_assert_str_eq(result.missing, "gone");
+    ck_assert_str_eq(take("y"), "");
+}
+END_TEST
+
+START_TEST(a_script_of_a_client_that_fails_is_told_from_one_of_the_fleet) {
+    static const char bad[] = "[{\"to\":[\"x\"],\"lua\":\"return function(m) error('no') end\"}]";
+    use_own(bad, bad);
+    ck_assert_int_eq(submit("s", "1", 1), ERR_OK);
+    ck_assert_str_eq(take("dead"),
+                     "s 1 " SINK_ROUTES " route 0 of the client: lua:1: no;s 1 " SINK_ROUTES
+                     " route 0: lua:1: no;");
+}
+END_TEST
+
+START_TEST(equal_lists_are_one_table_as_long_as_somebody_has_it) {
+    static const char *const lists[] = {"[{\"to\":[\"x\"],\"stop\":true}]",
+                                        " [ {\"stop\":true, \"to\":[\"x\"]} ]",
+                                        "[{\"to\":[\"y\"]}]"};
+    struct route_table *tables[3], *again;
+    for (int i = 0; i < 3; i++) {
+        json_t *json = json_loads(lists[i], 0, NULL);
+        ck_assert_int_eq(route_table_share(json, &tables[i], note_fault, NULL), ERR_OK);
+        json_decref(json);
+    }
+    ck_assert_ptr_eq(tables[0], tables[1]);
+    ck_assert_ptr_ne(tables[0], tables[2]);
+    route_table_release(tables[0]);
+    json_t *json = json_loads(lists[1], 0, NULL);
+    ck_assert_int_eq(route_table_share(json, &again, note_fault, NULL), ERR_OK);
+    ck_assert_ptr_eq(again, tables[1]);
+    route_table_release(again);
+    route_table_release(tables[1]);
+    ck_assert_int_eq(route_table_share(json, &again, note_fault, NULL), ERR_OK); /* made anew */
+    ck_assert_uint_eq(route_table_count(again), 1);
+    route_table_release(again);
+    route_table_release(tables[2]);
+    json_decref(json);
+}
+END_TEST
+
+#define SHARE_THREADS 4
+#define SHARE_TURNS   2000
+
+static void *share_and_release(void *list) {
+    for (int i = 0; i < SHARE_TURNS; i++) {
+        struct route_table *table;
+        ck_assert_int_eq(route_table_share(list, &table, note_fault, NULL), ERR_OK);
+        ck_assert_uint_eq(route_table_sink_count(table), 1);
+        route_table_release(table);
+    }
+    return NULL;
+}
+
+START_TEST(threads_share_a_table_while_others_release_it) {
+    pthread_t threads[SHARE_THREADS];
+    json_t *list = json_loads("[{\"to\":[\"x\"]}]", 0, NULL);
+    for (int i = 0; i < SHARE_THREADS; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, share_and_release, list), 0);
+    }
+    for (int i = 0; i < SHARE_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    json_decref(list);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("routing");
     TCase *tcase = tcase_create("routing");
@@ -258,6 +398,13 @@ int main(void) {
     tcase_add_test(tcase, a_closed_queue_says_so);
     tcase_add_test(tcase, a_script_makes_none_one_or_several_for_its_sinks);
     tcase_add_test(tcase, a_script_that_fails_makes_a_dead_letter);
+    tcase_add_loop_test(tcase, routes_of_a_client_precede_those_of_the_fleet, 0,
+                        sizeof chains / sizeof chains[0]);
+    tcase_add_test(tcase, sinks_of_both_lists_must_all_have_room);
+    tcase_add_test(tcase, a_sink_of_a_client_that_the_node_does_not_have_holds_the_message);
+    tcase_add_test(tcase, a_script_of_a_client_that_fails_is_told_from_one_of_the_fleet);
+    tcase_add_test(tcase, equal_lists_are_one_table_as_long_as_somebody_has_it);
+    tcase_add_test(tcase, threads_share_a_table_while_others_release_it);
     tcase_add_test(tcase, too_many_deliveries_are_a_dead_letter_and_stall_nothing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -75,7 +75,7 @@ START_TEST(defaults_are_as_the_header_says) {
     ck_assert(config->request_problem_information);
     ck_assert(!config->request_response_information);
     ck_assert_ptr_null(config->sink);
-    ck_assert_ptr_null(config->limits);
+    ck_assert_ptr_null(client_config_limits(config));
     ck_assert_ptr_null(config->source);
     ck_assert_int_eq(config->reconnect_min_ms, 0);
     client_config_destroy(config);
@@ -107,9 +107,9 @@ START_TEST(full_form_fills_every_member) {
         "'limits':{'messages_per_s':20,'bytes_per_s':4294967295,'burst':40},"
         "'reconnect_min_ms':10,'reconnect_max_ms':86400000}");
     ck_assert_str_eq(config->id, "i");
-    ck_assert_uint_eq(config->limits->messages_per_s, 20);
-    ck_assert_uint_eq(config->limits->bytes_per_s, UINT32_MAX);
-    ck_assert_uint_eq(config->limits->burst, 40);
+    ck_assert_uint_eq(client_config_limits(config)->messages_per_s, 20);
+    ck_assert_uint_eq(client_config_limits(config)->bytes_per_s, UINT32_MAX);
+    ck_assert_uint_eq(client_config_limits(config)->burst, 40);
     ck_assert_str_eq(config->client_id, "c/1");
     ck_assert_int_eq(config->scheme, SCHEME_WSS);
     ck_assert_int_eq(config->port, 8084);
