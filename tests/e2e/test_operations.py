@@ -4,6 +4,7 @@ import json
 
 from fleet.wait import wait_until
 from test_api import pointers, problem
+from test_cli import Cli
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 
@@ -130,6 +131,23 @@ def test_an_operation_changes_what_its_selector_selects(fleet):
                            and api.client(c)["placement"]["node"] != node
                            for c, node in owners.items()), 30, "moved")
 
+    cli = Cli(nodes[1])
+    assert cli.good("pause", "--selector", "label.site=south", "--dry-run") == "3 clients match\n"
+    assert "--yes is required" in cli.fails(2, "pause", "-s", "label.site=south")
+    assert "stands alone" in cli.fails(2, "pause", "s1", "-s", "label.site=south")
+    assert "need --selector" in cli.fails(2, "pause", "s1", "--dry-run")
+    cli.fails(6, "pause", "-s", "lable.site=south", "-y")
+    done = cli.run("pause", "-s", "label.site=south", "-y")
+    assert done.returncode == 0 and "pause: 3 done, 0 skipped, 0 failed" in done.stderr, done.stderr
+    file = fleet.folder / "patch.json"
+    file.write_text('{"desired": null}')
+    document = json.loads(cli.good("patch", "-s", "label.site=south", "-f", file, "-y", "-o", "json"))
+    assert (document["state"], document["done"]) == ("done", 3)
+    cli.good("patch", "s0", "-f", file)
+    assert document["id"] in cli.good("operations") and "patch" in cli.good("changes", "s0")
+    cli.fails(6, "operations", "cancel", document["id"])
+    cli.fails(3, "operations", "show", "nothing")
+
     slow = begin(api, "delete", "label.site=north&rate=1")
     assert api.post(f"/api/v1/operations/{slow}:cancel").json()["state"] == "cancelled"
     assert api.post(f"/api/v1/operations/{slow}:cancel").status_code == 200
@@ -141,10 +159,10 @@ def test_an_operation_changes_what_its_selector_selects(fleet):
     gone = ended(api, begin(api, "delete", "label.site=north"))
     assert gone["done"] == left - 3
     wait_until(lambda: len(api.clients()) == 3, 20)
-    assert len(api.get("/api/v1/operations").json()["operations"]) == 7
+    assert len(api.get("/api/v1/operations").json()["operations"]) == 9
     audit = [line for node in nodes for line in node.log().splitlines()
              if "event=operation_done" in line and "action=pause" in line]
-    assert len(audit) == 2 and "caller=anonymous" in audit[0] and "total=30" in audit[0]
+    assert len(audit) == 3 and "caller=anonymous" in audit[0] and "total=30" in audit[0]
 
 
 def test_an_operation_survives_the_node_that_executes_it(fleet):

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/buffer.h"
 #include "node.h"
+#include "operations.h"
 #include "progress.h"
 #include "select.h"
 #include "table.h"
@@ -264,13 +265,22 @@ enum cli_exit command_get(struct cli *cli) {
     return code;
 }
 
-/* ---- delete pause resume restart release ----------------------------------------------------- */
+/* ---- delete pause resume restart release patch ------------------------------------------------
+ */
 
-static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id) {
+/* The method for one client; NULL: POST, with the name of the command at the end of the path. */
+static const char *cli_clients_method(const struct cli *cli) {
+    return strcmp(cli->command->name, "delete") == 0  ? "DELETE"
+           : strcmp(cli->command->name, "patch") == 0 ? "PATCH"
+                                                      : NULL;
+}
+
+/* patch: the body; NULL: none. */
+static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id, json_t *patch) {
     struct cli_answer answer;
-    bool removes = strcmp(cli->command->name, "delete") == 0;
-    char *path = cli_node_path("clients", id, removes ? "" : cli->command->name);
-    cli_node_call(cli, removes ? "DELETE" : "POST", path, NULL, 0, &answer);
+    const char *method = cli_clients_method(cli);
+    char *path = cli_node_path("clients", id, method ? "" : cli->command->name);
+    cli_node_call(cli, method ? method : "POST", path, json_incref(patch), 0, &answer);
     free(path);
     enum cli_exit code = CLI_OK;
     if (!cli_answer_succeeded(&answer)) {
@@ -285,7 +295,17 @@ static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id) 
     return code;
 }
 
-enum cli_exit command_act(struct cli *cli) {
+/* The patch in --file, for that command alone. False: *code is the exit code. */
+static bool cli_clients_read_patch(struct cli *cli, json_t **patch, enum cli_exit *code) {
+    *patch = NULL;
+    if (strcmp(cli->command->name, "patch") == 0) {
+        *patch = cli_read_object(cli, "a JSON merge patch", code);
+        return *patch != NULL;
+    }
+    return true;
+}
+
+static enum cli_exit cli_clients_act_on_each(struct cli *cli, json_t *patch) {
     enum cli_exit code;
     size_t i, done = 0, failed = 0;
     const json_t *id;
@@ -296,7 +316,7 @@ enum cli_exit command_act(struct cli *cli) {
         if (cli_interrupted() || last == CLI_UNREACHABLE || last == CLI_REFUSED) {
             break; /* the remaining requests would fail as well */
         }
-        last = cli_clients_act_on_client(cli, json_string_value(id));
+        last = cli_clients_act_on_client(cli, json_string_value(id), patch);
         failed += last != CLI_OK;
         done++;
         code = last != CLI_OK ? last : code;
@@ -309,4 +329,20 @@ enum cli_exit command_act(struct cli *cli) {
     }
     json_decref(ids);
     return total > 1 && code != CLI_OK && failed < done ? CLI_FAILED : code;
+}
+
+enum cli_exit command_act(struct cli *cli) {
+    enum cli_exit code = CLI_USAGE;
+    json_t *patch;
+    bool selected = cli_option_given(cli, OPT_SELECTOR);
+    if (!selected && (cli_option_given(cli, OPT_RATE) || cli_option_given(cli, OPT_DRY_RUN))) {
+        cli_error("--rate and --dry-run need --selector");
+        return CLI_USAGE;
+    }
+    if (!cli_clients_read_patch(cli, &patch, &code)) {
+        return code;
+    }
+    code = selected ? cli_operations_run(cli, patch) : cli_clients_act_on_each(cli, patch);
+    json_decref(patch);
+    return code;
 }

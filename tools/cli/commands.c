@@ -21,6 +21,12 @@ const struct cli_command cli_commands[] = {
     {"resume", "[ID...]", 0, -1, "reconnect paused clients", command_act},
     {"restart", "[ID...]", 0, -1, "disconnect and reconnect clients", command_act},
     {"release", "[ID...]", 0, -1, "move clients to another node", command_act},
+    {"patch", "[ID...]", 0, -1, "change fields of clients with a JSON merge patch (--file)",
+     command_act},
+    {"operations", "[list|show ID|cancel ID]", 0, 2,
+     "list the operations on many clients, show one, or end a running one", command_operations},
+    {"changes", "ID", 1, 1, "show who changed the configuration of a client, and which fields",
+     command_changes},
     {"apply", "", 0, 0, "make the fleet as documents say, or show what differs", command_apply},
     {"export", "", 0, 0, "write clients, sinks and routes as documents", command_export},
     {"import", "[FILE]", 0, 1, "apply the documents of an export", command_import},
@@ -224,7 +230,7 @@ static bool cli_commands_check_numbers(const struct cli *cli) {
         enum cli_option option;
         double min, max;
     } numbers[] = {{OPT_LIMIT, 1, 1e9},
-                   {OPT_RATE, 0, 10000},
+                   {OPT_RATE, 0, 100000},
                    {OPT_TIMEOUT, 0.1, 86400},
                    {OPT_INTERVAL, 0.1, 3600}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {

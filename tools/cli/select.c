@@ -47,7 +47,7 @@ void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
     }
 }
 
-static bool cli_select_has_filters(const struct cli *cli) {
+bool cli_select_has_filters(const struct cli *cli) {
     bool has = cli->labels[0] != NULL;
     for (size_t i = 0; i < KEY_COUNT; i++) {
         has = has || cli_option_given(cli, cli_select_keys[i].option);

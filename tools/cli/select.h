@@ -19,6 +19,8 @@ typedef bool cli_select_page(void *context, json_t *clients);
  * do not answer. */
 enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context);
 
+/* Whether the command line has a filter, such as --state or --label. */
+bool cli_select_has_filters(const struct cli *cli);
 /* The ids of the command, as a JSON array of strings; NULL: *code is the exit code. */
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code);
 
