@@ -104,7 +104,7 @@ def test_every_example_fits_its_schema():
 
 
 def fill(path, id="pump-7", name="n1"):
-    return path.replace("{id}", id).replace("{name}", name)
+    return path.replace("{id}", id).replace("{name}", name).replace("{file}", "console.js")
 
 
 def placed(value, broker):

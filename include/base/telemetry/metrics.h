@@ -1,5 +1,5 @@
 /* Process-wide counters and histograms, one row each. Atomic; any thread.
- * src/http/api/api_metrics.c collects the gauges when they are scraped. */
+ * src/http/api/ops/api_metrics.c collects the gauges when they are scraped. */
 #ifndef MQFLEET_TELEMETRY_METRICS_H
 #define MQFLEET_TELEMETRY_METRICS_H
 

@@ -201,6 +201,7 @@ void api_nodes_rebalance(struct http_request *request, struct http_response *res
 /* The content of docs/openapi.json. */
 extern const char openapi_json[];
 void api_export(struct http_request *request, struct http_response *response);
+void api_caller(struct http_request *request, struct http_response *response);
 void api_openapi(struct http_request *request, struct http_response *response);
 void api_metrics(struct http_request *request, struct http_response *response);
 void api_pprof_slash(struct http_request *request, struct http_response *response);

@@ -37,9 +37,10 @@ struct http_request {
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
     struct http_query query;
-    int64_t wait_ms; /* how long the caller waits for the outcome; 0: not at all */
-    char *if_match;  /* NULL: not sent */
-    bool forwarded;  /* sent by another node on behalf of a caller */
+    int64_t wait_ms;     /* how long the caller waits for the outcome; 0: not at all */
+    char *if_match;      /* NULL: not sent */
+    char *if_none_match; /* NULL: not sent */
+    bool forwarded;      /* sent by another node on behalf of a caller */
     struct caller caller;
     int64_t scope_version;          /* of the client that the scope gate has read; 0: none */
     char id[HTTP_REQUEST_ID_LEN];   /* from the caller, or generated; in log lines and the answer */

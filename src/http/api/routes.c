@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "http/api/api.h"
+#include "http/console/console.h"
 #include "mqtt/client/client_selector.h"
 
 #define ROUTE_PPROF (ROUTE_OPS | ROUTE_ADMIN)
@@ -85,6 +86,11 @@ static const struct http_route route_table[] = {
     {"PUT", "/api/v1/routes", api_routes_put, ROUTE_ADMIN | ROUTE_OPERATOR, "dry_run",
      SCOPE_REFUSED},
     {"POST", "/api/v1/routes:explain", api_routes_explain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
+
+    {"GET", "/api/v1/caller", api_caller, ROUTE_INLINE, "", SCOPE_EVERYONE},
+
+    {"GET", "/console", console_page, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},
+    {"GET", "/console/{file}", console_file, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},
 
     {"GET", "/livez", api_livez, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},
     {"GET", "/readyz", api_readyz, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},

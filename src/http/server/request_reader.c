@@ -126,9 +126,11 @@ static size_t request_reader_discard_bytes_max(const struct transaction *transac
 }
 
 /* Out of memory is an error: without the condition, a write could overwrite another one. */
-static void request_reader_read_if_match(struct transaction *transaction) {
+static void request_reader_read_conditions(struct transaction *transaction) {
     const char *condition = request_reader_header(transaction, "If-Match");
     transaction->request.if_match = text_dup(condition);
+    transaction->request.if_none_match =
+        text_dup(request_reader_header(transaction, "If-None-Match"));
     if (condition && !transaction->request.if_match && transaction->response.status == 0) {
         http_problem_memory(&transaction->response);
     }
@@ -162,7 +164,7 @@ enum request_reader_result request_reader_head(struct transaction *transaction, 
     request_reader_route(transaction);
     auth_filter_check(transaction->server, transaction->connection, request,
                       &transaction->response);
-    request_reader_read_if_match(transaction);
+    request_reader_read_conditions(transaction);
     const char *length = request_reader_header(transaction, "Content-Length");
     int64_t body_len = 0;
     bool sized = !length || http_int_parse(length, 0, INT64_MAX, &body_len);
