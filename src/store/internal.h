@@ -61,6 +61,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_ROUTES, "routes", SCRIPT_READ_ONLY)                                                   \
     X(SCRIPT_SINKS, "sinks", SCRIPT_READ_ONLY)                                                     \
     X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_WAITING_FACTS, "waiting_facts", SCRIPT_READ_ONLY)                                     \
     X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \
     X(SCRIPT_UPDATE, "update", SCRIPT_REFUSED_WHEN_FULL)
 

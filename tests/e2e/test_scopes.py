@@ -80,6 +80,23 @@ def test_lists_have_the_clients_of_the_scope_only(town):
         assert {"no-tenant", FOREIGN} <= {one["id"] for one in town.api("root", node).clients()}
 
 
+def test_clients_that_wait_are_in_the_lists_and_sums_of_their_scope_only(town):
+    town.fleet.redis.client.set("mqtt_fleet:restoring", 60000, px=60000)  # nothing is assigned
+    try:
+        for tenant in ("acme", "globex"):
+            town.root.create(town.document(f"{tenant}-waits", labels={"tenant": tenant}))
+        acme = town.api("acme")
+        assert [one["id"] for one in acme.clients(state="waiting")] == ["acme-waits"]
+        sums = acme.get("/api/v1/summary?by=state&state=waiting").json()
+        assert sums["count"] == 1 and sums["starting"] is None, sums
+        assert acme.get("/api/v1/summary?by=label.tenant").json()["groups"][0]["value"] == "acme"
+        assert len(acme.get("/api/v1/summary?by=label.tenant").json()["groups"]) == 1
+    finally:
+        town.fleet.redis.client.delete("mqtt_fleet:restoring")
+    for tenant in ("acme", "globex"):
+        assert town.root.delete(town.root.path(f"{tenant}-waits")).status_code == 204
+
+
 # ---- creation and change -------------------------------------------------------------------------
 
 def test_a_client_that_is_created_gets_the_label_of_the_scope(town):

@@ -91,6 +91,10 @@ bool client_selector_has(const struct client_selector *selector, enum client_sel
 /* The alternatives of a key other than "label."; NULL: any value. Borrowed. */
 char *const *client_selector_values(const struct client_selector *selector,
                                     enum client_selector_key key, size_t *count);
+/* The labels of a selector by index: the name, and the alternatives. NULL: there are fewer. */
+const char *client_selector_label(const struct client_selector *selector, size_t index);
+char *const *client_selector_label_values(const struct client_selector *selector, size_t index,
+                                          size_t *count);
 /* The selector as a query, percent-encoded, the keys in the order of the table; "" if empty. Equal
  * selectors give equal text if their values have the same order. NULL: out of memory. free(). */
 char *client_selector_query(const struct client_selector *selector);

@@ -393,6 +393,29 @@ char *const *client_selector_values(const struct client_selector *selector,
     return NULL;
 }
 
+/* The terms with labels are next to each other. NULL: there are fewer. */
+static const struct selector_term *selector_label_term(const struct client_selector *selector,
+                                                       size_t index) {
+    for (size_t i = 0; selector && i < selector->term_count; i++) {
+        if (selector->terms[i]->key == CLIENT_SELECTOR_LABEL && index-- == 0) {
+            return selector->terms[i];
+        }
+    }
+    return NULL;
+}
+
+const char *client_selector_label(const struct client_selector *selector, size_t index) {
+    const struct selector_term *term = selector_label_term(selector, index);
+    return term ? term->label : NULL;
+}
+
+char *const *client_selector_label_values(const struct client_selector *selector, size_t index,
+                                          size_t *count) {
+    const struct selector_term *term = selector_label_term(selector, index);
+    *count = term ? term->value_count : 0;
+    return term ? term->values : NULL;
+}
+
 char *client_selector_escape(const char *value) {
     struct buffer escaped;
     buffer_init(&escaped);

@@ -322,6 +322,38 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
 }
 END_TEST
 
+START_TEST(facts_of_waiting_ids_are_those_of_the_page) {
+    struct store_member a = joined("a", "1", 1000);
+    char id[16];
+    for (int i = 0; i < 500; i++) {
+        snprintf(id, sizeof id, "id-%d", i);
+        must_create(id);
+    }
+    ck_assert_uint_eq(release(a, "id-7", must_assign(a, "id-7"), 60000, true), 1);
+    size_t seen[2] = {0};
+    for (int with_config = 0; with_config < 2; with_config++) {
+        uint64_t cursor = 0;
+        do {
+            struct store_client *rows, whole;
+            size_t n;
+            ck_assert_int_eq(store_waiting_facts(store, with_config, &cursor, &rows, &n), ERR_OK);
+            for (size_t i = 0; i < n; i++) {
+                ck_assert_int_eq(store_get(store, rows[i].id, &whole), ERR_OK);
+                ck_assert_str_eq(rows[i].config, with_config ? "{\"c\":1}" : "");
+                ck_assert(rows[i].state == STORE_WAITING && rows[i].version == whole.version);
+                ck_assert(rows[i].attempt_at_ms == whole.attempt_at_ms);
+                ck_assert((rows[i].attempt_code != NULL) == (strcmp(rows[i].id, "id-7") == 0));
+                ck_assert((rows[i].cooldown_ms > 0) == (whole.cooldown_ms > 0));
+                store_client_fini(&whole);
+            }
+            seen[with_config] += n;
+            store_clients_free(rows, n);
+        } while (cursor != 0);
+    }
+    ck_assert(seen[0] >= 500 && seen[1] >= 500);
+}
+END_TEST
+
 START_TEST(many_ids_are_read_at_once_and_absent_ones_are_left_out) {
     struct store_member a = joined("a", "1", 1000);
     char ids[450][16];
@@ -424,6 +456,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, delete_refuses_an_unknown_id_and_another_version);
     tcase_add_test(tcase, old_tombstones_go_a_few_at_a_time);
     tcase_add_test(tcase, pages_bring_every_id_with_all_that_is_known);
+    tcase_add_test(tcase, facts_of_waiting_ids_are_those_of_the_page);
     tcase_add_test(tcase, many_ids_are_read_at_once_and_absent_ones_are_left_out);
     tcase_add_test(tcase, rubbish_beside_an_id_counts_as_absent);
     tcase_add_test(tcase, an_id_with_a_nul_inside_is_left_out_of_pages);

@@ -28,17 +28,38 @@ bool waiting_scan_is_needed(const struct selection_query *query) {
            waiting_scan_allows(selector, CLIENT_SELECTOR_SILENT, "false");
 }
 
-/* Parsing a configuration costs far more than the rest. */
+/* Parsing a configuration costs far more than the rest. Errors, also of an invalid configuration,
+ * are recorded apart from it. */
 static bool waiting_scan_needs_configs(const struct selection_query *query) {
-    static const enum client_selector_key keys[] = {CLIENT_SELECTOR_ERROR, CLIENT_SELECTOR_BROKER,
-                                                    CLIENT_SELECTOR_LABEL, CLIENT_SELECTOR_PROFILE};
+    static const enum client_selector_key keys[] = {CLIENT_SELECTOR_BROKER, CLIENT_SELECTOR_LABEL,
+                                                    CLIENT_SELECTOR_PROFILE};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (client_selector_has(query->selector, keys[i]) ||
             (query->grouped && query->by == keys[i])) {
             return true;
         }
     }
-    return false;
+    return query->scope != NULL;
+}
+
+/* Whether the text may have one of the labels; without escapes it has their values as they are. */
+static bool waiting_scan_may_match(const struct client_selector *selector, const char *config) {
+    if (strchr(config, '\\')) {
+        return true;
+    }
+    const char *label;
+    size_t count;
+    for (size_t term = 0; (label = client_selector_label(selector, term)); term++) {
+        char *const *values = client_selector_label_values(selector, term, &count);
+        bool has = false;
+        for (size_t i = 0; !has && i < count; i++) {
+            has = strpbrk(values[i], "\\\"") || strstr(config, values[i]);
+        }
+        if (!has) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void waiting_scan_add(struct selection *selection, const struct store_client *row,
@@ -47,6 +68,11 @@ static void waiting_scan_add(struct selection *selection, const struct store_cli
     struct client_faults faults;
     char broker[CLIENT_BROKER_LEN];
     struct workers_visited client;
+    if (with_config && row->config &&
+        !waiting_scan_may_match(selection->query->selector, row->config)) {
+        selection->seen++;
+        return;
+    }
     enum err err = with_config ? client_config_parse_text(row->config, row->config_len, row->id,
                                                           &config, &faults)
                                : ERR_OK;
@@ -65,7 +91,7 @@ enum err waiting_scan_run(struct store *store, struct selection *selection) {
     for (int pages = 0; pages < SCAN_PAGES_MAX; pages++) {
         struct store_client *rows;
         size_t n;
-        enum err err = store_page(store, STORE_WAITING, &cursor, STORE_BATCH_MAX, &rows, &n, NULL);
+        enum err err = store_waiting_facts(store, with_config, &cursor, &rows, &n);
         for (size_t i = 0; err == ERR_OK && i < n; i++) {
             waiting_scan_add(selection, &rows[i], with_config);
         }
