@@ -143,6 +143,8 @@ struct engine_events {
     void (*published)(void *client, uint64_t token, const struct publish_result *result);
     /* More of a large, incomplete message has arrived. NULL: not reported. */
     void (*receiving)(void *client);
+    /* The round trip of a PINGREQ. NULL: not reported. paho never reports it. */
+    void (*pinged)(void *client, int64_t us);
     /* A message was discarded, and acknowledged if possible. NULL: not reported. */
     void (*skipped)(void *client, const struct engine_skipped *skipped);
     /* While a connection is opened: whether one more of its sockets may connect at the same time

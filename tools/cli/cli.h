@@ -62,7 +62,8 @@ enum cli_exit {
     X(OPT_SORT, "sort", 0, "KEY", "clients",                                                                  \
       "id, state, since or changed; -since: the latest first")                                                \
     X(OPT_COUNT, "count", 0, NULL, "clients", "only print how many there are")                                \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters", "stop after N")               \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters brokers",                       \
+      "stop after N")                                                                                         \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks apply export patch",                          \
       "create, test, sinks, patch: JSON (an object, an array, or an object per line); publish: the payload; " \
       "- is standard input; apply: a folder or file of documents; export: where to write them")               \
@@ -199,6 +200,7 @@ enum cli_exit command_edit(struct cli *cli);
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
 enum cli_exit command_sinks(struct cli *cli);
+enum cli_exit command_brokers(struct cli *cli);
 enum cli_exit command_routes(struct cli *cli);
 enum cli_exit command_dead_letters(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);

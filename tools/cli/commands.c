@@ -38,6 +38,8 @@ const struct cli_command cli_commands[] = {
     {"dead-letters", "[list|replay|drop]", 0, 1,
      "list messages that sinks gave up, send them to their sinks again, or delete them",
      command_dead_letters},
+    {"brokers", "", 0, 0, "list the brokers: which are away, how many clients each has",
+     command_brokers},
     {"sinks", "[list|get|apply|delete|test] [NAME]", 0, 2,
      "list the sinks of the fleet, show, create, change, delete or test one", command_sinks},
     {"routes", "[list|get|apply FILE|explain TOPIC]", 0, 2,

@@ -161,6 +161,7 @@ void api_clients_create(struct http_request *request, struct http_response *resp
 void api_clients_apply(struct http_request *request, struct http_response *response);
 void api_clients_reencrypt(struct http_request *request, struct http_response *response);
 void api_summary(struct http_request *request, struct http_response *response);
+void api_brokers(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
 void api_clients_test(struct http_request *request, struct http_response *response);
 void api_client_get(struct http_request *request, struct http_response *response);
@@ -229,6 +230,7 @@ void api_fleet_sinks(struct http_request *request, struct http_response *respons
 
 void api_fleet_claim(struct http_request *request, struct http_response *response);
 void api_fleet_select(struct http_request *request, struct http_response *response);
+void api_fleet_brokers(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 
 void go_iot_heartbeat(struct http_request *request, struct http_response *response);

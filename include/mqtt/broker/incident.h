@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "mqtt/client_error.h"
+#include "mqtt/broker/broker_meter.h"
 #include "mqtt/client/loss.h"
 
 #define INCIDENT_CLIENTS_MIN    3      /* clients; all of them if a broker has only two */
@@ -61,6 +62,13 @@ struct incident_loss {
  * incident_was_mass. */
 uint64_t incident_lost(struct incident *incident, const struct incident_loss *loss, int64_t now_ms);
 
+/* ---- measurements ---- */
+
+void incident_note_connect(struct incident *incident, int64_t now_ms);
+void incident_note_ping(struct incident *incident, int64_t us, int64_t now_ms);
+/* Of the latest connection; wall clock. */
+void incident_note_certificate(struct incident *incident, int64_t expires_at_ms);
+
 /* ---- explanations of a loss ---- */
 
 enum incident_explanation {
@@ -105,6 +113,7 @@ bool incident_describe(struct incident *incident, enum client_error *error, char
 struct incident_view {
     char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
     enum client_error error;          /* of the last failure */
+    enum client_error first_error;
     char cause[INCIDENT_CAUSE_MAX];
     int64_t since_ms; /* wall clock */
     int64_t failures; /* since the incident began */
@@ -116,5 +125,18 @@ struct incident_view {
  * incidents for which no client waits or makes attempts any more because all are paused. */
 size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
                           int64_t now_ms);
+
+/* A broker of the node, with or without an open incident. */
+struct broker_view {
+    const char *broker;                /* borrowed during the call */
+    int64_t incident_since_ms;         /* wall clock; 0: none */
+    enum client_error first_error;     /* of the incident */
+    int64_t certificate_expires_at_ms; /* wall clock; 0: no TLS, or unknown */
+    struct broker_rates rates;
+};
+/* Called with the lock: must not block, nor call functions of this module. */
+typedef void incidents_visitor(void *context, const struct broker_view *view);
+void incidents_visit(struct incidents *incidents, int64_t now_ms, incidents_visitor *visitor,
+                     void *context);
 
 #endif

@@ -196,7 +196,8 @@ void worker_cancel_lookup(struct client *client);
 /* Requests the release because of the last error. cooldown_ms_max: see struct workers_release. */
 void worker_request_release(struct client *client, int64_t delay_ms, int64_t cooldown_ms_max);
 
-/* worker_session.c: CONNACK. */
+/* worker_session.c: CONNACK, and what it and PINGRESP say about the broker. */
+void worker_pinged(void *client, int64_t us);
 void worker_connected(void *client, const struct engine_connack *connack);
 
 /* worker_subscribe.c: the subscriptions, from CONNACK to the end of the connection. */

@@ -267,5 +267,7 @@ void workers_buffers(struct workers *workers, struct engine_buffers *out);
 
 /* Brokers that no client of this node reaches: see incidents_snapshot. */
 size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max);
+/* All brokers of this node: see incidents_visit. */
+void workers_visit_brokers(struct workers *workers, incidents_visitor *visitor, void *context);
 
 #endif

@@ -17,6 +17,7 @@ static const struct http_route route_table[] = {
      SCOPE_FILTERED},
     {"GET", "/api/v1/clients", api_clients_list, ROUTE_SELECTOR,
      CLIENT_SELECTOR_KEYS " sort count limit cursor", SCOPE_FILTERED},
+    {"GET", "/api/v1/brokers", api_brokers, 0, "limit", SCOPE_REFUSED},
     {"GET", "/api/v1/summary", api_summary, ROUTE_SELECTOR, CLIENT_SELECTOR_KEYS " by limit",
      SCOPE_FILTERED},
     {"POST", "/api/v1/clients:apply", api_clients_apply, ROUTE_OPERATOR, "dry_run", SCOPE_FILTERED},
@@ -111,6 +112,7 @@ static const struct http_route route_table[] = {
 
     {"POST", "/fleet/act", api_fleet_act, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL, SCOPE_REFUSED},
+    {"POST", "/fleet/brokers", api_fleet_brokers, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/select", api_fleet_select, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/sinks", api_fleet_sinks, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL, SCOPE_REFUSED},

@@ -25,7 +25,7 @@ struct incident_clients {
 
 struct incident_open { /* allocated while it is open */
     int64_t began_at_ms, began_wall_ms, failed_at_ms;
-    enum client_error error;
+    enum client_error error, first_error;
     char cause[INCIDENT_CAUSE_MAX];
     int64_t failures;
     int64_t next_probe_ms, next_log_ms;
@@ -51,6 +51,8 @@ struct incident {
     bool burst_of_bystanders; /* one of them had nothing unacknowledged */
     int64_t emptied_at_ms;    /* when a burst last took the last client; 0: never */
     int64_t refused_at_ms;
+    struct broker_meter meter;
+    int64_t certificate_expires_at_ms; /* wall clock; 0: unknown */
     struct incident_clients failing;
     struct incident_open *open;
     atomic_bool is_open;
@@ -138,6 +140,7 @@ void incident_release(struct incident *incident) {
 
 static struct incident_view incident_make_view(const struct incident *incident) {
     struct incident_view view = {.error = incident->open->error,
+                                 .first_error = incident->open->first_error,
                                  .since_ms = incident->open->began_wall_ms,
                                  .failures = incident->open->failures,
                                  .clients = incident->clients,
@@ -182,6 +185,7 @@ incident_begin(struct incident *incident, const struct incident_failure *failure
     open->failed_at_ms = now_ms;
     open->began_wall_ms = clock_wall_ms();
     incident_note_cause(open, failure);
+    open->first_error = failure->error;
     open->failures = (int64_t)incident->failing.count;
     open->next_log_ms = now_ms + INCIDENT_LOG_MS;
     incident->open = open;
@@ -307,6 +311,26 @@ uint64_t incident_lost(struct incident *incident, const struct incident_loss *lo
                                       incident->online + (loss->was_online ? 0 : 1));
     pthread_mutex_unlock(&incident->all->lock);
     return window;
+}
+
+/* ---- measurements ---- */
+
+void incident_note_connect(struct incident *incident, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    broker_meter_note_connect(&incident->meter, now_ms);
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+void incident_note_ping(struct incident *incident, int64_t us, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    broker_meter_note_ping(&incident->meter, us, now_ms);
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+void incident_note_certificate(struct incident *incident, int64_t expires_at_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    incident->certificate_expires_at_ms = expires_at_ms;
+    pthread_mutex_unlock(&incident->all->lock);
 }
 
 /* ---- explanations of a loss ---- */
@@ -452,4 +476,21 @@ size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out
     }
     pthread_mutex_unlock(&incidents->lock);
     return n;
+}
+
+void incidents_visit(struct incidents *incidents, int64_t now_ms, incidents_visitor *visitor,
+                     void *context) {
+    pthread_mutex_lock(&incidents->lock);
+    const struct incident *incident, *next;
+    HASH_ITER(hh, incidents->table, incident, next) {
+        bool open = incident->open && !incident_is_stale(incident, now_ms);
+        struct broker_view view = {
+            .broker = incident->broker,
+            .incident_since_ms = open ? incident->open->began_wall_ms : 0,
+            .first_error = open ? incident->open->first_error : CLIENT_ERROR_NONE,
+            .certificate_expires_at_ms = incident->certificate_expires_at_ms};
+        broker_meter_read(&incident->meter, now_ms, &view.rates);
+        visitor(context, &view);
+    }
+    pthread_mutex_unlock(&incidents->lock);
 }

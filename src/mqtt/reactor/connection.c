@@ -390,6 +390,7 @@ static void connection_check_up(struct engine_connection *connection, int64_t no
     bool waiting = connection->ping_at_ms > 0;
     if (now_ms >= (waiting ? connection->sent_at_ms + quiet_ms : due_ms)) {
         int64_t asked_at_ms = connection->ping_at_ms;
+        connection->ping_at_us = waiting ? connection->ping_at_us : (uint32_t)clock_us();
         connection_ping(connection, now_ms);
         connection->ping_at_ms = waiting ? asked_at_ms : now_ms;
         if (connection_is_stuck(connection, now_ms)) {

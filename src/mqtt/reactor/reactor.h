@@ -160,7 +160,10 @@ struct engine_connection {
     } request;
     uint32_t server_packet_max; /* 0: none */
     uint32_t packet_max;        /* of received packets */
-    uint32_t connect_timeout_ms;
+    union {
+        uint32_t connect_timeout_ms; /* until CONNACK */
+        uint32_t ping_at_us;         /* then: as ping_at_ms, modulo 2^32 */
+    };
     uint32_t alias_bytes; /* of `aliases` */
     uint32_t held_back;   /* bytes of `in` that are complete messages; 0 while READING_ALL */
     struct engine_connection *task_prev, *task_next;

@@ -195,7 +195,11 @@ static bool receive_take_release(struct engine_connection *connection,
 
 static bool receive_take_pingresp(struct engine_connection *connection,
                                   const struct packet *packet) {
+    const struct engine_events *events = connection->engine->events;
     (void)packet;
+    if (connection->ping_at_ms != 0 && events->pinged) {
+        events->pinged(connection->session->client, (uint32_t)clock_us() - connection->ping_at_us);
+    }
     connection->ping_at_ms = 0;
     return true;
 }

@@ -26,6 +26,7 @@ static const struct engine_events worker_engine_events = {
     .unsubscribed = worker_unsubscribed,
     .published = worker_published,
     .receiving = worker_receiving,
+    .pinged = worker_pinged,
     .skipped = worker_skipped,
     .may_connect = worker_may_connect,
     .socket_done = worker_socket_done,

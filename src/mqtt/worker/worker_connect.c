@@ -351,6 +351,7 @@ static void worker_connect_open(struct client *client, const struct address_list
                                .client = client};
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
+    incident_note_connect(client->broker->incident, client->opened_at_ms);
     worker_set_timer(client, open.connect_timeout_ms + ENGINE_MARGIN_MS);
     client->opened = config;
     enum err err = worker->ops->open(worker->engine, &open, &client->connection);

@@ -17,6 +17,11 @@ static void worker_session_check(struct client *client, const struct engine_conn
     client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';
 }
 
+void worker_pinged(void *context, int64_t us) {
+    struct client *client = context;
+    incident_note_ping(client->broker->incident, us, clock_ms());
+}
+
 void worker_connected(void *context, const struct engine_connack *connack) {
     struct client *client = context;
     client->last_answer_at_ms = clock_ms();
@@ -26,6 +31,7 @@ void worker_connected(void *context, const struct engine_connack *connack) {
     client->connack_at_ms = clock_ms();
     worker_note_address(client, connack->address, true);
     incident_answered(client->broker->incident, client_number(client), client->connack_at_ms);
+    incident_note_certificate(client->broker->incident, connack->certificate_expires_at_s * 1000);
     worker_session_check(client, connack);
     pthread_mutex_lock(&client->worker->lock);
     client->session_present = connack->session_present;

@@ -180,6 +180,10 @@ size_t workers_incidents(struct workers *workers, struct incident_view *out, siz
     return incidents_snapshot(workers->incidents, out, max, clock_ms());
 }
 
+void workers_visit_brokers(struct workers *workers, incidents_visitor *visitor, void *context) {
+    incidents_visit(workers->incidents, clock_ms(), visitor, context);
+}
+
 int64_t workers_degraded_count(struct workers *workers) {
     int64_t count = 0;
     for (size_t i = 0; i < workers->count; i++) {

@@ -86,6 +86,31 @@ static void api_metrics_put_clients(struct scrape *scrape) {
                           (int64_t)workers_incidents(scrape->context->workers, NULL, 0));
 }
 
+struct certificates {
+    int64_t earliest_ms; /* 0: none */
+};
+
+static void api_metrics_note_certificate(void *context, const struct broker_view *view) {
+    struct certificates *certificates = context;
+    int64_t at_ms = view->certificate_expires_at_ms;
+    if (at_ms != 0 && (certificates->earliest_ms == 0 || at_ms < certificates->earliest_ms)) {
+        certificates->earliest_ms = at_ms;
+    }
+}
+
+/* Without a value while no client uses TLS. */
+static void api_metrics_put_certificates(struct scrape *scrape) {
+    static const char name[] = "mqfleet_broker_certificate_expiry_timestamp_seconds";
+    struct certificates certificates = {0};
+    workers_visit_brokers(scrape->context->workers, api_metrics_note_certificate, &certificates);
+    exposition_family(scrape->out, name, "gauge",
+                      "The earliest expiry of the brokers' certificates that the latest "
+                      "connections of this node saw, in seconds since 1970.");
+    if (certificates.earliest_ms != 0) {
+        exposition_int(scrape->out, name, "", certificates.earliest_ms / 1000);
+    }
+}
+
 static void api_metrics_put_membership(struct scrape *scrape) {
     struct node *node = scrape->context->node;
     int64_t age_ms = node_heartbeat_age_ms(node);
@@ -431,10 +456,10 @@ static void api_metrics_put_process(struct scrape *scrape) {
 
 void api_metrics(struct http_request *request, struct http_response *response) {
     static void (*const parts[])(struct scrape * scrape) = {
-        api_metrics_put_info,     api_metrics_put_clients, api_metrics_put_membership,
-        api_metrics_put_fleet,    api_metrics_put_redis,   api_metrics_put_sinks,
-        api_metrics_put_stores,   api_metrics_put_buffers, api_metrics_put_publications,
-        api_metrics_put_requests, api_metrics_put_process};
+        api_metrics_put_info,         api_metrics_put_clients,  api_metrics_put_certificates,
+        api_metrics_put_membership,   api_metrics_put_fleet,    api_metrics_put_redis,
+        api_metrics_put_sinks,        api_metrics_put_stores,   api_metrics_put_buffers,
+        api_metrics_put_publications, api_metrics_put_requests, api_metrics_put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {request->api, &request->api->context, &out};

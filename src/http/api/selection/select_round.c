@@ -138,14 +138,16 @@ static const char *select_round_take_answer(struct select_round *round,
     json_t *answer = call->status == 200 && call->answer.data
                          ? json_from_text(call->answer.data, call->answer.len, 0)
                          : NULL;
-    enum err err = answer ? selection_merge_json(&round->selection, answer) : ERR_ARGUMENT;
+    enum err err = !answer       ? ERR_ARGUMENT
+                   : round->kind ? round->kind->merge(round, answer)
+                                 : selection_merge_json(&round->selection, answer);
     json_decref(answer);
     return err == ERR_OK ? NULL : "the node refused the request";
 }
 
-/* The clients of this node and the waiting ones. False: answered. */
-static bool select_round_add_own(struct select_round *round, const struct http_request *request,
-                                 struct http_response *response) {
+/* The clients of this node and the waiting ones. */
+static enum err select_round_add_clients(struct select_round *round,
+                                         const struct http_request *request) {
     const struct http_context *context = &request->api->context;
     struct store_counts counts;
     workers_visit(context->workers, node_name(context->node), selection_add, &round->selection);
@@ -157,9 +159,14 @@ static bool select_round_add_own(struct select_round *round, const struct http_r
     if (err == ERR_OK && counts.waiting > 0 && waiting_scan_is_needed(&round->query)) {
         err = waiting_scan_run(context->store, &round->selection);
     }
-    if (err == ERR_OK && round->selection.out_of_memory) {
-        err = ERR_MEMORY;
-    }
+    return err == ERR_OK && round->selection.out_of_memory ? ERR_MEMORY : err;
+}
+
+/* False: answered. */
+static bool select_round_add_own(struct select_round *round, const struct http_request *request,
+                                 struct http_response *response) {
+    enum err err = round->kind ? round->kind->add_own(round, request)
+                               : select_round_add_clients(round, request);
     if (err != ERR_OK) {
         http_problem_store(response, err);
     }
@@ -210,7 +217,8 @@ static size_t select_round_prepare_calls(struct select_calls *calls,
                                             .port = node->port,
                                             .incarnation = node->incarnation,
                                             .method = "POST",
-                                            .path = SELECT_PATH,
+                                            .path = calls->round->kind ? calls->round->kind->path
+                                                                       : SELECT_PATH,
                                             .body = calls->body,
                                             .body_len = strlen(calls->body),
                                             .request_id = request->id};

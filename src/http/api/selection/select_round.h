@@ -8,7 +8,18 @@
 #include "http/server/request.h"
 #include "http/server/response.h"
 
+struct select_round;
+
+/* Another question than the selection. */
+struct select_round_kind {
+    const char *path; /* POST, with the query as body */
+    /* ERR_ARGUMENT: not such a document. */
+    enum err (*merge)(struct select_round *round, const json_t *answer);
+    enum err (*add_own)(struct select_round *round, const struct http_request *request);
+};
+
 struct select_round {
+    const struct select_round_kind *kind; /* NULL: the selection */
     struct selection_query query;
     struct selection selection; /* of all nodes that answered, and of the waiting clients */
     json_t *incomplete;         /* [{"node","clients","reason"}]: nodes that did not answer */

@@ -1,0 +1,96 @@
+/* The command for the brokers of the fleet. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "cli.h"
+#include "node.h"
+#include "table.h"
+
+#define BROKERS_LIMIT "100" /* unless --limit is given */
+
+static const char *cli_brokers_text(const json_t *row, const char *name) {
+    const char *value = json_string_value(json_object_get(row, name));
+    return value ? value : "";
+}
+
+static void cli_brokers_put_count(struct table *table, const json_t *row, const char *name) {
+    const json_t *clients = json_object_get(row, "clients");
+    table_printf(table, "%lld", (long long)json_integer_value(json_object_get(clients, name)));
+}
+
+/* "-": not known. */
+static void cli_brokers_put_ms(struct table *table, const json_t *row, const char *name) {
+    const json_t *ms = json_object_get(json_object_get(row, "ping_ms"), name);
+    if (json_is_number(ms)) {
+        table_printf(table, "%.4g", json_number_value(ms));
+    } else {
+        table_put(table, "-");
+    }
+}
+
+static void cli_brokers_put_row(struct table *table, const json_t *row) {
+    static const char *const counts[] = {"all", "online", "connecting", "backoff", "conflict"};
+    const json_t *incident = json_object_get(row, "incident");
+    const char *expires = cli_brokers_text(row, "certificate_expires_at");
+    char ago[32];
+    table_put(table, cli_brokers_text(row, "broker"));
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        cli_brokers_put_count(table, row, counts[i]);
+    }
+    table_printf(table, "%.3g", json_number_value(json_object_get(row, "connects_per_s")));
+    cli_brokers_put_ms(table, row, "p50");
+    cli_brokers_put_ms(table, row, "p99");
+    table_printf(table, "%zu", json_array_size(json_object_get(row, "nodes")));
+    table_put(table, *expires ? expires : "-");
+    table_put(table,
+              table_ago(json_string_value(json_object_get(incident, "since")), ago, sizeof ago));
+    table_put(table, cli_brokers_text(incident, "message"));
+}
+
+static void cli_brokers_print(const struct cli *cli, const json_t *answer) {
+    static const char *const headings[] = {
+        "BROKER",  ">CLIENTS", ">ONLINE", ">CONNECTING", ">BACKOFF", ">CONFLICT", ">CONN/S",
+        ">P50 MS", ">P99 MS",  ">NODES",  "CERT UNTIL",  "AWAY",     "ERROR",     NULL};
+    struct table *table = table_create(headings);
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(answer, "brokers"), i, row) {
+        if (cli->format == CLI_FORMAT_ID) {
+            puts(cli_brokers_text(row, "broker"));
+        } else {
+            cli_brokers_put_row(table, row);
+        }
+    }
+    if (cli->format != CLI_FORMAT_ID) {
+        table_print(table);
+    }
+    table_destroy(table);
+    const json_t *others = json_object_get(answer, "others");
+    long long count = json_integer_value(json_object_get(others, "brokers"));
+    if (count > 0) {
+        cli_error("%lld more brokers with %lld clients: --limit shows more", count,
+                  (long long)json_integer_value(json_object_get(others, "clients")));
+    }
+}
+
+enum cli_exit command_brokers(struct cli *cli) {
+    struct cli_answer answer;
+    char path[64];
+    const char *limit = cli_option_given(cli, OPT_LIMIT) ? cli->values[OPT_LIMIT] : BROKERS_LIMIT;
+    snprintf(path, sizeof path, "/api/v1/brokers?limit=%.20s", limit);
+    cli_node_call(cli, "GET", path, NULL, 5000, &answer);
+    enum cli_exit code =
+        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, "brokers");
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
+        cli_answer_print(&answer);
+    } else if (code == CLI_OK) {
+        cli_brokers_print(cli, answer.json);
+    }
+    size_t i;
+    const json_t *node;
+    json_array_foreach(json_object_get(code == CLI_OK ? answer.json : NULL, "incomplete"), i,
+                       node) {
+        cli_error("node %s: %s", cli_brokers_text(node, "node"), cli_brokers_text(node, "reason"));
+    }
+    cli_answer_fini(&answer);
+    return code;
+}
