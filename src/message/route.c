@@ -153,9 +153,11 @@ static void route_count_dropped_copies(struct route *route, enum message_drop re
     }
 }
 
-/* With the lock. */
-static enum err route_put_by_routes(struct route *route, struct route_plan *plan,
-                                    struct message *message, struct receipt *receipt) {
+/* With the lock. Not inlined: without routes, a message needs none of its variables. */
+__attribute__((noinline)) static enum err route_put_by_routes(struct route *route,
+                                                              struct route_plan *plan,
+                                                              struct message *message,
+                                                              struct receipt *receipt) {
     struct routing_client client = {.standard =
                                         atomic_load_explicit(&route->queue, memory_order_relaxed),
                                     .standard_share = &route->share,
@@ -171,7 +173,9 @@ static enum err route_put_by_routes(struct route *route, struct route_plan *plan
     route_count_dropped_copies(route, DROP_SINK_FULL, result.dropped);
     route_count_dropped_copies(route, DROP_OVER_SHARE, result.dropped_over_share);
     route_count_dropped_copies(route, DROP_BEST_EFFORT, result.dropped_also);
-    metric_add(METRIC_MESSAGES_FILTERED, result.filtered);
+    if (result.filtered) {
+        metric_add(METRIC_MESSAGES_FILTERED, 1);
+    }
     return err;
 }
 
@@ -211,21 +215,32 @@ static enum err route_put(struct route *route, struct message *message, struct r
     return err;
 }
 
+/* Few clients have a record. */
+static void route_note_outcome(struct route *route, enum err err, size_t payload_len) {
+    if (err == ERR_FULL || route_find_record(route)) {
+        route_note_held(route, err == ERR_FULL);
+        if (err == ERR_OK) {
+            route_charge(route, payload_len);
+        }
+    }
+}
+
 enum err route_submit(struct route *route, struct message *message, struct receipt *receipt) {
-    struct message received = *message; /* the message itself may be gone once it is put */
+    const uint8_t qos = message->qos; /* the message may be gone once it is put */
+    const size_t payload_len = message->payload_len;
+    const int64_t received_us = message->received_us;
     enum err err = route_put(route, message, receipt);
     if (err == ERR_REFUSED || err == ERR_BUSY) { /* it is gone */
         route_count_dropped(route, err == ERR_BUSY ? DROP_OVER_SHARE : DROP_SINK_FULL);
         err = ERR_OK;
-    } else if (received.qos == 0 && err != ERR_OK) {
+    } else if (qos == 0 && err != ERR_OK) {
         route_count_dropped(route, DROP_SINK_REFUSED);
     }
     if (err == ERR_OK || err == ERR_FULL) {
-        route_note_held(route, err == ERR_FULL);
+        route_note_outcome(route, err, payload_len);
     }
     if (err == ERR_OK) {
-        route_count_received(route, received.qos, received.payload_len, received.received_us);
-        route_charge(route, received.payload_len);
+        route_count_received(route, qos, payload_len, received_us);
     }
     return err;
 }

@@ -11,10 +11,6 @@
 #define US_PER_MS        1000
 #define LIMITED_SHOWN_MS 5000 /* after the last message over the limits */
 
-struct route_record *route_find_record(const struct route *route) {
-    return atomic_load_explicit(&route->record, memory_order_acquire);
-}
-
 /* The worker sets limits while, with Paho, another thread drops. */
 struct route_record *route_make_record(struct route *route) {
     struct route_record *record = route_find_record(route);

@@ -33,8 +33,11 @@ bool router_find_name(struct router *router, const struct message_queue *queue,
  * are no routes. The caller releases it. False: out of memory. Any thread. */
 bool router_take_routing(struct router *router, struct route_table *own, struct routing **out);
 
-/* route_record.c. NULL: the client has none; out of memory. */
-struct route_record *route_find_record(const struct route *route);
+/* NULL: the client has none. */
+static inline struct route_record *route_find_record(const struct route *route) {
+    return atomic_load_explicit(&route->record, memory_order_acquire);
+}
+/* route_record.c. NULL: out of memory. */
 struct route_record *route_make_record(struct route *route);
 void route_count_received(struct route *route, uint8_t qos, size_t payload_len,
                           int64_t received_us);

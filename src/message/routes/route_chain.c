@@ -40,18 +40,25 @@ static void route_chain_move(const struct route_chain *chain, uint64_t *from, ui
     }
 }
 
+static void route_chain_join(const struct route_chain *chain, struct route_chain_decision *out) {
+    route_chain_move(chain, &out->client.to, &out->fleet.to);
+    route_chain_move(chain, &out->client.also, &out->fleet.also);
+    out->fleet.also &= ~out->fleet.to;
+}
+
 void route_chain_match(const struct route_chain *chain, struct message_view *view,
                        struct route_chain_decision *out, route_taken *taken, void *context) {
     route_chain_skip(&out->client);
-    route_chain_skip(&out->fleet);
     if (chain->client) {
         route_table_match(chain->client, view, &out->client, taken, context);
     }
     if (chain->fleet && !out->client.stopped) {
         route_table_match(chain->fleet, view, &out->fleet, taken, context);
+    } else {
+        route_chain_skip(&out->fleet);
     }
-    route_chain_move(chain, &out->client.to, &out->fleet.to);
-    route_chain_move(chain, &out->client.also, &out->fleet.also);
-    out->fleet.also &= ~out->fleet.to;
+    if (chain->client) {
+        route_chain_join(chain, out);
+    }
     out->to_default = out->client.to_default && out->fleet.to_default;
 }

@@ -217,7 +217,10 @@ static enum err routing_add_decided(struct routing_job *job, const struct routin
 static enum err routing_collect(struct routing_job *job,
                                 const struct route_chain_decision *decision) {
     const struct routing_part client = routing_client_part(job), fleet = routing_fleet_part(job);
-    enum err err = routing_add_decided(job, &client, &decision->client);
+    enum err err = ERR_OK;
+    if (job->routing->chain.client) {
+        err = routing_add_decided(job, &client, &decision->client);
+    }
     if (err == ERR_OK) {
         err = routing_add_decided(job, &fleet, &decision->fleet);
     }
