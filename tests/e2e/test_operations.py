@@ -5,6 +5,8 @@ import json
 from fleet.wait import wait_until
 from test_api import pointers, problem
 from test_cli import Cli
+from test_secrets import WORD, everything_in, guarded, key_file, new_key
+from test_secrets import document as with_password
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 
@@ -182,3 +184,20 @@ def test_an_operation_survives_the_node_that_executes_it(fleet):
     for i in range(300):
         assert len(changes(other.api, f"c{i:05}")) == 1
     wait_until(lambda: len(other.api.clients(state="online")) == 300, 60)
+
+
+def test_a_secret_in_a_patch_of_many_clients_is_never_plain_in_redis(fleet):
+    guarded(fleet)
+    node = fleet.start_node("n1", secrets__key_file=key_file(fleet, new_key()))
+    clients = ("c0", "c1", "c2")
+    for client in clients:
+        node.api.create(with_password(fleet, client, password="wrong", labels={"site": "a"}))
+    operation = begin(node.api, "patch", "label.site=a&rate=2", {"password": WORD})
+    assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
+    done = ended(node.api, operation)
+    assert done["done"] == 3 and done["fields"] == ["password"] and WORD not in json.dumps(done)
+    assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
+    for client in clients:
+        node.api.wait_state(client, "online")
+    removed = ended(node.api, begin(node.api, "patch", "label.site=a", {"password": None, "username": None}))
+    assert removed["done"] == 3 and "password" not in node.api.client("c0")["config"]

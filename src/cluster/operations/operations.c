@@ -25,7 +25,8 @@ struct execution {
     json_t *patch;                 /* NULL: none */
     struct operation_batch *batch; /* owners are asked; NULL: none */
     int64_t next_ms;
-    bool listed; /* in the last list of running operations */
+    bool listed;  /* in the last list of running operations */
+    bool blocked; /* this node cannot decrypt its patch; one with the key may lead later */
     struct execution *prev, *next;
 };
 
@@ -121,6 +122,14 @@ void operations_wake(struct operations *operations) {
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
+/* Whether a secret could not be decrypted. It must not be stored for a client. */
+static bool operations_is_sealed(const json_t *patch) {
+    char *text = patch ? json_to_text(patch, JSON_COMPACT) : NULL;
+    bool sealed = text && strstr(text, "\"" SECRET_SEALED);
+    free(text);
+    return sealed;
+}
+
 /* NULL: there is none, or it is invalid. */
 static json_t *operations_open_patch(const struct operations *operations,
                                      const struct store_operation *operation) {
@@ -145,6 +154,11 @@ static void operations_add(struct operations *operations, struct store_operation
     execution->operation = own;
     execution->action = action;
     execution->patch = operations_open_patch(operations, own);
+    execution->blocked = operations_is_sealed(execution->patch);
+    if (execution->blocked) {
+        log_event(LOG_WARN, "operation_blocked", KS("operation", own->id),
+                  KS("detail", "this node leads and lacks the key of a secret in the patch"));
+    }
     execution->listed = true;
     execution->next_ms = clock_ms();
     DL_APPEND(operations->executions, execution);
@@ -298,7 +312,9 @@ static void operations_continue(struct operations *operations, struct execution 
 /* ---- the turn -------------------------------------------------------------------------------- */
 
 static int64_t operations_due_ms(const struct execution *execution) {
-    return execution->batch ? clock_ms() + POLL_MS : execution->next_ms;
+    return execution->batch     ? clock_ms() + POLL_MS
+           : execution->blocked ? INT64_MAX
+                                : execution->next_ms;
 }
 
 /* The one that is due and waits for the longest time; NULL: none. */
@@ -307,7 +323,7 @@ static struct execution *operations_most_urgent(const struct operations *operati
     int64_t now_ms = clock_ms();
     DL_FOREACH(operations->executions, execution) {
         bool due = execution->batch ? operation_batch_is_ready(execution->batch)
-                                    : execution->next_ms <= now_ms;
+                                    : execution->next_ms <= now_ms && !execution->blocked;
         if (due && (!urgent || execution->next_ms < urgent->next_ms)) {
             urgent = execution;
         }

@@ -3,6 +3,7 @@
 #ifndef MQFLEET_TEST_WHOLE_LIFE_H
 #define MQFLEET_TEST_WHOLE_LIFE_H
 
+#include "store/operations.h"
 #include "store_fixture.h"
 
 #define LIFE_CLIENTS 450 /* more than two batches */
@@ -124,6 +125,46 @@ static inline void life_change_one(struct store_member who, const char *generati
     ck_assert_int_eq(store_delete(store, "lost", 0, NULL), ERR_OK);
 }
 
+/* An operation on two clients, one of which is deleted; another operation is cancelled. */
+static inline void life_operate(struct store_member who) {
+    static const char *const ids[] = {"c2", "c3"};
+    struct store_operation operation = {
+        .id = (char *)"o1", .action = (char *)"patch", .by = (char *)"alice", .rate = 1};
+    struct store_client *rows;
+    size_t n;
+    int64_t position;
+    bool ended;
+    store_set_audit_keep_ms(store, 60000);
+    ck_assert_int_eq(store_create_operation(store, &operation, ids, 2), ERR_OK);
+    ck_assert_int_eq(store_operation_batch(store, "o1", 9, &position, &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 2);
+    struct store_step_item items[] = {{.id = ids[0],
+                                       .what = STORE_STEP_UPDATE,
+                                       .version = rows[0].version,
+                                       .config = "{\"o\":1}",
+                                       .identity = "c2",
+                                       .record = "{}"},
+                                      {.id = ids[1], .what = STORE_STEP_FAILED, .reason = "x"}};
+    ck_assert_int_eq(store_operation_step(store, &who, &operation, position, items, 2, &ended),
+                     ERR_OK);
+    ck_assert(ended);
+    store_clients_free(rows, n);
+    struct store_audit_record *records;
+    ck_assert_int_eq(store_audit_trail(store, "c2", &records, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    store_audit_free(records, n);
+    operation.id = (char *)"o2";
+    operation.action = (char *)"delete";
+    ck_assert_int_eq(store_create_operation(store, &operation, ids, 2), ERR_OK);
+    items[0] = (struct store_step_item){.id = "none", .what = STORE_STEP_DELETE, .record = "{}"};
+    ck_assert_int_eq(store_operation_step(store, &who, &operation, 0, items, 1, &ended), ERR_OK);
+    ck_assert_int_eq(store_cancel_operation(store, "o2", "bob"), ERR_OK);
+    struct store_operation *operations;
+    ck_assert_int_eq(store_operations(store, NULL, &operations, &n), ERR_OK);
+    ck_assert_uint_eq(n, 2);
+    store_operations_free(operations, n);
+}
+
 /* On an empty Redis. Leaves it without nodes, and with one client less than were created. */
 static inline void live_a_whole_life(void) {
     char generation[TEXT_ID_LEN];
@@ -137,6 +178,7 @@ static inline void live_a_whole_life(void) {
     life_assign_all(two);
     life_look(two, 0, LIFE_CLIENTS);
     life_change_one(two, generation);
+    life_operate(two);
     ck_assert_int_eq(store_lead(store, &one, 1000, "{}", &role), ERR_OK);
     ck_assert_int_eq(role, STORE_ROLE_LEADER);
     ck_assert_int_eq(store_drain(store, "two", true), ERR_OK);
