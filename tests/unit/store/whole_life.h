@@ -127,7 +127,7 @@ static inline void life_change_one(struct store_member who, const char *generati
 
 /* An operation on two clients, one of which is deleted; another operation is cancelled. */
 static inline void life_operate(struct store_member who) {
-    static const char *const ids[] = {"c2", "c3"};
+    static const char *const ids[] = {"c7", "c8"};
     struct store_operation operation = {
         .id = (char *)"o1", .action = (char *)"patch", .by = (char *)"alice", .rate = 1};
     struct store_client *rows;
@@ -142,7 +142,7 @@ static inline void life_operate(struct store_member who) {
                                        .what = STORE_STEP_UPDATE,
                                        .version = rows[0].version,
                                        .config = "{\"o\":1}",
-                                       .identity = "c2",
+                                       .identity = "c7",
                                        .record = "{}"},
                                       {.id = ids[1], .what = STORE_STEP_FAILED, .reason = "x"}};
     ck_assert_int_eq(store_operation_step(store, &who, &operation, position, items, 2, &ended),
@@ -150,7 +150,7 @@ static inline void life_operate(struct store_member who) {
     ck_assert(ended);
     store_clients_free(rows, n);
     struct store_audit_record *records;
-    ck_assert_int_eq(store_audit_trail(store, "c2", &records, &n), ERR_OK);
+    ck_assert_int_eq(store_audit_trail(store, "c7", &records, &n), ERR_OK);
     ck_assert_uint_eq(n, 1);
     store_audit_free(records, n);
     operation.id = (char *)"o2";
