@@ -425,10 +425,18 @@ enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
 struct store_fleet_row {
     char *node, *settings; /* owned */
 };
+/* A node that ended without leaving within the last hour: killed, or cut off. */
+struct store_vanished {
+    char *node;      /* owned */
+    int64_t ago_ms;  /* since it was declared dead */
+    int64_t clients; /* that it had */
+};
 struct store_fleet {
     char name[256]; /* "": the fleet has no name */
     struct store_fleet_row *rows;
     size_t n;
+    struct store_vanished *vanished;
+    size_t vanished_count;
 };
 /* Gives the fleet its name unless it has one, publishes the settings of `node` (JSON text), and
  * returns the registered nodes with different settings. ERR_REFUSED: the fleet has another name,

@@ -12,6 +12,10 @@ void store_fleet_fini(struct store_fleet *fleet) {
         free(fleet->rows[i].settings);
     }
     free(fleet->rows);
+    for (size_t i = 0; i < fleet->vanished_count; i++) {
+        free(fleet->vanished[i].node);
+    }
+    free(fleet->vanished);
     *fleet = (struct store_fleet){0};
 }
 
@@ -32,6 +36,24 @@ static enum err store_fleet_read_rows(const struct redis_reply *list, struct sto
     return ERR_OK;
 }
 
+static enum err store_fleet_read_vanished(const struct redis_reply *list, struct store_fleet *out) {
+    size_t n = list ? redis_reply_count(list) : 0;
+    out->vanished = calloc(n + 1, sizeof *out->vanished);
+    if (!out->vanished) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct redis_reply *fields = redis_reply_at(list, i);
+        struct store_vanished *row = &out->vanished[out->vanished_count++];
+        row->ago_ms = store_reply_int(fields, 1);
+        row->clients = store_reply_int(fields, 2);
+        if (store_reply_text(redis_reply_at(fields, 0), &row->node) != ERR_OK || !row->node) {
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err store_fleet_call(struct store *store, struct store_call *call,
                                  struct store_fleet *out) {
     struct redis_reply *reply;
@@ -42,6 +64,9 @@ static enum err store_fleet_call(struct store *store, struct store_call *call,
     }
     if (err == ERR_OK) {
         err = store_fleet_read_rows(redis_reply_at(reply, 2), out);
+    }
+    if (err == ERR_OK) {
+        err = store_fleet_read_vanished(redis_reply_at(reply, 3), out);
     }
     redis_reply_free(reply);
     if (err == ERR_MEMORY) {

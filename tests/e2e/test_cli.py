@@ -520,7 +520,16 @@ def test_status_and_lists_tell_of_a_node_that_was_killed(fleet):
     shown = cli.run("status", "-o", "json")
     status = json.loads(shown.stdout)
     assert shown.returncode == 1 and any("does not answer" in one for one in status["problems"]), status
-    wait_until(lambda: cli.json("status")["states"] == {"online": 6}, 30, "all are online elsewhere")
+
+    def elsewhere():
+        late = cli.run("status", "-o", "json")
+        later = json.loads(late.stdout)
+        return later["states"] == {"online": 6} and late.returncode == 1 and any(
+            f"node {second.name} ended without leaving" in one for one in later["problems"])
+
+    wait_until(elsewhere, 30, "all are online elsewhere, and the node is not forgotten")
+    second.start()
+    wait_until(lambda: "it is back" in cli.good("status"), 30, "it is back")
 
 
 def test_summaries_and_selectors(fleet, cli):

@@ -7,10 +7,9 @@
 #include "node.h"
 #include "table.h"
 
-#define CAUSES_MAX       5  /* that are printed */
-#define EXAMPLES_MAX     20 /* clients that are asked for the text of their error */
-#define CAUSE_LEN        200
-#define SETTING_LINE_MAX 200
+#define CAUSES_MAX   5  /* that are printed */
+#define EXAMPLES_MAX 20 /* clients that are asked for the text of their error */
+#define CAUSE_LEN    200
 
 static const char *cli_status_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -159,46 +158,25 @@ static void cli_status_add_health(struct cli *cli, struct cli_status *status) {
     json_decref(health);
 }
 
-/* Adds a line for each setting that differs between nodes, with its values. */
-static void cli_status_add_settings(struct cli_status *status) {
-    json_t *settings = json_object();
+/* What is wrong with the fleet as a whole. */
+static void cli_status_add_problems(struct cli *cli, struct cli_status *status) {
+    json_t *answer;
     size_t i;
-    const json_t *node, *value;
-    const char *name;
-    json_array_foreach(json_object_get(status->fleet, "nodes"), i, node) {
-        json_object_foreach(json_object_get(node, "differing_settings"), name, value) {
-            char one[160];
-            const char *before = json_string_value(json_object_get(settings, name));
-            json_t *line;
-            snprintf(one, sizeof(one), "%lld on %s", (long long)json_integer_value(value),
-                     cli_status_text(node, "name"));
-            line = !before                             ? json_sprintf("%s is %s", name, one)
-                   : strlen(before) < SETTING_LINE_MAX ? json_sprintf("%s, %s", before, one)
-                                                       : json_string(before);
-            json_object_set_new(settings, name, line);
-        }
+    const json_t *row;
+    if (cli_status_get(cli, "/api/v1/problems", true, &answer) != CLI_OK) {
+        json_array_append_new(status->warnings,
+                              json_string("the problems of the fleet are not known: the node that "
+                                          "was asked is of an earlier version, or failed"));
+        return;
     }
-    json_t *line;
-    json_object_foreach(settings, name, line) {
-        json_array_append(status->warnings, line);
-    }
-    json_decref(settings);
-}
-
-/* A node that is drained or leaves does what was asked of it. */
-static void cli_status_add_state(struct cli_status *status, const json_t *node) {
-    const char *name = cli_status_text(node, "name"), *state = cli_status_text(node, "state");
-    const char *other = cli_status_text(node, "shares_address_with");
-    if (state && strcmp(state, "live") != 0) {
-        bool wanted = strcmp(state, "draining") == 0 || strcmp(state, "leaving") == 0;
-        json_array_append_new(wanted ? status->warnings : status->problems,
-                              json_sprintf("node %s is %s", name, state));
-    }
-    if (other) {
+    json_array_foreach(json_object_get(answer, "problems"), i, row) {
+        const char *severity = cli_status_text(row, "severity");
+        bool problem = severity && strcmp(severity, "problem") == 0;
         json_array_append_new(
-            status->problems,
-            json_sprintf("nodes %s and %s have the same node_info.host and port", name, other));
+            problem ? status->problems : status->warnings,
+            json_sprintf("%s (%s)", cli_status_text(row, "cause"), cli_status_text(row, "advice")));
     }
+    json_decref(answer);
 }
 
 /* The answer of -o json. */
@@ -213,16 +191,6 @@ static json_t *cli_status_make(struct cli_status *status) {
         clients += cli_status_number(node, "clients");
         leader =
             json_is_true(json_object_get(node, "leader")) ? cli_status_text(node, "name") : leader;
-        cli_status_add_state(status, node);
-    }
-    cli_status_add_settings(status);
-    if (!leader) {
-        json_array_append_new(status->problems,
-                              json_string("there is no leader: waiting clients are not assigned"));
-    }
-    if (size > 0 && clients * 10 > size * 9) {
-        json_array_append_new(status->warnings,
-                              json_string("more than 90 % of the fleet's capacity is used"));
     }
     return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O*, s:O*, s:O, s:O, s:O, s:O, s:O}",
                      "nodes", nodes, "leader", leader, "size", (json_int_t)size, "placed",
@@ -351,6 +319,7 @@ static enum cli_exit cli_status_read(struct cli *cli, struct cli_status *status)
     if (code == CLI_OK) {
         cli_status_explain_waits(cli, status);
         cli_status_add_health(cli, status);
+        cli_status_add_problems(cli, status);
     }
     return code;
 }

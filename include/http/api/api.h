@@ -198,6 +198,7 @@ void api_node_get(struct http_request *request, struct http_response *response);
 void api_node_drain(struct http_request *request, struct http_response *response);
 void api_node_undrain(struct http_request *request, struct http_response *response);
 void api_nodes_rebalance(struct http_request *request, struct http_response *response);
+void api_problems(struct http_request *request, struct http_response *response);
 
 /* The content of docs/openapi.json. */
 extern const char openapi_json[];

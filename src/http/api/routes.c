@@ -74,6 +74,8 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
 
+    {"GET", "/api/v1/problems", api_problems, 0, "", SCOPE_REFUSED},
+
     {"GET", "/api/v1/sinks", api_sinks_list, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/sinks:test", api_sinks_test, ROUTE_ADMIN | ROUTE_OPERATOR, "name",
      SCOPE_REFUSED},

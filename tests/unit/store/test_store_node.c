@@ -435,6 +435,27 @@ START_TEST(a_drain_is_remembered_until_the_node_is_undrained) {
 }
 END_TEST
 
+START_TEST(a_node_that_ends_without_leaving_is_remembered_for_an_hour) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_fleet out;
+    must_create("x");
+    must_assign(a, "x");
+    stop_beating(a);
+    ck_assert_int_eq(fence(b, a), ERR_OK);
+    ck_assert_int_eq(store_leave(store, &b), ERR_OK); /* as asked: not remembered */
+    ck_assert_int_eq(store_publish_settings(store, "", "", "", &out), ERR_OK);
+    ck_assert_uint_eq(out.vanished_count, 1);
+    ck_assert_str_eq(out.vanished[0].node, "a");
+    ck_assert_int_eq(out.vanished[0].clients, 1);
+    ck_assert_int_lt(out.vanished[0].ago_ms, 60000);
+    store_fleet_fini(&out);
+    RAW("HSET", "mqtt_fleet:vanished", "a", "1000 1");
+    ck_assert_int_eq(store_publish_settings(store, "", "", "", &out), ERR_OK);
+    ck_assert_uint_eq(out.vanished_count, 0);
+    store_fleet_fini(&out);
+}
+END_TEST
+
 START_TEST(a_request_to_rebalance_reaches_every_node_and_ends) {
     struct store_member a = joined("a", "1", 10);
     struct store_heartbeat state;
@@ -580,6 +601,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_draining_node_gets_nothing_until_it_drains_no_more);
     tcase_add_test(tcase, a_drain_is_remembered_until_the_node_is_undrained);
     tcase_add_test(tcase, a_request_to_rebalance_reaches_every_node_and_ends);
+    tcase_add_test(tcase, a_node_that_ends_without_leaving_is_remembered_for_an_hour);
     tcase_add_test(tcase, a_fleet_keeps_its_first_name_and_refuses_another_F14);
     tcase_add_test(tcase, settings_of_registered_nodes_are_told_when_they_differ_F14);
     tcase_add_test(tcase, nodes_are_sorted_and_those_not_ours_have_no_incarnation);

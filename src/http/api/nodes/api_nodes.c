@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "http/api/nodes/fleet_view.h"
+#include "http/api/nodes/problems.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
@@ -101,6 +102,14 @@ void api_nodes_rebalance(struct http_request *request, struct http_response *res
     } else if (fleet_view_load(request, &view, response)) {
         view.rebalance_rate = rate;
         http_answer_json(response, 202, fleet_view_rebalance_json(&view));
+        fleet_view_fini(&view);
+    }
+}
+
+void api_problems(struct http_request *request, struct http_response *response) {
+    struct fleet_view view;
+    if (fleet_view_load(request, &view, response)) {
+        http_answer_json(response, 200, json_pack("{s:o}", "problems", problems_of(&view)));
         fleet_view_fini(&view);
     }
 }

@@ -40,8 +40,13 @@ local RESOURCES = PREFIX .. 'mqtt_fleet:resources'
 local AUDIT = PREFIX .. 'mqtt_fleet:audit'
 local AUDITED = PREFIX .. 'mqtt_fleet:audited'
 local OPERATIONS = PREFIX .. 'mqtt_fleet:operations'
-local REBALANCE = PREFIX .. 'mqtt_fleet:rebalance'
-local DRAINED = PREFIX .. 'mqtt_fleet:drained'
+-- A script has at most 200 local variables, those of all common files included: these keys share one.
+local LEVELLING = {
+    REBALANCE = PREFIX .. 'mqtt_fleet:rebalance',
+    DRAINED = PREFIX .. 'mqtt_fleet:drained',
+    VANISHED = PREFIX .. 'mqtt_fleet:vanished',
+    VANISHED_MS = 3600000,
+}
 
 local function key_for(name)
     return function(node)

@@ -183,6 +183,21 @@ local function remove_node(node)
         set_key(node), changed_key(node), facts_key(node))
 end
 
+-- Remembers for an hour that a node ended without leaving, and how many clients it had.
+local function remember_vanished(node)
+    local NODES_MAX = 200
+    local all = redis.call('HGETALL', of_type(LEVELLING.VANISHED, 'hash'))
+    for i = 1, #all, 2 do
+        local at = to_integer(string.match(all[i + 1], '^%d+')) or 0
+        if NOW_MS - at > LEVELLING.VANISHED_MS or #all > NODES_MAX * 2 then
+            redis.call('HDEL', LEVELLING.VANISHED, all[i])
+        end
+    end
+    local clients = redis.pcall('LLEN', bind_key(node))
+    redis.call('HSET', LEVELLING.VANISHED, node,
+        string.format('%.0f %.0f', NOW_MS, type(clients) == 'number' and clients or 0))
+end
+
 -- Rejects its heartbeats even after its entry has left the register.
 local function remember_fenced(incarnation)
     redis.call('ZREMRANGEBYSCORE', FENCED, '-inf', NOW_MS - FENCED_MS)

@@ -2,8 +2,9 @@
 -- the fleet ('': any), node ('': only reads), its settings (JSON), maximum number of rows. The
 -- first node with a name gives it to the fleet.
 -- Refused: the fleet has another name ('REFUSED', that name).
--- Answers: 'OK', name ('': none), and name and settings of each registered node whose settings
--- differ.
+-- Answers: 'OK', name ('': none), name and settings of each registered node whose settings differ,
+-- and of each node that ended without leaving within the last hour its name, how long ago in ms, and
+-- how many clients it had.
 
 local fleet, node, settings, rows_max = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
@@ -28,4 +29,14 @@ for i = 1, #all, 2 do
         rows[#rows + 1] = { all[i], all[i + 1] }
     end
 end
-return { 'OK', name, rows }
+
+local vanished = {}
+local ended = rows_max > 0 and redis.pcall('HGETALL', LEVELLING.VANISHED) or {}
+for i = 1, #ended, 2 do
+    local at, clients = string.match(ended[i + 1], '^(%d+) (%d+)$')
+    local age_ms = NOW_MS - (to_integer(at) or 0)
+    if #vanished < rows_max and age_ms >= 0 and age_ms <= LEVELLING.VANISHED_MS then
+        vanished[#vanished + 1] = { ended[i], age_ms, to_integer(clients) }
+    end
+end
+return { 'OK', name, rows, vanished }

@@ -5,11 +5,11 @@
 
 local rate, ttl_ms = to_integer(ARGV[2]) or 0, ARGV[3]
 if ARGV[4] == '1' then
-    rate = to_integer(redis.pcall('GET', REBALANCE)) or 0
+    rate = to_integer(redis.pcall('GET', LEVELLING.REBALANCE)) or 0
 end
 if rate > 0 then
-    redis.call('SET', REBALANCE, string.format('%.0f', rate), 'PX', ttl_ms)
+    redis.call('SET', LEVELLING.REBALANCE, string.format('%.0f', rate), 'PX', ttl_ms)
 elseif ARGV[4] ~= '1' then
-    redis.call('DEL', REBALANCE)
+    redis.call('DEL', LEVELLING.REBALANCE)
 end
 return { 'OK' }

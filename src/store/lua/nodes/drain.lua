@@ -8,7 +8,7 @@ local REMEMBERED_MAX = 200 -- beyond, those that are not registered are forgotte
 
 local name, drains = ARGV[2], ARGV[3] == '1'
 check()
-local drained = of_type(DRAINED, 'hash')
+local drained = of_type(LEVELLING.DRAINED, 'hash')
 local forgotten = not drains and redis.call('HDEL', drained, name) == 1
 local node = node_of(name)
 if not node or node.incarnation == '' then

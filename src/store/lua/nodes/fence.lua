@@ -22,5 +22,6 @@ if node.state ~= 'dead' then
     node.state = 'dead'
     set_node(node)
     remember_fenced(node.incarnation)
+    remember_vanished(target)
 end
 return { 'OK' }

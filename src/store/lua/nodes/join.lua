@@ -25,6 +25,7 @@ if not registered then
         earlier.state = 'dead'
         set_node(earlier)
         remember_fenced(earlier.incarnation)
+        remember_vanished(name)
     end
     take_ids_from(name)
     if redis.call('LLEN', bind_key(name)) > 0 then
@@ -34,10 +35,10 @@ if not registered then
 end
 
 local state = registered and earlier.state or 'live'
-local drained = redis.call('HEXISTS', of_type(DRAINED, 'hash'), name) == 1
+local drained = redis.call('HEXISTS', of_type(LEVELLING.DRAINED, 'hash'), name) == 1
 if (drained or ARGV[11] == '1') and state == 'live' then
     state = 'draining'
-    redis.call('HSET', DRAINED, name, NOW_MS)
+    redis.call('HSET', LEVELLING.DRAINED, name, NOW_MS)
 end
 set_node({
     name = name,
