@@ -69,6 +69,7 @@ struct store_client {
     char *attempt_error;      /* which of the errors with that code, NULL: unknown */
     char *attempt_message;
     char *attempt_node;
+    char *identity;        /* as stored, of a client with a profile; otherwise "" */
     char *denied_by;       /* incarnations of nodes that may not reach its broker */
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
     int64_t cooldown_ms;   /* remaining delay before it can be assigned; 0: none */
@@ -142,7 +143,8 @@ struct store_configuration {
     const char *record;            /* for the audit trail: a JSON object in one line; NULL: none */
 };
 /* ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id, owned). The same text under
- * the version that it would replace is ERR_OK without a new version. */
+ * the version that it would replace is ERR_OK without a new version; only its
+ * identity is stored. */
 enum err store_update(struct store *store, const struct store_configuration *configuration,
                       int64_t *version, char **other_id) MUST_CHECK;
 /* ERR_NOT_FOUND, ERR_VERSION. Leaves a tombstone for an hour. record: as above. */
@@ -237,7 +239,7 @@ struct store_heartbeat {
     struct store_counts counts;
     /* Why clients wait, as counted by the leader within the last seconds: JSON, "": unknown. */
     char unplaced[STORE_UNPLACED_LEN];
-    int64_t resources_revision; /* changes with the sinks of the fleet */
+    int64_t resources_revision; /* changes with the sinks, profiles and routes */
     int64_t rebalance_rate;     /* clients/s that an operator asked to move; 0: no request */
     bool restoring;             /* nodes restore clients that Redis has lost */
 };
@@ -288,7 +290,9 @@ enum store_assign_outcome {
 
 struct store_assign_item {
     const char *id;
-    const char *identity; /* "": unknown */
+    const char *identity;     /* "": unknown */
+    int64_t identity_version; /* of the client: it has this identity, which a profile may have
+                                 changed; 0: the stored one holds */
 };
 
 struct store_assign_result {
@@ -349,6 +353,7 @@ struct store_change {
     int64_t epoch, version; /* epoch 0: not this member's (any longer) */
     char *config;           /* owned; NULL unless this member's */
     size_t config_len;
+    char *identity; /* owned; as stored, of a client with a profile; otherwise "" or NULL */
 };
 /* A page of the changes after `applied`, the oldest first; last: the last row of the previous page,
  * NULL for the first. *n 0: the end. Redis forgets the changes up to `applied`. store_changes_free.
@@ -461,28 +466,38 @@ struct store_strays {
  */
 enum err store_clean_strays(struct store *store, struct store_strays *out) MUST_CHECK;
 
-/* ---- sinks of the fleet -------------------------------------------------------------------- */
+/* ---- sinks and profiles of the fleet ------------------------------------------------------- */
 
-#define STORE_SINKS_MAX 50
+enum store_resource_kind { STORE_SINKS, STORE_PROFILES };
 
-struct store_sink {
+#define STORE_SINKS_MAX          50
+#define STORE_PROFILES_MAX       256
+#define STORE_PROFILES_BYTES_MAX 8388608 /* of all documents */
+
+struct store_resource {
     char *name, *type, *document; /* owned */
     int64_t version;              /* time of the write in ms, or more */
 };
-/* All, by name; name: only that one, NULL for all. revision (may be NULL): of the resources, as in
- * struct store_heartbeat. store_sinks_free. */
-enum err store_sinks(struct store *store, const char *name, struct store_sink **sinks, size_t *n,
-                     int64_t *revision) MUST_CHECK;
-void store_sinks_free(struct store_sink *sinks, size_t n);
-/* Creates or changes it. expected_version 0: any. ERR_NOT_FOUND: there is none with a version;
- * ERR_VERSION; ERR_WRONG_STATE: it has another type, *type (owned); ERR_REFUSED: there are
- * STORE_SINKS_MAX. */
-enum err store_put_sink(struct store *store, const struct store_sink *sink,
-                        int64_t expected_version, int64_t *version, bool *created,
-                        char **type) MUST_CHECK;
+/* By name; name: only that one, NULL for all. revision (may be NULL): as in struct store_heartbeat.
+ */
+enum err store_resources(struct store *store, enum store_resource_kind kind, const char *name,
+                         struct store_resource **rows, size_t *n, int64_t *revision) MUST_CHECK;
+void store_resources_free(struct store_resource *rows, size_t n);
+
+struct store_put {
+    int64_t expected_version; /* 0: any */
+    int64_t version;          /* result */
+    bool created;             /* result */
+    char *other_type;         /* result of ERR_WRONG_STATE; owned */
+};
+/* ERR_NOT_FOUND: there is none with a version; ERR_VERSION; ERR_WRONG_STATE: it has another type;
+ * ERR_REFUSED: there are too many, or all are too large together. */
+enum err store_put_resource(struct store *store, enum store_resource_kind kind,
+                            const struct store_resource *resource,
+                            struct store_put *put) MUST_CHECK;
 /* ERR_NOT_FOUND, ERR_VERSION. */
-enum err store_delete_sink(struct store *store, const char *name,
-                           int64_t expected_version) MUST_CHECK;
+enum err store_delete_resource(struct store *store, enum store_resource_kind kind, const char *name,
+                               int64_t expected_version) MUST_CHECK;
 
 /* ---- routes of the fleet ------------------------------------------------------------------- */
 
@@ -493,16 +508,16 @@ enum err store_routes(struct store *store, char **document, int64_t *version) MU
 enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 
-/* What a node knows of the sinks and routes. Everything is borrowed. */
-struct store_resources {
-    const struct store_sink *sinks;
-    size_t sink_count;
+/* What a node knows of the resources. Everything is borrowed. */
+struct store_all_resources {
+    const struct store_resource *sinks, *profiles;
+    size_t sink_count, profile_count;
     const char *routes; /* NULL: none */
     int64_t routes_version;
     int64_t revision;
 };
 /* After Redis lost all of them: puts these back. *restored false: Redis has resources. */
-enum err store_restore_resources(struct store *store, const struct store_resources *resources,
+enum err store_restore_resources(struct store *store, const struct store_all_resources *resources,
                                  bool *restored) MUST_CHECK;
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */

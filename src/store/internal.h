@@ -29,7 +29,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_DELETE, "delete", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DEAD_LETTERS, "dead_letters", SCRIPT_WRITES_WHEN_FULL)                                \
-    X(SCRIPT_DELETE_SINK, "delete_sink", SCRIPT_WRITES_WHEN_FULL)                                  \
+    X(SCRIPT_DELETE_RESOURCE, "delete_resource", SCRIPT_WRITES_WHEN_FULL)                          \
     X(SCRIPT_DIGEST, "digest", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_DRAIN, "drain", SCRIPT_WRITES_WHEN_FULL)                                              \
     X(SCRIPT_OWNERSHIP_STATUS, "ownership_status", SCRIPT_WRITES_WHEN_FULL)                        \
@@ -52,14 +52,14 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
     X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
-    X(SCRIPT_PUT_SINK, "put_sink", SCRIPT_REFUSED_WHEN_FULL)                                       \
+    X(SCRIPT_PUT_RESOURCE, "put_resource", SCRIPT_REFUSED_WHEN_FULL)                               \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_REBALANCE, "rebalance", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE_RESOURCES, "restore_resources", SCRIPT_WRITES_WHEN_FULL)                      \
     X(SCRIPT_ROUTES, "routes", SCRIPT_READ_ONLY)                                                   \
-    X(SCRIPT_SINKS, "sinks", SCRIPT_READ_ONLY)                                                     \
+    X(SCRIPT_LIST_RESOURCES, "list_resources", SCRIPT_READ_ONLY)                                   \
     X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_WAITING_FACTS, "waiting_facts", SCRIPT_READ_ONLY)                                     \
     X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \

@@ -49,6 +49,7 @@ static enum err store_assignments_assign_batch(struct store *store,
     for (size_t i = 0; i < n; i++) {
         store_call_str(&call, items[i].id);
         store_call_str(&call, items[i].identity);
+        store_call_int(&call, items[i].identity_version);
     }
     enum err err = store_call_run(store, &call, &reply);
     for (size_t i = 0; i < n && err == ERR_OK; i++) {

@@ -48,6 +48,7 @@ enum err store_reply_client(const struct redis_reply *reply, struct store_client
         {10, &out->attempt_node},
         {13, &out->attempt_error},
         {14, &out->denied_by},
+        {15, &out->identity},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (store_reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
@@ -69,6 +70,7 @@ void store_client_fini(struct store_client *client) {
     free(client->attempt_error);
     free(client->attempt_node);
     free(client->denied_by);
+    free(client->identity);
     *client = (struct store_client){.state = STORE_ABSENT};
 }
 

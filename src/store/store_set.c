@@ -118,6 +118,7 @@ void store_changes_free(struct store_change *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
         free(rows[i].id);
         free(rows[i].config);
+        free(rows[i].identity);
     }
     free(rows);
 }
@@ -131,6 +132,9 @@ static enum err store_set_read_change(const struct redis_reply *reply, struct st
     enum err err = store_reply_text(redis_reply_at(reply, 1), &out->id);
     if (err == ERR_OK) {
         err = store_reply_text(config, &out->config);
+    }
+    if (err == ERR_OK) {
+        err = store_reply_text(redis_reply_at(reply, 5), &out->identity);
     }
     if (err == ERR_OK && !out->id) {
         err = ERR_PROTOCOL;

@@ -6,6 +6,7 @@
 #include "cluster/membership/facts.h"
 #include "http/server/certificate.h"
 #include "http/streams/message_taps.h"
+#include "mqtt/config/client_profiles.h"
 #include "net/http_client.h"
 #include "node_sinks.h"
 
@@ -69,7 +70,7 @@ static void wiring_add_sink_fact(struct facts *facts, const char *name, int64_t 
 /* On the agent's and the heartbeat's thread. */
 static char *wiring_node_facts(void *context, int64_t lag_ms) {
     struct app *app = context;
-    struct facts facts = {.lag_ms = lag_ms};
+    struct facts facts = {.lag_ms = lag_ms, .profiles = true};
     struct sink_status status;
     size_t cursor = 0;
     while (sinks_next(app->sinks, &cursor, &status)) {
@@ -194,6 +195,7 @@ static enum err wiring_create_parts(struct app *app) {
                                                      .workers = app->workers,
                                                      .secrets = app->secrets,
                                                      .sinks = app->sinks});
+    client_profiles_init(app->secrets);
     app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
     app->wait_reasons = wait_reasons_create(app->api_store, conf->heartbeat_ttl_ms);
     app->operations = operations_create(&(struct operations_wiring){.conf = conf,
@@ -262,6 +264,7 @@ void app_destroy(struct app *app) {
     peers_destroy(app->peers);
     node_destroy(app->node);
     sinks_destroy(app->sinks);
+    client_profiles_clear();
     address_policy_destroy(app->sink_policy);
     router_destroy(app->router);
     store_close(app->api_store);

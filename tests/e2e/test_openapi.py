@@ -130,7 +130,7 @@ def bodies_of(operation, broker):
     return [placed(example, broker) for example in examples] or [None]
 
 
-LAST = ("deleteClient", "deleteSink", "drainNode", "undrainNode", "releaseClient", "profile", "trace")
+LAST = ("deleteClient", "deleteSink", "deleteProfile", "drainNode", "undrainNode", "releaseClient", "profile", "trace")
 
 
 def test_every_documented_request_is_answered_as_documented(fleet):
@@ -209,7 +209,7 @@ def test_documented_refusals(fleet):
         selects = {"$ref": "#/components/parameters/selectState"} in operation.get("parameters", [])
         refused(api, operation, method, fill(path, "pump00000") + "?nonsense=1", 422 if selects else 400, **options)
         if "{" in path:
-            if operation["operationId"] != "replaceSink":  # which creates it
+            if operation["operationId"] not in ("replaceSink", "replaceProfile"):  # which create it
                 refused(api, operation, method, fill(path, "nobody", "nobody"), 404, **options)
             refused(api, operation, method, fill(path, "%FF", "%FF"), 400, **options)
         if takes_body(operation):
@@ -283,6 +283,7 @@ MQTT5 = {"protocol_version": 5}
 # field: (a good value, a bad one, what else the document needs)
 FIELDS = {
     "id": ("x", "a/b", {}), "client_id": ("device", 5, {}), "url": ("ws://127.0.0.1:1", "host", {}),
+    "profile": ("site", "a/b", {}),
     "urls": (["mqtt://127.0.0.1:1", "ws://127.0.0.1:2"], ["host"], {}),
     "urls_order": ("random", "asleep", {"urls": ["mqtts://127.0.0.1:1"]}),
     "broker": ("127.0.0.1", "", {}), "port": (1884, 0, {}), "username": ("u", "\x01", {}),
@@ -358,6 +359,7 @@ def test_schema_and_parser_agree_on_every_field(fleet):
     for (_, schema), members in PARTS.items():
         assert set(members) == set(SCHEMAS[schema]["properties"])
     api = fleet.start_node(secrets__files_allow="/srv").api
+    assert api.put("/api/v1/client-profiles/site", {"keepalive_s": 5}).status_code == 201
     wrong = []
     for pointer, good, bad in documents():
         answer = api.post("/api/v1/clients", good)

@@ -30,83 +30,84 @@ enum cli_exit {
 
 /* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help):
  * commands: those that accept the option, separated by a blank. */
-#define CLI_OPTION_TABLE(X)                                                                                   \
-    X(OPT_URL, "url", 'u', "URL", NULL,                                                                       \
-      "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                                  \
-    X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                                          \
-      "file with the token ($MQFLEET_TOKEN_FILE; the token itself: $MQFLEET_TOKEN)")                          \
-    X(OPT_CA, "ca", 0, "FILE", NULL,                                                                          \
-      "CA certificates (PEM) for HTTPS ($MQFLEET_CA, default: the system's)")                                 \
-    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "timeout of one request (default 30)")                      \
-    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "output format: table, json or id")                            \
-    X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                           \
-    X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                              \
-    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                                  \
-    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")                 \
-    X(OPT_STATE, "state", 0, "STATE", CLI_SELECTING " events",                                                \
-      "waiting connecting online backoff conflict paused")                                                    \
-    X(OPT_DEGRADED, "degraded", 0, NULL, CLI_SELECTING,                                                       \
-      "only clients with a refused subscription")                                                             \
-    X(OPT_NODE, "node", 0, "NAME", CLI_SELECTING, "only clients of this node")                                \
-    X(OPT_LABEL, "label", 'l', "NAME=VALUE", CLI_SELECTING " apply import export",                            \
-      "only clients with this label")                                                                         \
-    X(OPT_ERROR, "error", 0, "CODE", CLI_SELECTING,                                                           \
-      "only clients that do not work for this reason")                                                        \
-    X(OPT_BROKER, "broker", 0, "HOST:PORT", CLI_SELECTING, "only clients of this broker")                     \
-    X(OPT_ID_PREFIX, "id-prefix", 0, "TEXT", CLI_SELECTING, "only clients whose id begins so")                \
-    X(OPT_PROFILE, "profile", 0, "NAME", CLI_SELECTING, "only clients of this client profile")                \
-    X(OPT_SILENT, "silent", 0, NULL, CLI_SELECTING,                                                           \
-      "only clients that receive nothing for too long")                                                       \
-    X(OPT_BY, "by", 0, "KEY", "summary",                                                                      \
-      "state (default), error, broker, node, label.NAME, profile, silent or degraded")                        \
-    X(OPT_SORT, "sort", 0, "KEY", "clients",                                                                  \
-      "id, state, since or changed; -since: the latest first")                                                \
-    X(OPT_COUNT, "count", 0, NULL, "clients", "only print how many there are")                                \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters brokers",                       \
-      "stop after N")                                                                                         \
-    X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks apply export patch",                          \
-      "create, test, sinks, patch: JSON (an object, an array, or an object per line); publish: the payload; " \
-      "- is standard input; apply: a folder or file of documents; export: where to write them")               \
-    X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                              \
-      "create: wait until each client is online or has failed, within --timeout; drain: wait "                \
-      "until the node is empty, within --timeout if it is given")                                             \
-    X(OPT_SELECTOR, "selector", 's', "QUERY", "delete pause resume restart release patch",                    \
-      "all clients that it selects, as one operation: label.site=north&state=backoff")                        \
-    X(OPT_RATE, "rate", 0, "N", "rebalance delete pause resume restart release patch",                        \
-      "clients per second (default: the setting for it); with --selector")                                    \
-    X(OPT_YES, "yes", 'y', NULL,                                                                              \
-      "delete pause resume restart release patch dead-letters sinks apply import edit",                       \
-      "do not ask for confirmation")                                                                          \
-    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                              \
-    X(OPT_QOS, "qos", 'q', "0|1|2", "publish routes", "quality of service (default 0)")                       \
-    X(OPT_RETAIN, "retain", 'r', NULL, "publish routes",                                                      \
-      "publish: let the broker retain the message; routes: it is retained")                                   \
-    X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                                 \
-      "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "               \
-      "name is a user property; may be repeated")                                                             \
-    X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                                    \
-    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                                     \
-    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters routes",                                            \
-      "only changes, or dead letters, of this client; routes: who receives the message")                      \
-    X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")            \
-    X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                           \
-    X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")                      \
-    X(OPT_TOPIC, "topic", 0, "FILTER", "dead-letters", "only those whose topic matches")                      \
-    X(OPT_SINCE, "since", 0, "TIME", "dead-letters",                                                          \
-      "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                                          \
-    X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                                 \
-    X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                                  \
-    X(OPT_DRY_RUN, "dry-run", 0, NULL,                                                                        \
-      "dead-letters apply import delete pause resume restart release patch",                                  \
-      "change nothing: only count those that match; apply, import: only tell what would be done")             \
-    X(OPT_DIFF, "diff", 0, NULL, "apply import",                                                              \
-      "change nothing, and show each difference; the exit code is 1 if there is one")                         \
-    X(OPT_PRUNE, "prune", 0, NULL, "apply import",                                                            \
-      "delete what no document has, of the kinds that the documents have")                                    \
-    X(OPT_SECRETS, "secrets", 0, "HOW", "export",                                                             \
-      "masked (default: they keep their stored values when applied) or encrypted")                            \
-    X(OPT_PAYLOAD, "payload", 0, "TEXT", "routes", "explain: payload of the message")                         \
-    X(OPT_ROUTES, "routes", 0, "FILE", "routes", "explain: try these routes, which are not set")              \
+#define CLI_OPTION_TABLE(X)                                                                                \
+    X(OPT_URL, "url", 'u', "URL", NULL,                                                                    \
+      "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                               \
+    X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                                       \
+      "file with the token ($MQFLEET_TOKEN_FILE; the token itself: $MQFLEET_TOKEN)")                       \
+    X(OPT_CA, "ca", 0, "FILE", NULL,                                                                       \
+      "CA certificates (PEM) for HTTPS ($MQFLEET_CA, default: the system's)")                              \
+    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "timeout of one request (default 30)")                   \
+    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "output format: table, json or id")                         \
+    X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                        \
+    X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                           \
+    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                               \
+    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")              \
+    X(OPT_STATE, "state", 0, "STATE", CLI_SELECTING " events",                                             \
+      "waiting connecting online backoff conflict paused")                                                 \
+    X(OPT_DEGRADED, "degraded", 0, NULL, CLI_SELECTING,                                                    \
+      "only clients with a refused subscription")                                                          \
+    X(OPT_NODE, "node", 0, "NAME", CLI_SELECTING, "only clients of this node")                             \
+    X(OPT_LABEL, "label", 'l', "NAME=VALUE", CLI_SELECTING " apply import export",                         \
+      "only clients with this label")                                                                      \
+    X(OPT_ERROR, "error", 0, "CODE", CLI_SELECTING,                                                        \
+      "only clients that do not work for this reason")                                                     \
+    X(OPT_BROKER, "broker", 0, "HOST:PORT", CLI_SELECTING, "only clients of this broker")                  \
+    X(OPT_ID_PREFIX, "id-prefix", 0, "TEXT", CLI_SELECTING, "only clients whose id begins so")             \
+    X(OPT_PROFILE, "profile", 0, "NAME", CLI_SELECTING, "only clients of this client profile")             \
+    X(OPT_SILENT, "silent", 0, NULL, CLI_SELECTING,                                                        \
+      "only clients that receive nothing for too long")                                                    \
+    X(OPT_BY, "by", 0, "KEY", "summary",                                                                   \
+      "state (default), error, broker, node, label.NAME, profile, silent or degraded")                     \
+    X(OPT_SORT, "sort", 0, "KEY", "clients",                                                               \
+      "id, state, since or changed; -since: the latest first")                                             \
+    X(OPT_COUNT, "count", 0, NULL, "clients", "only print how many there are")                             \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters brokers",                    \
+      "stop after N")                                                                                      \
+    X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks profiles apply export patch",              \
+      "create, test, sinks, profiles, patch: JSON (an object, an array, or an object per line); publish: " \
+      "the payload; "                                                                                      \
+      "- is standard input; apply: a folder or file of documents; export: where to write them")            \
+    X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                           \
+      "create: wait until each client is online or has failed, within --timeout; drain: wait "             \
+      "until the node is empty, within --timeout if it is given")                                          \
+    X(OPT_SELECTOR, "selector", 's', "QUERY", "delete pause resume restart release patch",                 \
+      "all clients that it selects, as one operation: label.site=north&state=backoff")                     \
+    X(OPT_RATE, "rate", 0, "N", "rebalance delete pause resume restart release patch",                     \
+      "clients per second (default: the setting for it); with --selector")                                 \
+    X(OPT_YES, "yes", 'y', NULL,                                                                           \
+      "delete pause resume restart release patch dead-letters sinks profiles apply import edit",           \
+      "do not ask for confirmation")                                                                       \
+    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                           \
+    X(OPT_QOS, "qos", 'q', "0|1|2", "publish routes", "quality of service (default 0)")                    \
+    X(OPT_RETAIN, "retain", 'r', NULL, "publish routes",                                                   \
+      "publish: let the broker retain the message; routes: it is retained")                                \
+    X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                              \
+      "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "            \
+      "name is a user property; may be repeated")                                                          \
+    X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                                 \
+    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                                  \
+    X(OPT_CLIENT, "client", 0, "ID", "events dead-letters routes",                                         \
+      "only changes, or dead letters, of this client; routes: who receives the message")                   \
+    X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")         \
+    X(OPT_ENTRY, "entry", 0, "ID", "dead-letters", "only this entry of the stream")                        \
+    X(OPT_SINK, "sink", 0, "NAME", "dead-letters", "only those that this sink rejected")                   \
+    X(OPT_TOPIC, "topic", 0, "FILTER", "dead-letters", "only those whose topic matches")                   \
+    X(OPT_SINCE, "since", 0, "TIME", "dead-letters",                                                       \
+      "only those since then: 15m, 2h, 3d, or 2026-11-30T12:00:00Z")                                       \
+    X(OPT_UNTIL, "until", 0, "TIME", "dead-letters", "only those until then")                              \
+    X(OPT_ALL, "all", 0, NULL, "dead-letters", "replay or drop all of them")                               \
+    X(OPT_DRY_RUN, "dry-run", 0, NULL,                                                                     \
+      "dead-letters apply import delete pause resume restart release patch",                               \
+      "change nothing: only count those that match; apply, import: only tell what would be done")          \
+    X(OPT_DIFF, "diff", 0, NULL, "apply import",                                                           \
+      "change nothing, and show each difference; the exit code is 1 if there is one")                      \
+    X(OPT_PRUNE, "prune", 0, NULL, "apply import",                                                         \
+      "delete what no document has, of the kinds that the documents have")                                 \
+    X(OPT_SECRETS, "secrets", 0, "HOW", "export",                                                          \
+      "masked (default: they keep their stored values when applied) or encrypted")                         \
+    X(OPT_PAYLOAD, "payload", 0, "TEXT", "routes", "explain: payload of the message")                      \
+    X(OPT_ROUTES, "routes", 0, "FILE", "routes", "explain: try these routes, which are not set")           \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
 enum cli_option {
@@ -200,6 +201,7 @@ enum cli_exit command_edit(struct cli *cli);
 enum cli_exit command_publish(struct cli *cli);
 enum cli_exit command_publications(struct cli *cli);
 enum cli_exit command_sinks(struct cli *cli);
+enum cli_exit command_profiles(struct cli *cli);
 enum cli_exit command_brokers(struct cli *cli);
 enum cli_exit command_routes(struct cli *cli);
 enum cli_exit command_dead_letters(struct cli *cli);

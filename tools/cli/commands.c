@@ -42,6 +42,8 @@ const struct cli_command cli_commands[] = {
      command_brokers},
     {"sinks", "[list|get|apply|delete|test] [NAME]", 0, 2,
      "list the sinks of the fleet, show, create, change, delete or test one", command_sinks},
+    {"profiles", "[list|show|put|delete] [NAME]", 0, 2,
+     "list the profiles of clients, show, create, change or delete one", command_profiles},
     {"routes", "[list|get|apply FILE|explain TOPIC]", 0, 2,
      "list the routes of the fleet, print or replace them, or show where a message goes",
      command_routes},

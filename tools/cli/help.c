@@ -141,13 +141,15 @@ static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
     cli_answer_fini(&answer);
 }
 
-static void cli_help_complete_sinks(struct cli *cli, const char *begun) {
+/* member: of the answer, a list of objects with a name. */
+static void cli_help_complete_names(struct cli *cli, const char *path, const char *member,
+                                    const char *begun) {
     struct cli_answer answer;
     size_t i;
-    const json_t *sink;
-    cli_node_call(cli, "GET", "/api/v1/sinks", NULL, 0, &answer);
-    json_array_foreach(json_object_get(answer.json, "sinks"), i, sink) {
-        cli_help_print_matching(json_string_value(json_object_get(sink, "name")), begun);
+    const json_t *row;
+    cli_node_call(cli, "GET", path, NULL, 0, &answer);
+    json_array_foreach(json_object_get(answer.json, member), i, row) {
+        cli_help_print_matching(json_string_value(json_object_get(row, "name")), begun);
     }
     cli_answer_fini(&answer);
 }
@@ -229,7 +231,10 @@ enum cli_exit command_complete(struct cli *cli) {
         cli_help_complete_list("list replay drop", begun);
     } else if (strcmp(command->name, "sinks") == 0) {
         cli_help_complete_list("list get apply delete test", begun);
-        cli_help_complete_sinks(cli, begun);
+        cli_help_complete_names(cli, "/api/v1/sinks", "sinks", begun);
+    } else if (strcmp(command->name, "profiles") == 0) {
+        cli_help_complete_list("list show put delete", begun);
+        cli_help_complete_names(cli, "/api/v1/client-profiles", "profiles", begun);
     } else if (strcmp(command->name, "routes") == 0) {
         cli_help_complete_list("list get apply explain", begun);
     } else if (strcmp(command->name, "edit") == 0) {

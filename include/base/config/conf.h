@@ -197,6 +197,9 @@
         "shortest delay before a reconnect")                                                        \
     INT(reconnect_max_ms, "reconnect_max_ms", "ms", 60000, 10, 86400000,                            \
         "longest delay before a reconnect")                                                         \
+    INT(profile_change_rate, "profile_change_rate", "per s", 100, 1, 1000000,                       \
+        "how many clients of the fleet get a changed profile per second; the nodes share it "       \
+        "equally")                                                                                  \
     INT(subscribe_filters_max, "subscribe_filters_max", "filters", 64, 1, 256,                      \
         "maximum number of topic filters in one SUBSCRIBE or UNSUBSCRIBE; fewer if the broker "     \
         "accepts fewer")                                                                            \

@@ -55,6 +55,9 @@ int64_t agent_unreleased_count(struct agent *agent);
 
 /* ---- any thread ------------------------------------------------------------------------------ */
 
+/* Running clients that still have an older version of their profile. */
+int64_t agent_profile_changes_pending(struct agent *agent);
+
 /* Why clients stay although this node drains; PLACEMENT_SOON: they leave, or it does not drain. */
 enum placement_wait agent_drain_wait(struct agent *agent);
 /* The properties that the fleet's Redis reports; read every ten seconds. False: not known. Does not

@@ -18,6 +18,7 @@ struct facts_sink {
 
 struct facts {
     bool known;     /* false: an older version, which is assumed to be able to run every client */
+    bool profiles;  /* it knows the profiles of clients */
     int64_t lag_ms; /* age of the oldest change of its assignments that is not applied */
     struct facts_sink sinks[FACTS_SINKS_MAX]; /* the default sink is the first */
     size_t sink_count;

@@ -17,6 +17,8 @@
     X(PLACEMENT_NO_ROOM, "no_room", "every node that can run it is full")                          \
     X(PLACEMENT_NO_SINK, "no_node_has_sink", "no live node has its sink")                          \
     X(PLACEMENT_NO_KEY, "key_missing", "no live node has the keys of its encrypted secrets")       \
+    X(PLACEMENT_NO_PROFILES, "profiles_unsupported",                                               \
+      "it has a profile, and no live node knows profiles: the nodes are of an older version")      \
     X(PLACEMENT_NOT_BEFORE, "not_before", "it is in its cool-down after a failure")                \
     X(PLACEMENT_BAD_CONFIG, "bad_config", "its configuration is invalid")                          \
     X(PLACEMENT_IDENTITY, "identity_taken", "another client uses its broker and client id")        \
@@ -44,7 +46,8 @@ size_t placement_eligible_nodes(const struct store_node *all, size_t n, struct p
 
 /* The things that a node must have to run a client. Clients with equal needs share one. */
 struct placement_need {
-    char *sink; /* owned; NULL: the default sink */
+    char *sink;   /* owned; NULL: the default sink */
+    bool profile; /* it has a profile, which older nodes do not know */
     struct client_secret_keys keys;
 };
 enum err placement_need_of(struct client_config *config, struct placement_need *out) MUST_CHECK;

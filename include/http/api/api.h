@@ -67,6 +67,10 @@ struct client_input {
 enum err client_input_check(const struct http_api *api, const struct scope *scope, json_t *document,
                             enum client_source source, const char *id_hint, bool repaired,
                             struct client_input *out, struct client_faults *faults) MUST_CHECK;
+/* The part of it that depends on the settings of this node. document: as given, for the pointers;
+ * NULL is legal. */
+void client_input_check_settings(const struct http_api *api, const json_t *document,
+                                 const struct client_config *config, struct client_faults *faults);
 void client_input_fini(struct client_input *input);
 /* Whether the stored text is the same configuration, possibly in another spelling or with other
  * keys.
@@ -86,14 +90,16 @@ struct client_view {
     json_t *shown;                  /* the configuration without secrets, or null */
     char fault[256];
 };
-void client_view_open(struct client_view *view, const struct store_client *row,
-                      struct wait_reasons *wait_reasons);
+void client_view_open(struct client_view *view, const struct http_api *api,
+                      const struct store_client *row);
 void client_view_close(struct client_view *view);
 /* What a selector sees of the client; status: of a document. Borrowed from the arguments. */
 void client_view_facts(const struct client_view *view, const json_t *status,
                        char broker[CLIENT_BROKER_LEN], struct client_facts *out);
 /* The client document; takes ownership of status (NULL: not known, derived from the row). */
 json_t *client_view_document(const struct client_view *view, json_t *status);
+/* Shows the configuration with the fields of its profile. */
+void client_view_show_effective(struct client_view *view);
 /* open, document, close. */
 json_t *client_view_render(const struct http_api *api, const struct store_client *row,
                            json_t *status);
@@ -217,6 +223,11 @@ void api_pprof_cmdline(struct http_request *request, struct http_response *respo
 void api_pprof_symbol(struct http_request *request, struct http_response *response);
 void api_livez(struct http_request *request, struct http_response *response);
 void api_readyz(struct http_request *request, struct http_response *response);
+
+void api_profiles_list(struct http_request *request, struct http_response *response);
+void api_profile_get(struct http_request *request, struct http_response *response);
+void api_profile_put(struct http_request *request, struct http_response *response);
+void api_profile_delete(struct http_request *request, struct http_response *response);
 
 void api_sinks_list(struct http_request *request, struct http_response *response);
 void api_sink_get(struct http_request *request, struct http_response *response);

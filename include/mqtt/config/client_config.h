@@ -26,6 +26,8 @@ enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 #define CLIENT_LABEL_NAME_MAX  63
 #define CLIENT_LABEL_VALUE_MAX 256 /* bytes */
 
+struct client_profile;
+
 struct client_endpoint { /* a broker and its scheme */
     enum client_scheme scheme;
     uint16_t port;
@@ -66,8 +68,9 @@ struct client_will {
     uint8_t user_property_count;
 };
 
-struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file that contains it */
-    char *ca, *cert, *key, *server_name;
+struct client_tls {  /* ca, cert, key: PEM text, or the absolute path of a file that contains it */
+    char *ca, *cert; /* of shared_text.h */
+    char *key, *server_name;
     char *key_from; /* "file:path" or "env:name" that the key is read from; NULL: `key` is used */
     char *key_password, *key_password_from; /* of an encrypted key; secret */
     char **alpn;
@@ -137,8 +140,9 @@ struct client_config {
     /* Filters of earlier versions that must be unsubscribed from a session that survived them.
      * Stored as "retired_filters"; never accepted from or shown to a user. */
     char **retired_filters;
+    struct client_profile *profile; /* whose fields it has too, held; NULL: none */
     char *source; /* the text from which it was parsed (client_config_parse_text), otherwise NULL;
-                     secret */
+                     without the fields of the profile; secret */
 };
 
 struct client_fault {
@@ -158,7 +162,9 @@ enum client_source {
     CLIENT_FROM_STORE /* may be hand-written: unknown fields are ignored, id_hint is the id */
 };
 
-/* id_hint: the id from the path or the hash key; NULL: none. A document without "id" takes the
+/* The document may name a profile (mqtt/config/client_profiles.h), whose fields the configuration
+ * gets too. A profile that this node does not know is a fault at /profile.
+ * id_hint: the id from the path or the hash key; NULL: none. A document without "id" takes the
  * hint, then "client_id". A document with an id other than the hint is a fault at /id.
  * ERR_ARGUMENT: see faults (at least one). The caller frees with client_config_destroy. */
 enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
@@ -167,6 +173,14 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
 enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
+/* The same with that profile (NULL: none), whatever the document names. */
+enum err client_config_parse_with(json_t *document, struct client_profile *profile,
+                                  enum client_source source, const char *id_hint,
+                                  struct client_config **out,
+                                  struct client_faults *faults) MUST_CHECK;
+enum err client_config_parse_text_with(const char *text, size_t len, const char *id_hint,
+                                       struct client_profile *profile, struct client_config **out,
+                                       struct client_faults *faults) MUST_CHECK;
 void client_config_destroy(struct client_config *config);
 /* The TLS settings, with defaults for omitted fields; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);

@@ -34,6 +34,9 @@ struct client_secret_keys {
 enum err client_secrets_keys(struct client_config *config,
                              struct client_secret_keys *out) MUST_CHECK;
 
+/* Those of a document. */
+void client_secrets_keys_of_document(json_t *document, struct client_secret_keys *out);
+
 /* Whether a secret must be read from a file or variable. */
 bool client_secrets_on_other_node(const struct client_config *config);
 /* Adds a fault for each secret that the settings of this node do not allow to be read. */

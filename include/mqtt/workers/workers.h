@@ -85,9 +85,10 @@ void workers_stop_threads(struct workers *workers);
 void workers_accept(struct workers *workers, const char *incarnation);
 
 /* Always takes ownership of config. Starts the client, or updates it if it runs: a greater epoch or
- * version replaces the configuration, an older one is ignored. It reconnects only if necessary: if
- * only topics changed, they are subscribed and unsubscribed on the open connection.
- * ERR_WRONG_STATE: incarnation is not the accepted one. ERR_FULL: the queue is full, try again. */
+ * version, or another version of its profile, replaces the configuration; an older one is ignored.
+ * It reconnects only if necessary: if only topics changed, they are subscribed and unsubscribed on
+ * the open connection. ERR_WRONG_STATE: incarnation is not the accepted one. ERR_FULL: the queue is
+ * full, try again. */
 enum err workers_start(struct workers *workers, struct client_config *config,
                        const char *incarnation, int64_t epoch, int64_t version) MUST_CHECK;
 
@@ -179,6 +180,10 @@ struct workers_client { /* of workers_list */
 void workers_report_recent(struct workers *workers, int64_t since_ms);
 /* All clients that run or are being stopped. The caller frees with workers_list_free. */
 enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) MUST_CHECK;
+/* Those of them that have an older version of their profile, and are not being stopped: rows_max of
+ * them; *all: their number. */
+enum err workers_list_outdated(struct workers *workers, size_t rows_max,
+                               struct workers_client **rows, size_t *n, size_t *all) MUST_CHECK;
 void workers_list_free(struct workers_client *rows, size_t n);
 size_t workers_count(struct workers *workers);
 /* Whether the client runs and is not being stopped; out->id is not set. */
@@ -232,6 +237,8 @@ struct client_status {
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t dropped[MESSAGE_DROP_COUNT]; /* messages_dropped by reason */
     int64_t epoch, version;
+    char *profile; /* NULL: none */
+    int64_t profile_version;
     struct client_subscription_status *subscriptions;
     size_t subscription_count;
 };

@@ -46,6 +46,7 @@ static const struct {
     {"fleet", 10000, membership_fleet_step},
     {"salvage", 50, salvage_step},
     {"rebalance", 500, rebalance_step},
+    {"profiles", 100, profile_changes_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -67,9 +68,11 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     agent->fleet_settings = fleet_settings_create(conf, wiring->store);
     agent->resources =
         resources_create(conf, wiring->node, wiring->store, wiring->secrets, wiring->sinks);
+    agent->profile_changes = profile_changes_create();
     agent->applied_rev = -1;
-    if (!agent->resources || !agent->tasks || !agent->wake_subscriber || !agent->wake_channel ||
-        agent->stop_fd < 0 || !agent->redis_watch || !agent->fleet_settings) {
+    if (!agent->resources || !agent->profile_changes || !agent->tasks || !agent->wake_subscriber ||
+        !agent->wake_channel || agent->stop_fd < 0 || !agent->redis_watch ||
+        !agent->fleet_settings) {
         agent_destroy(agent);
         return NULL;
     }
@@ -95,6 +98,7 @@ void agent_destroy(struct agent *agent) {
     handover_clear(agent);
     destinations_fini(&agent->destinations);
     salvage_clear(agent);
+    profile_changes_destroy(agent->profile_changes);
     redis_watch_destroy(agent->redis_watch);
     resources_destroy(agent->resources);
     fleet_settings_destroy(agent->fleet_settings);
@@ -317,6 +321,10 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
         }
         clock_sleep_ms(200);
     }
+}
+
+int64_t agent_profile_changes_pending(struct agent *agent) {
+    return profile_changes_pending(agent->profile_changes);
 }
 
 /* ---- tasks from other threads ---------------------------------------------------------------- */

@@ -115,6 +115,8 @@ struct agent {
     struct rebalance rebalance;
     _Atomic(enum placement_wait) drain_wait; /* why clients stay; PLACEMENT_SOON: they leave */
 
+    struct profile_changes *profile_changes;
+
     struct salvage *salvage; /* salvage.c; NULL: nothing */
 };
 
@@ -132,6 +134,7 @@ struct start_request {
     int64_t epoch, version;
     const char *config; /* NULL: must be read from Redis */
     size_t config_len;
+    const char *identity; /* as stored, of a client with a profile; otherwise NULL or "" */
 };
 /* start.c: starts or updates the client, or releases it if it cannot run here. If the result is not
  * ERR_OK, the caller tries again. Only the agent thread starts and stops clients; otherwise, a
@@ -166,6 +169,13 @@ bool handover_is_pending(struct agent *agent, const char *id);
 
 /* drain.c: a draining node hands over the clients that other nodes can run; the others stay. */
 void drain_step(struct agent *agent);
+/* profile_changes.c: gives running clients the newest version of their profiles, at most
+ * profile_change_rate of the fleet per second. */
+struct profile_changes *profile_changes_create(void);
+void profile_changes_destroy(struct profile_changes *changes); /* NULL is legal */
+void profile_changes_step(struct agent *agent);
+/* Running clients that still have an older version. Any thread. */
+int64_t profile_changes_pending(const struct profile_changes *changes);
 
 /* rebalance.c: moves clients to emptier nodes. */
 void rebalance_step(struct agent *agent);

@@ -16,9 +16,9 @@ char *facts_text(const struct facts *facts) {
     for (size_t i = 0; i < facts->key_count; i++) {
         json_array_append_new(keys, json_string(facts->keys[i]));
     }
-    json_t *all = json_pack("{s:I, s:o, s:o, s:I, s:s}", "lag_ms", (json_int_t)facts->lag_ms,
-                            "sinks", sinks, "keys", keys, "incidents", (json_int_t)facts->incidents,
-                            "drain_wait", facts->drain_wait);
+    json_t *all = json_pack("{s:I, s:o, s:o, s:b, s:I, s:s}", "lag_ms", (json_int_t)facts->lag_ms,
+                            "sinks", sinks, "keys", keys, "profiles", facts->profiles, "incidents",
+                            (json_int_t)facts->incidents, "drain_wait", facts->drain_wait);
     char *text = all ? json_to_text(all, JSON_COMPACT) : NULL;
     json_decref(all);
     return text;
@@ -30,6 +30,7 @@ void facts_read(struct facts *facts, const char *text) {
     json_t *sinks = json_object_get(all, "sinks"), *keys = json_object_get(all, "keys"), *item;
     size_t index;
     facts->known = json_is_array(sinks) && json_is_array(keys);
+    facts->profiles = json_is_true(json_object_get(all, "profiles"));
     facts->lag_ms = json_integer_value(json_object_get(all, "lag_ms"));
     facts->incidents = json_integer_value(json_object_get(all, "incidents"));
     const char *drain_wait = json_string_value(json_object_get(all, "drain_wait"));

@@ -48,13 +48,13 @@ size_t placement_eligible_nodes(const struct store_node *all, size_t n,
 }
 
 enum err placement_need_of(struct client_config *config, struct placement_need *out) {
-    *out = (struct placement_need){0};
+    *out = (struct placement_need){.profile = config->profile};
     if (config->sink && !(out->sink = text_dup(config->sink))) {
         return ERR_MEMORY;
     }
     /* Most configurations have no encrypted secret. A walk over all their fields would cost more
      * than the rest of the placement. */
-    bool sealed = !config->source || strstr(config->source, SECRET_SEALED);
+    bool sealed = !config->source || config->profile || strstr(config->source, SECRET_SEALED);
     enum err err = sealed ? client_secrets_keys(config, &out->keys) : ERR_OK;
     if (err != ERR_OK) {
         placement_need_fini(out);
@@ -69,7 +69,7 @@ void placement_need_fini(struct placement_need *need) {
 
 bool placement_need_equal(const struct placement_need *a, const struct placement_need *b) {
     bool same = (!a->sink && !b->sink) || (a->sink && b->sink && strcmp(a->sink, b->sink) == 0);
-    same = same && a->keys.count == b->keys.count;
+    same = same && a->profile == b->profile && a->keys.count == b->keys.count;
     for (size_t i = 0; same && i < a->keys.count; i++) {
         same = strcmp(a->keys.ids[i], b->keys.ids[i]) == 0;
     }
@@ -90,6 +90,18 @@ static bool placement_has_keys(const struct placement_node *node,
     return all;
 }
 
+/* A node of an older version would run the client without the fields of its profile. */
+static bool placement_knows_profiles(const struct placement_node *node,
+                                     const struct placement_need *need) {
+    return !need->profile || node->facts.profiles;
+}
+
+static bool placement_can_run(const struct placement_node *node,
+                              const struct placement_need *need) {
+    return placement_knows_profiles(node, need) && placement_has_sink(node, need) &&
+           placement_has_keys(node, need);
+}
+
 bool placement_sink_is_failing(const struct placement_node *node,
                                const struct placement_need *need) {
     const struct facts_sink *sink = facts_sink(&node->facts, need->sink);
@@ -98,20 +110,23 @@ bool placement_sink_is_failing(const struct placement_node *node,
 
 enum placement_wait placement_wait_reason(const struct placement_node *nodes, size_t n,
                                           const struct placement_need *need) {
-    size_t with_sink = 0, with_keys = 0;
+    size_t with_profiles = 0, with_sink = 0, with_keys = 0;
     for (size_t i = 0; i < n; i++) {
-        bool sink = placement_has_sink(&nodes[i], need),
+        bool profiles = placement_knows_profiles(&nodes[i], need),
+             sink = profiles && placement_has_sink(&nodes[i], need),
              keys = sink && placement_has_keys(&nodes[i], need);
+        with_profiles += profiles;
         with_sink += sink;
         with_keys += keys;
         if (keys && nodes[i].clients < nodes[i].size) {
             return PLACEMENT_SOON;
         }
     }
-    return n == 0           ? PLACEMENT_NO_NODES
-           : with_sink == 0 ? PLACEMENT_NO_SINK
-           : with_keys == 0 ? PLACEMENT_NO_KEY
-                            : PLACEMENT_NO_ROOM;
+    return n == 0               ? PLACEMENT_NO_NODES
+           : with_profiles == 0 ? PLACEMENT_NO_PROFILES
+           : with_sink == 0     ? PLACEMENT_NO_SINK
+           : with_keys == 0     ? PLACEMENT_NO_KEY
+                                : PLACEMENT_NO_ROOM;
 }
 
 /* ---- levelling ------------------------------------------------------------------------------- */
@@ -146,7 +161,7 @@ static void placement_share_nodes(struct share *share, const struct placement_no
                                   const struct placement_need *need, bool sink_is_failing) {
     share->node_count = 0;
     for (size_t i = 0; i < n; i++) {
-        if (placement_has_sink(&nodes[i], need) && placement_has_keys(&nodes[i], need) &&
+        if (placement_can_run(&nodes[i], need) &&
             placement_sink_is_failing(&nodes[i], need) == sink_is_failing) {
             share->node_of[share->node_count] = i;
             share->nodes[share->node_count++] =
@@ -213,8 +228,8 @@ size_t placement_choose(const struct placement_node *nodes, size_t node_count,
     size_t best = PLACEMENT_NOWHERE;
     for (size_t i = 0; i < node_count; i++) {
         const struct placement_node *node = &nodes[i];
-        bool can = placement_has_sink(node, need) && placement_has_keys(node, need) &&
-                   node->clients < node->size && !(excluded && excluded[i]);
+        bool can = placement_can_run(node, need) && node->clients < node->size &&
+                   !(excluded && excluded[i]);
         if (can && (best == PLACEMENT_NOWHERE || placement_is_better(node, &nodes[best], need))) {
             best = i;
         }

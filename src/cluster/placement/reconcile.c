@@ -63,8 +63,12 @@ static enum err reconcile_start_by_id(struct pass *pass, const char *id) {
     bool mine = client.state == STORE_OWNED && client.owner.node &&
                 strcmp(client.owner.node, pass->member.node) == 0 &&
                 strcmp(client.owner.incarnation, pass->member.incarnation) == 0;
-    struct start_request request = {client.id, client.owner.epoch, client.version, client.config,
-                                    client.config_len};
+    struct start_request request = {.id = client.id,
+                                    .epoch = client.owner.epoch,
+                                    .version = client.version,
+                                    .config = client.config,
+                                    .config_len = client.config_len,
+                                    .identity = client.identity};
     err = mine ? agent_start(pass->agent, &pass->member, &request) : ERR_OK;
     store_client_fini(&client);
     return err;
@@ -271,8 +275,12 @@ static void reconcile_apply_change(struct pass *pass, const struct store_change 
     struct workers_client running = {.id = change->id};
     bool runs = workers_has_client(pass->agent->wiring.workers, change->id, &running);
     reconcile_apply_client(pass,
-                           &(struct start_request){change->id, change->epoch, change->version,
-                                                   change->config, change->config_len},
+                           &(struct start_request){.id = change->id,
+                                                   .epoch = change->epoch,
+                                                   .version = change->version,
+                                                   .config = change->config,
+                                                   .config_len = change->config_len,
+                                                   .identity = change->identity},
                            runs ? &running : NULL);
 }
 
@@ -432,14 +440,15 @@ static int64_t reconcile_compare_all(struct pass *pass, struct comparison *compa
         }
         digest = store_digest_add(digest, want->id, want->epoch, want->version);
         reconcile_apply_client(
-            pass, &(struct start_request){want->id, want->epoch, want->version, NULL, 0},
+            pass,
+            &(struct start_request){.id = want->id, .epoch = want->epoch, .version = want->version},
             running ? running->client : NULL);
     }
     struct running *running, *next;
     HASH_ITER(hh, comparison->running, running, next) {
         if (!running->assigned) {
-            reconcile_apply_client(
-                pass, &(struct start_request){running->client->id, 0, 0, NULL, 0}, running->client);
+            reconcile_apply_client(pass, &(struct start_request){.id = running->client->id},
+                                   running->client);
         }
     }
     reconcile_flush_batch(pass);

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "mqtt/client_error.h"
 #include "cluster/membership/leader_internal.h"
+#include "cluster/resources/profile_reader.h"
 
 #define BAD_CONFIG_DELAY_MS  10000
 #define IDENTITY_DELAY_MS    10000
@@ -27,7 +28,8 @@
 struct candidate {
     char *id;
     char *identity;
-    char *denied_by; /* incarnations that may not connect to its broker; NULL: none */
+    char *denied_by;          /* incarnations that may not connect to its broker; NULL: none */
+    int64_t identity_version; /* as in struct store_assign_item */
 };
 
 static void scheduler_candidate_fini(struct candidate *candidate) {
@@ -151,7 +153,7 @@ static enum placement_wait scheduler_add_candidate(struct round *round,
     }
     client.avoid = scheduler_node_index(round, row->attempts > 0 ? row->attempt_node : NULL);
     struct candidate candidate = {text_dup(row->id), client_config_identity(config),
-                                  text_dup(row->denied_by)};
+                                  text_dup(row->denied_by), config->profile ? row->version : 0};
     if (!candidate.id || !candidate.identity || (row->denied_by && !candidate.denied_by)) {
         scheduler_candidate_fini(&candidate);
         return PLACEMENT_SOON;
@@ -171,8 +173,7 @@ static void scheduler_consider_row(struct leader *leader, struct round *round,
         scheduler_count_wait(leader, PLACEMENT_NOT_BEFORE, 1);
         return;
     }
-    enum err err =
-        client_config_parse_text(row->config, row->config_len, row->id, &config, &faults);
+    enum err err = profile_reader_parse(leader->store, row, &config, &faults);
     if (err != ERR_OK) {
         if (err == ERR_ARGUMENT) { /* otherwise a later round finds it again */
             scheduler_defer_bad_config(leader, round, row, &faults);
@@ -294,7 +295,8 @@ static void scheduler_assign_node(struct leader *leader, struct round *round, si
     for (size_t i = 0; more && i < round->candidate_count; i++) {
         if (round->clients[i].node == node) {
             share.items[share.n++] =
-                (struct store_assign_item){round->candidates[i].id, round->candidates[i].identity};
+                (struct store_assign_item){round->candidates[i].id, round->candidates[i].identity,
+                                           round->candidates[i].identity_version};
         }
         if (share.n == STORE_BATCH_MAX) {
             more = scheduler_assign_share(leader, round, &share);

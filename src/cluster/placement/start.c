@@ -6,6 +6,7 @@
 #include "base/telemetry/log.h"
 #include "mqtt/config/client_secrets.h"
 #include "cluster/membership/agent_internal.h"
+#include "cluster/resources/profile_reader.h"
 #include "sink/sinks.h"
 
 #define START_RELEASE_DELAY_MS 10000
@@ -41,28 +42,66 @@ static enum client_error agent_start_find_fault(struct agent *agent, struct clie
     return readable ? CLIENT_ERROR_NONE : CLIENT_ERROR_SECRET_UNREADABLE;
 }
 
+/* A change of its profile may have changed what a broker distinguishes the client by. *taken: that
+ * belongs to another client. */
+static enum err agent_start_renew_identity(struct agent *agent, const struct start_request *request,
+                                           const struct client_config *config, bool *taken) {
+    char *identity = config->profile ? client_config_identity(config) : NULL, *other_id = NULL;
+    int64_t version;
+    enum err err = identity || !config->profile ? ERR_OK : ERR_MEMORY;
+    *taken = false;
+    if (identity && request->identity && strcmp(identity, request->identity) != 0) {
+        const struct store_configuration present = {.id = request->id,
+                                                    .expected_version = request->version,
+                                                    .config = request->config,
+                                                    .identity = identity};
+        err = store_update(agent->wiring.store, &present, &version, &other_id);
+        *taken = err == ERR_EXISTS;
+    }
+    free(other_id);
+    free(identity);
+    return *taken ? ERR_OK : err;
+}
+
+static enum err agent_start_config(struct agent *agent, const struct store_member *member,
+                                   const struct start_request *request,
+                                   struct client_config *config) {
+    char message[MESSAGE_LEN];
+    bool taken = false;
+    enum err err = ERR_OK;
+    enum client_error error = agent_start_find_fault(agent, config, message);
+    if (error == CLIENT_ERROR_NONE) {
+        err = agent_start_renew_identity(agent, request, config, &taken);
+    }
+    if (taken) {
+        error = CLIENT_ERROR_IDENTITY_TAKEN;
+        snprintf(message, sizeof message, "%s", client_error_text(error));
+    }
+    if (error != CLIENT_ERROR_NONE || err != ERR_OK) {
+        client_config_destroy(config);
+        return err != ERR_OK ? err : agent_start_release(agent, member, request, error, message);
+    }
+    err = workers_start(agent->wiring.workers, config, member->incarnation, request->epoch,
+                        request->version);
+    /* Fenced meanwhile: the client is reaped with all others of this node. */
+    return err == ERR_WRONG_STATE ? ERR_OK : err;
+}
+
 enum err agent_start(struct agent *agent, const struct store_member *member,
                      const struct start_request *request) {
     struct client_config *config = NULL;
     struct client_faults faults;
     char message[MESSAGE_LEN];
-    enum err read = client_config_parse_text(request->config, request->config_len, request->id,
-                                             &config, &faults);
-    if (read == ERR_MEMORY) {
-        return read; /* the caller tries again */
+    const struct store_client row = {.id = (char *)request->id,
+                                     .config = (char *)request->config,
+                                     .config_len = request->config_len};
+    enum err err = profile_reader_parse(agent->wiring.store, &row, &config, &faults);
+    if (err == ERR_OK) {
+        return agent_start_config(agent, member, request, config);
     }
-    if (read != ERR_OK) {
-        snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
-                 faults.items[0].detail);
-        return agent_start_release(agent, member, request, CLIENT_ERROR_BAD_CONFIG, message);
+    if (err == ERR_MEMORY) {
+        return err; /* the caller tries again */
     }
-    enum client_error error = agent_start_find_fault(agent, config, message);
-    if (error != CLIENT_ERROR_NONE) {
-        client_config_destroy(config);
-        return agent_start_release(agent, member, request, error, message);
-    }
-    enum err err = workers_start(agent->wiring.workers, config, member->incarnation, request->epoch,
-                                 request->version);
-    /* Fenced meanwhile: the client is reaped with all others of this node. */
-    return err == ERR_WRONG_STATE ? ERR_OK : err;
+    snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer, faults.items[0].detail);
+    return agent_start_release(agent, member, request, CLIENT_ERROR_BAD_CONFIG, message);
 }

@@ -8,6 +8,7 @@
 #include "base/telemetry/log.h"
 #include "cluster/resources/sink_document.h"
 #include "message/routes/route_table.h"
+#include "mqtt/config/client_profiles.h"
 
 #define RETRY_MS 1000
 
@@ -19,8 +20,10 @@ struct resources {
     struct sinks *sinks;
     struct address_policy *policy;
     bool read;
-    struct store_sink *rows; /* applied */
+    struct store_resource *rows; /* the sinks that are applied */
     size_t row_count;
+    struct store_resource *profiles; /* as stored, for a Redis that loses them */
+    size_t profile_count;
     char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
     bool routes_refused;        /* the last ones that were read; logged */
@@ -28,6 +31,13 @@ struct resources {
     int64_t announced;          /* by the heartbeat before that */
     int64_t announced_until_ms; /* clock_ms; then the revision has gone back to it */
     int64_t retry_at_ms;
+};
+
+/* What Redis has. */
+struct resources_read {
+    struct store_resource *sinks, *profiles;
+    size_t sink_count, profile_count;
+    int64_t revision;
 };
 
 struct resources *resources_create(const struct conf *conf, struct node *node, struct store *store,
@@ -49,7 +59,8 @@ struct resources *resources_create(const struct conf *conf, struct node *node, s
 void resources_destroy(struct resources *resources) {
     if (resources) {
         address_policy_destroy(resources->policy);
-        store_sinks_free(resources->rows, resources->row_count);
+        store_resources_free(resources->rows, resources->row_count);
+        store_resources_free(resources->profiles, resources->profile_count);
         free(resources->routes);
         free(resources);
     }
@@ -71,7 +82,7 @@ static void resources_note_fault(void *context, const char *pointer, const char 
     }
 }
 
-static void resources_read_sink(struct resources *resources, const struct store_sink *row,
+static void resources_read_sink(struct resources *resources, const struct store_resource *row,
                                 struct resources_sink *out) {
     char fault[SINK_DOCUMENT_FAULT_LEN] = "";
     json_t *document = json_from_text(row->document, strlen(row->document), 0);
@@ -88,7 +99,7 @@ static void resources_read_sink(struct resources *resources, const struct store_
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-static enum err resources_apply(struct resources *resources, const struct store_sink *rows,
+static enum err resources_apply(struct resources *resources, const struct store_resource *rows,
                                 size_t count) {
     struct sinks_document *documents = calloc(count + 1, sizeof *documents);
     struct resources_sink *sinks = calloc(count + 1, sizeof *sinks);
@@ -180,68 +191,109 @@ static enum err resources_read_routes(struct resources *resources) {
     return ERR_OK;
 }
 
+/* ---- profiles -------------------------------------------------------------------------------- */
+
+/* A profile that this node cannot read stays as it was. */
+static enum err resources_apply_profiles(const struct resources_read *read, bool force) {
+    struct client_profile_row *rows = calloc(read->profile_count + 1, sizeof *rows);
+    if (!rows) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < read->profile_count; i++) {
+        rows[i] = (struct client_profile_row){read->profiles[i].name, read->profiles[i].document,
+                                              read->profiles[i].version};
+    }
+    enum err err = client_profiles_apply(rows, read->profile_count, read->revision, force);
+    free(rows);
+    return err;
+}
+
 /* ---- all of them, and what Redis lost ---- */
 
+static void resources_read_fini(struct resources_read *read) {
+    store_resources_free(read->sinks, read->sink_count);
+    store_resources_free(read->profiles, read->profile_count);
+    *read = (struct resources_read){.revision = 0};
+}
+
 /* Takes over the rows. */
-static void resources_keep(struct resources *resources, struct store_sink *rows, size_t count,
-                           int64_t revision) {
-    bool changed = resources->read && revision != resources->revision;
-    log_event(changed ? LOG_INFO : LOG_DEBUG, "resources_applied", KI("revision", revision),
-              KI("sinks", count));
-    store_sinks_free(resources->rows, resources->row_count);
-    resources->rows = rows;
-    resources->row_count = count;
-    resources->revision = revision;
+static void resources_keep(struct resources *resources, struct resources_read *read) {
+    bool changed = resources->read && read->revision != resources->revision;
+    log_event(changed ? LOG_INFO : LOG_DEBUG, "resources_applied", KI("revision", read->revision),
+              KI("sinks", read->sink_count), KI("profiles", read->profile_count));
+    store_resources_free(resources->rows, resources->row_count);
+    store_resources_free(resources->profiles, resources->profile_count);
+    resources->rows = read->sinks;
+    resources->row_count = read->sink_count;
+    resources->profiles = read->profiles;
+    resources->profile_count = read->profile_count;
+    resources->revision = read->revision;
     resources->read = true;
 }
 
 /* A Redis that came back empty has no revision: it gets what this node has, unless another node was
- * faster. True: the sinks must be read again. */
+ * faster. True: the resources must be read again. */
 static bool resources_restore(struct resources *resources, int64_t revision) {
     bool restored = false;
-    if (revision != 0 || (resources->row_count == 0 && !resources->routes)) {
+    if (revision != 0 ||
+        (resources->row_count == 0 && resources->profile_count == 0 && !resources->routes)) {
         return false;
     }
     enum err err = store_restore_resources(
         resources->store,
-        &(struct store_resources){.sinks = resources->rows,
-                                  .sink_count = resources->row_count,
-                                  .routes = resources->routes,
-                                  .routes_version = resources->routes_version,
-                                  .revision = resources->revision},
+        &(struct store_all_resources){.sinks = resources->rows,
+                                      .sink_count = resources->row_count,
+                                      .profiles = resources->profiles,
+                                      .profile_count = resources->profile_count,
+                                      .routes = resources->routes,
+                                      .routes_version = resources->routes_version,
+                                      .revision = resources->revision},
         &restored);
     if (restored) {
-        log_event(LOG_WARN, "resources_restored", KI("sinks", resources->row_count));
+        log_event(LOG_WARN, "resources_restored", KI("sinks", resources->row_count),
+                  KI("profiles", resources->profile_count));
     }
     return err == ERR_OK;
 }
 
-static enum err resources_load(struct resources *resources, struct store_sink **rows, size_t *count,
-                               int64_t *revision) {
-    enum err err = store_sinks(resources->store, NULL, rows, count, revision);
-    if (err == ERR_OK && resources_restore(resources, *revision)) {
-        store_sinks_free(*rows, *count);
-        err = store_sinks(resources->store, NULL, rows, count, revision);
+/* The revision is that of the first call: a change in between is announced by the next heartbeat.
+ */
+static enum err resources_load_once(struct resources *resources, struct resources_read *read) {
+    int64_t later;
+    enum err err = store_resources(resources->store, STORE_SINKS, NULL, &read->sinks,
+                                   &read->sink_count, &read->revision);
+    if (err == ERR_OK) {
+        err = store_resources(resources->store, STORE_PROFILES, NULL, &read->profiles,
+                              &read->profile_count, &later);
     }
     return err;
 }
 
-static enum err resources_read(struct resources *resources) {
-    struct store_sink *rows;
-    size_t count;
-    int64_t revision;
-    enum err err = resources_load(resources, &rows, &count, &revision);
-    if (err != ERR_OK) {
-        return err;
+static enum err resources_load(struct resources *resources, struct resources_read *read) {
+    enum err err = resources_load_once(resources, read);
+    if (err == ERR_OK && resources_restore(resources, read->revision)) {
+        resources_read_fini(read);
+        err = resources_load_once(resources, read);
     }
-    err = resources_apply(resources, rows, count);
+    return err;
+}
+
+static enum err resources_read_all(struct resources *resources) {
+    struct resources_read read = {.revision = 0};
+    enum err err = resources_load(resources, &read);
+    if (err == ERR_OK) { /* after Redis went back, an older version of a profile holds */
+        err = resources_apply_profiles(&read, read.revision < resources->revision);
+    }
+    if (err == ERR_OK) {
+        err = resources_apply(resources, read.sinks, read.sink_count);
+    }
     if (err == ERR_OK) {
         err = resources_read_routes(resources);
     }
     if (err == ERR_OK) {
-        resources_keep(resources, rows, count, revision);
+        resources_keep(resources, &read);
     } else {
-        store_sinks_free(rows, count);
+        resources_read_fini(&read);
     }
     return err;
 }
@@ -255,7 +307,7 @@ bool resources_step(struct resources *resources) {
     if (!resources->sinks || (resources->read && current) || clock_ms() < resources->retry_at_ms) {
         return !resources->sinks || resources->read;
     }
-    enum err err = resources_read(resources);
+    enum err err = resources_read_all(resources);
     if (err == ERR_OK) {
         resources->announced = announced;
         resources->announced_until_ms = clock_ms() + 2 * resources->conf->heartbeat_ms;

@@ -10,6 +10,7 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "mqtt/client/client_selector.h"
+#include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 
 #define EXPORT_PAGE_LEN   500 /* clients of an answer, about */
@@ -100,7 +101,7 @@ static void export_add(struct export *export, const char *kind, const char *memb
 }
 
 /* With its secrets encrypted, or masked. NULL: fault says why. */
-static json_t *export_sink(const struct export *export, const struct store_sink *row,
+static json_t *export_sink(const struct export *export, const struct store_resource *row,
                            char fault[SINK_DOCUMENT_FAULT_LEN]) {
     const struct http_api *api = export->request->api;
     json_t *document = sink_view_open(api, row, fault);
@@ -116,9 +117,10 @@ static json_t *export_sink(const struct export *export, const struct store_sink 
 }
 
 static enum err export_sinks(struct export *export) {
-    struct store_sink *rows;
+    struct store_resource *rows;
     size_t n;
-    enum err err = store_sinks(export->request->api->context.store, NULL, &rows, &n, NULL);
+    enum err err =
+        store_resources(export->request->api->context.store, STORE_SINKS, NULL, &rows, &n, NULL);
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
         char fault[SINK_DOCUMENT_FAULT_LEN] = "its secrets cannot be encrypted";
         json_t *document = export_sink(export, &rows[i], fault);
@@ -128,7 +130,7 @@ static enum err export_sinks(struct export *export) {
             export_skip(export, "sink", rows[i].name, fault);
         }
     }
-    store_sinks_free(rows, n);
+    store_resources_free(rows, n);
     return err;
 }
 
@@ -182,13 +184,14 @@ static bool export_selects(const struct export *export, const struct client_view
     if (config) {
         facts.labels = config->labels;
         facts.label_count = config->label_count;
+        facts.profile = config->profile ? config->profile->name : NULL;
     }
     return client_selector_matches(export->selector, &facts);
 }
 
 static void export_client(struct export *export, const struct store_client *row) {
     struct client_view view;
-    client_view_open(&view, row, export->request->api->context.wait_reasons);
+    client_view_open(&view, export->request->api, row);
     if (export_selects(export, &view)) {
         json_t *document = NULL;
         if (json_is_object(view.shown)) {

@@ -35,7 +35,7 @@ static const struct http_route route_table[] = {
     {"GET", "/api/v1/operations/{id}", api_operation_get, 0, "", SCOPE_FILTERED},
     {"POST", "/api/v1/operations/{id}:cancel", api_operation_cancel, ROUTE_OPERATOR, "",
      SCOPE_FILTERED},
-    {"GET", "/api/v1/clients/{id}", api_client_get, 0, "", SCOPE_CLIENT},
+    {"GET", "/api/v1/clients/{id}", api_client_get, 0, "effective", SCOPE_CLIENT},
     {"PUT", "/api/v1/clients/{id}", api_client_put, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
      SCOPE_CLIENT},
     {"PATCH", "/api/v1/clients/{id}", api_client_patch, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms",
@@ -75,6 +75,12 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
 
     {"GET", "/api/v1/problems", api_problems, 0, "", SCOPE_REFUSED},
+    {"GET", "/api/v1/client-profiles", api_profiles_list, 0, "", SCOPE_REFUSED},
+    {"GET", "/api/v1/client-profiles/{name}", api_profile_get, 0, "", SCOPE_REFUSED},
+    {"PUT", "/api/v1/client-profiles/{name}", api_profile_put, ROUTE_ADMIN | ROUTE_OPERATOR, "",
+     SCOPE_REFUSED},
+    {"DELETE", "/api/v1/client-profiles/{name}", api_profile_delete, ROUTE_ADMIN | ROUTE_OPERATOR,
+     "", SCOPE_REFUSED},
 
     {"GET", "/api/v1/sinks", api_sinks_list, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/sinks:test", api_sinks_test, ROUTE_ADMIN | ROUTE_OPERATOR, "name",

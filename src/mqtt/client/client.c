@@ -8,6 +8,7 @@
 #include "base/system/clock.h"
 #include "base/intern.h"
 #include "base/text.h"
+#include "mqtt/config/client_profile.h"
 
 #define BROKER_LEN           272 /* host:port */
 #define CLIENT_CHANGES_FIRST 3   /* twice that number lasts until online */
@@ -281,6 +282,7 @@ static int64_t client_last_message_wall_ms(const struct client *client) {
 enum err client_copy_status(const struct client *client, struct client_status *out) {
     const char *message =
         client->error_message ? client->error_message : client_error_text(client->error);
+    const struct client_profile *profile = client->config->config->profile;
     *out = (struct client_status){
         .state = client->state,
         .reason = text_dup(client_last_reason(client)),
@@ -303,12 +305,14 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .bytes_out = client->bytes_out,
         .epoch = client->epoch,
         .version = client->version,
+        .profile = profile ? text_dup(profile->name) : NULL,
+        .profile_version = profile ? profile->version : 0,
         .broker = client->broker ? text_dup(client->broker->key) : NULL,
     };
     out->hold_count = route_get_holds(&client->route, client->config->config->sink, out->holds);
     out->messages_dropped = route_get_dropped(&client->route, out->dropped);
     enum err err = client_copy_subscriptions(client, out);
-    if (!out->reason || !out->error_message) {
+    if (!out->reason || !out->error_message || (profile && !out->profile)) {
         err = ERR_MEMORY;
     }
     if (err != ERR_OK) {
@@ -324,6 +328,7 @@ void client_status_fini(struct client_status *status) {
     free(status->subscriptions);
     free(status->reason);
     free(status->broker);
+    free(status->profile);
     free(status->error_message);
     *status = (struct client_status){0};
 }

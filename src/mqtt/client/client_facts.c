@@ -3,11 +3,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "mqtt/config/client_profile.h"
 
 void client_facts_set_config(struct client_facts *facts, const struct client_config *config,
                              char broker[CLIENT_BROKER_LEN]) {
     facts->labels = config->labels;
     facts->label_count = config->label_count;
+    facts->profile = config->profile ? config->profile->name : NULL;
     if (!facts->broker) {
         snprintf(broker, CLIENT_BROKER_LEN, "%s:%u", config->host, config->port);
         facts->broker = broker;

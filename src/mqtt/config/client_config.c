@@ -7,14 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "base/shared_text.h"
 #include "base/system/json_memory.h"
 #include "base/text.h"
+#include "mqtt/config/client_profile.h"
 
 #define KEEPALIVE_S_DEFAULT      60
 #define SESSION_EXPIRY_S_DEFAULT 86400
 
-/* Every client of a node has one; the next size of the allocator is 224. */
-_Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small");
+/* Every client of a node has one; the next size of the allocator is 216. */
+_Static_assert(sizeof(struct client_config) <= 200, "a configuration stays small");
 
 /* A fault at a member of the document. */
 #define FAULT_AT(reader, member, ...)                                                              \
@@ -291,8 +293,8 @@ static struct client_config *client_config_create(void) {
     return config;
 }
 
-enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
-                             struct client_config **out, struct client_faults *faults) {
+enum err client_config_read(json_t *document, enum client_source source, const char *id_hint,
+                            struct client_config **out, struct client_faults *faults) {
     struct reader reader = {.document = document, .source = source, .faults = faults};
     enum err err = ERR_OK;
 
@@ -324,42 +326,20 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
     return err;
 }
 
-/* jansson's text without its quotation from the document (" near '...'"), which may be a secret. */
-static void client_config_fault_json(struct client_faults *faults, const json_error_t *error) {
-    struct reader reader = {.faults = faults};
-    const char *quote = strstr(error->text, " near ");
-    int len = !quote ? (int)strlen(error->text) : (int)(quote - error->text);
-    client_field_add_fault(&reader, NULL, "line %d, column %d: %.*s", error->line, error->column,
-                           len, error->text);
-}
-
-enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
-                                  struct client_config **out, struct client_faults *faults) {
-    json_error_t error;
-    *out = NULL;
+void client_config_check_members(json_t *document, struct client_faults *faults) {
+    struct reader reader = {
+        .document = document, .source = CLIENT_FROM_API, .faults = faults, .partial = true};
     faults->count = 0;
-    json_t *document = NULL;
-    enum err err = json_parse(&document, text, len, JSON_REJECT_DUPLICATES, &error);
-    if (err != ERR_OK) {
-        if (err == ERR_ARGUMENT) {
-            client_config_fault_json(faults, &error);
-        }
-        return err;
+    reader.config = client_config_create();
+    if (reader.config &&
+        client_fields_read(&reader, &client_fields, document, NULL, reader.config) &&
+        (client_config_has_member(document, "broker") ||
+         client_config_has_member(document, "url") || client_config_has_member(document, "urls"))) {
+        client_config_rule_broker_or_url(&reader);
     }
-    err = ERR_ARGUMENT;
-    if (!json_is_object(document)) {
-        client_config_fault_json(
-            faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
-    } else {
-        err = client_config_parse(document, CLIENT_FROM_STORE, id_hint, out, faults);
-    }
-    json_decref(document);
-    if (err == ERR_OK && !((*out)->source = text_copy(text, len))) {
-        client_config_destroy(*out);
-        *out = NULL;
-        err = ERR_MEMORY;
-    }
-    return err;
+    client_url_fini(&reader.url);
+    free(reader.sub_topic);
+    client_config_destroy(reader.config);
 }
 
 static void client_config_pairs_free(struct client_pair *pairs, size_t count) {
@@ -429,8 +409,8 @@ static void client_config_endpoints_free(struct client_endpoint *endpoints, size
 static void client_config_tls_free(struct client_tls *tls) {
     if (tls) {
         client_config_texts_free(tls->alpn, tls->alpn_count);
-        free(tls->ca);
-        free(tls->cert);
+        shared_text_release(tls->ca);
+        shared_text_release(tls->cert);
         free(tls->key);
         free(tls->key_from);
         free(tls->key_password);
@@ -466,6 +446,7 @@ void client_config_destroy(struct client_config *config) {
     client_config_tls_free(config->tls);
     client_config_websocket_free(config->websocket);
     client_config_reception_free(config->reception);
+    client_profile_release(config->profile);
     client_config_endpoints_free(config->urls, config->url_count);
     client_config_texts_free(config->retired_filters, config->retired_filter_count);
     client_config_subscriptions_free(config->subscriptions, config->subscription_count);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/secrets/secret_source.h"
 #include "base/system/json_memory.h"
+#include "mqtt/config/client_profiles.h"
 
 char *client_config_canonical(json_t *document) {
     return json_to_text(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
@@ -254,8 +255,15 @@ static void config_document_keep_members(json_t *document, json_t *stored,
     }
 }
 
+bool client_config_brokers_known(const json_t *document, const json_t *stored) {
+    return config_document_each_broker(document, config_document_is_known_broker, stored);
+}
+
 void client_config_keep_secrets(json_t *document, json_t *stored) {
-    bool known = config_document_each_broker(document, config_document_is_known_broker, stored);
+    json_t *now = client_profile_effective(document), *before = client_profile_effective(stored);
+    bool known = now && before && client_config_brokers_known(now, before);
+    json_decref(now);
+    json_decref(before);
     config_document_keep_members(document, stored, &client_fields, known ? 0 : CLIENT_FIELD_SENT);
 }
 

@@ -41,6 +41,7 @@ struct reader {
     uint16_t port;         /* from port; 0: not given */
     char *sub_topic;
     bool has_mqtt5; /* a field that exists only in MQTT 5 was found */
+    bool partial;   /* a required field may be missing, except in elements of arrays */
     bool out_of_memory;
 };
 
@@ -85,6 +86,15 @@ extern const struct client_field_table client_fields;
 extern const struct client_field_table client_subscription_fields;
 extern const struct client_field_table client_pair_fields;
 
+/* client_config.c: a document with all its fields, those of a profile too. */
+enum err client_config_read(json_t *document, enum client_source source, const char *id_hint,
+                            struct client_config **out, struct client_faults *faults) MUST_CHECK;
+/* The fields one by one, without the rules between them. Out of memory: not all faults. */
+void client_config_check_members(json_t *document, struct client_faults *faults);
+
+/* client_config_document.c: whether every broker of the document is on a host of `stored`. */
+bool client_config_brokers_known(const json_t *document, const json_t *stored);
+
 /* client_config_walk.c: faults, and the walk over an object */
 const struct client_field *client_field_find(const struct client_field_table *table,
                                              const char *name);
@@ -102,7 +112,7 @@ bool client_fields_read(struct reader *reader, const struct client_field_table *
 typedef void client_field_read(struct reader *reader, const struct client_field *field,
                                json_t *value, const struct client_field_place *place, void *into);
 client_field_read client_field_read_bool, client_field_read_integer, client_field_read_choice,
-    client_field_read_text;
+    client_field_read_text, client_field_read_shared_text, client_field_read_profile;
 client_field_read client_field_read_secret;
 client_field_read client_field_read_port, client_field_read_broker, client_field_read_url,
     client_field_read_urls;

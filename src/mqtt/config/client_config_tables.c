@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "message/sink_name.h"
 #include "message/topic.h"
+#include "mqtt/config/client_profile.h"
 
 /* A field with the name of its member in the struct. */
 #define MEMBER(type, member, reader)                                                               \
@@ -17,6 +18,9 @@
     MEMBER(type, member, client_field_read_integer), .least = (low), .most = (high)
 #define TEXT(type, member, low, high)                                                              \
     MEMBER(type, member, client_field_read_text), .least = (low), .most = (high)
+/* The same, stored once for all clients. */
+#define SHARED_TEXT(type, member, low, high)                                                       \
+    MEMBER(type, member, client_field_read_shared_text), .least = (low), .most = (high)
 /* A secret: also encrypted, or a reference to where it is stored. */
 #define SECRET(type, member, low, high)                                                            \
     MEMBER(type, member, client_field_read_secret),                                                \
@@ -102,6 +106,11 @@ static const char *config_table_sink_fault(const char *text, size_t len) {
     return sink_name_is_valid(text) ? NULL : "must be the name of a sink: " SINK_NAME_FORMAT;
 }
 
+static const char *config_table_profile_fault(const char *text, size_t len) {
+    (void)len;
+    return client_profile_name_is_valid(text) ? NULL : "must be " CLIENT_PROFILE_NAME_FORMAT;
+}
+
 static const char *const config_table_version_choices[] = {[TLS_FROM_1_2] = "1.2",
                                                            [TLS_FROM_1_0] = "1.0",
                                                            [TLS_FROM_1_1] = "1.1",
@@ -163,8 +172,8 @@ static const struct client_field config_table_will_rows[] = {
 static const struct client_field_table config_table_will_fields = TABLE(config_table_will_rows);
 
 static const struct client_field config_table_tls_rows[] = {
-    {TEXT(client_tls, ca, 1, BUNDLE_MAX), .check = config_table_pem_fault},
-    {TEXT(client_tls, cert, 1, PEM_MAX), .check = config_table_pem_fault},
+    {SHARED_TEXT(client_tls, ca, 1, BUNDLE_MAX), .check = config_table_pem_fault},
+    {SHARED_TEXT(client_tls, cert, 1, PEM_MAX), .check = config_table_pem_fault},
     {SECRET(client_tls, key, 1, PEM_MAX), .check = config_table_pem_fault,
      .flags = CLIENT_FIELD_SECRET_PEM},
     {SECRET(client_tls, key_password, 1, 1024), .flags = CLIENT_FIELD_SECRET},
@@ -194,6 +203,8 @@ static const struct client_field_table config_table_limits_fields = TABLE(config
 
 static const struct client_field config_table_client_rows[] = {
     {TEXT(client_config, id, 1, 256), .check = client_id_fault},
+    {OTHER("profile", client_field_read_profile, CLIENT_PROFILE_NAME_MAX), .least = 1,
+     .check = config_table_profile_fault},
     {TEXT(client_config, client_id, 0, MQTT_STRING_MAX), .check = config_table_mqtt_string_fault},
     {OTHER("broker", client_field_read_broker, URL_MAX), .least = 1, .flags = CLIENT_FIELD_URL},
     {OTHER("url", client_field_read_url, URL_MAX), .least = 1, .flags = CLIENT_FIELD_URL},

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/secrets/secret_box.h"
 #include "base/secrets/secret_source.h"
+#include "base/shared_text.h"
 #include "base/text.h"
 
 #define SEALED_LEN_MAX 100000 /* of the longest secret, encrypted */
@@ -146,6 +147,22 @@ void client_field_read_text(struct reader *reader, const struct client_field *fi
     if (text) {
         config_value_keep_text(reader, config_value_member_of(field, into), text_dup(text));
     }
+}
+
+void client_field_read_shared_text(struct reader *reader, const struct client_field *field,
+                                   json_t *value, const struct client_field_place *place,
+                                   void *into) {
+    const char *text = client_field_text(reader, field, value, place);
+    if (text) {
+        config_value_keep_text(reader, config_value_member_of(field, into), shared_text_hold(text));
+    }
+}
+
+/* Only checked: the fields of the profile are merged before. */
+void client_field_read_profile(struct reader *reader, const struct client_field *field,
+                               json_t *value, const struct client_field_place *place, void *into) {
+    (void)into;
+    (void)client_field_text(reader, field, value, place);
 }
 
 /* The text as given, encrypted or not; the node that runs the client decrypts it. */

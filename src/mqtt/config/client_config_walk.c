@@ -212,6 +212,16 @@ static void config_walk_read_one(struct reader *reader, const struct client_fiel
     }
 }
 
+/* An element of an array is complete: arrays are not merged. */
+static bool config_walk_may_be_partial(const struct reader *reader,
+                                       const struct client_field_place *place) {
+    bool partial = reader->partial;
+    for (; place; place = place->up) {
+        partial = partial && place->name;
+    }
+    return partial;
+}
+
 bool client_fields_read(struct reader *reader, const struct client_field_table *table,
                         json_t *object, const struct client_field_place *place, void *into) {
     const char *name;
@@ -224,7 +234,7 @@ bool client_fields_read(struct reader *reader, const struct client_field_table *
         const struct client_field_place here = {.up = place, .name = name};
         config_walk_read_one(reader, table, value, &here, into);
     }
-    for (size_t i = 0; i < table->count; i++) {
+    for (size_t i = 0; !config_walk_may_be_partial(reader, place) && i < table->count; i++) {
         const struct client_field *field = &table->rows[i];
         const struct client_field_place missing = {.up = place, .name = field->name};
         value = json_object_get(object, field->name);

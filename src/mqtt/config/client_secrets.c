@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/secrets/secret_source.h"
 #include "base/text.h"
+#include "mqtt/config/client_profile.h"
 #include "client_config_fields.h"
 
 #define POINTER_LEN     64
@@ -58,6 +59,19 @@ static void client_secrets_add_fault(struct client_faults *faults, const char *p
     snprintf(fault->detail, sizeof(fault->detail), "%.255s", detail);
 }
 
+static void client_secrets_add_key(struct client_secret_keys *keys, const char *sealed) {
+    char id[SECRET_KEY_ID_LEN];
+    if (keys->count == SECRET_KEYS_MAX || !secret_key_id(sealed, id)) {
+        return;
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        if (strcmp(keys->ids[i], id) == 0) {
+            return;
+        }
+    }
+    memcpy(keys->ids[keys->count++], id, sizeof(id));
+}
+
 /* ---- documents ------------------------------------------------------------------------------- */
 
 struct client_secrets_document_walk {
@@ -65,6 +79,7 @@ struct client_secrets_document_walk {
     struct secret_box *box;
     bool changed;
     struct client_faults *faults;
+    struct client_secret_keys *keys;
     enum err result;
     /* The operation on a text that holds a secret. Returns a new text, or NULL to keep the old one.
      */
@@ -217,6 +232,22 @@ void client_secrets_open_document(json_t *document, const char *id, struct secre
     client_secrets_walk_document(&walk, &client_fields, document, "");
 }
 
+static char *client_secrets_note_key_of_text(struct client_secrets_document_walk *walk,
+                                             const struct client_field *field, const char *pointer,
+                                             const char *text) {
+    (void)field;
+    (void)pointer;
+    client_secrets_add_key(walk->keys, text);
+    return NULL;
+}
+
+void client_secrets_keys_of_document(json_t *document, struct client_secret_keys *out) {
+    *out = (struct client_secret_keys){0};
+    struct client_secrets_document_walk walk = {
+        .keys = out, .result = ERR_OK, .visit = client_secrets_note_key_of_text};
+    client_secrets_walk_document(&walk, &client_fields, document, "");
+}
+
 /* ---- configurations -------------------------------------------------------------------------- */
 
 struct client_secrets_config_walk {
@@ -337,17 +368,9 @@ static enum err client_secrets_note_key(struct client_secrets_config_walk *walk,
     (void)pointer;
     (void)from;
     (void)other;
-    struct client_secret_keys *keys = walk->keys;
-    char id[SECRET_KEY_ID_LEN];
-    if (!*secret || keys->count == SECRET_KEYS_MAX || !secret_key_id(*secret, id)) {
-        return ERR_OK;
+    if (*secret) {
+        client_secrets_add_key(walk->keys, *secret);
     }
-    for (size_t i = 0; i < keys->count; i++) {
-        if (strcmp(keys->ids[i], id) == 0) {
-            return ERR_OK;
-        }
-    }
-    memcpy(keys->ids[keys->count++], id, sizeof(id));
     return ERR_OK;
 }
 
@@ -355,6 +378,9 @@ enum err client_secrets_keys(struct client_config *config, struct client_secret_
     *out = (struct client_secret_keys){0};
     struct client_secrets_config_walk walk = {
         .id = config->id, .keys = out, .visit = client_secrets_note_key};
+    if (config->profile) { /* its secrets are open already, if they can be */
+        *out = config->profile->keys;
+    }
     return client_secrets_walk_sealed(&walk, config);
 }
 
@@ -420,8 +446,9 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     struct client_faults faults;
     *out = NULL;
     snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
-    if (!config->source || client_config_parse_text(config->source, strlen(config->source),
-                                                    config->id, out, &faults) != ERR_OK) {
+    if (!config->source ||
+        client_config_parse_text_with(config->source, strlen(config->source), config->id,
+                                      config->profile, out, &faults) != ERR_OK) {
         return ERR_MEMORY; /* it was parsed before, so this is memory */
     }
     struct client_secrets_config_walk walk = {

@@ -4,6 +4,7 @@
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "base/text.h"
+#include "mqtt/config/client_profile.h"
 #include "mqtt/worker/worker.h"
 
 #define DROPS_PER_TURN_MAX 1000
@@ -26,11 +27,20 @@ void worker_start_client(struct client *client) {
 
 /* ---- start and update ---- */
 
+static int64_t worker_command_profile_version(const struct shared_config *config) {
+    return config->config->profile ? config->config->profile->version : 0;
+}
+
 static bool worker_command_is_newer(const struct client *client,
                                     const struct worker_command *command) {
     int64_t epoch = client->next ? client->next->epoch : client->epoch;
     int64_t version = client->next ? client->next->version : client->version;
-    return command->epoch > epoch || (command->epoch == epoch && command->version > version);
+    const struct shared_config *config = client->next ? client->next->config : client->config;
+    bool profile =
+        worker_command_profile_version(config) != worker_command_profile_version(command->config);
+    return command->epoch > epoch ||
+           (command->epoch == epoch &&
+            (command->version > version || (command->version == version && profile)));
 }
 
 /* Starts the client again once it has closed. */

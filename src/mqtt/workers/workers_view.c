@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/text.h"
+#include "mqtt/config/client_profile.h"
 #include "workers_internal.h"
 
 static enum err workers_view_list_worker(struct worker *worker, struct workers_client **rows,
@@ -56,6 +57,36 @@ void workers_list_free(struct workers_client *rows, size_t n) {
         free(rows[i].id);
     }
     free(rows);
+}
+
+static bool workers_view_is_outdated(const struct client *client) {
+    const struct client_profile *profile = client->config->config->profile;
+    return profile && atomic_load(&profile->outdated) && client->state != CLIENT_CLOSING;
+}
+
+enum err workers_list_outdated(struct workers *workers, size_t rows_max,
+                               struct workers_client **rows, size_t *n, size_t *all) {
+    enum err err = ERR_OK;
+    *n = *all = 0;
+    *rows = calloc(rows_max + 1, sizeof **rows);
+    for (size_t i = 0; *rows && i < workers->count; i++) {
+        struct client *client, *next;
+        pthread_mutex_lock(&workers->all[i]->lock);
+        HASH_ITER(hh, workers->all[i]->clients, client, next) {
+            bool outdated = workers_view_is_outdated(client);
+            char *id = outdated && *n < rows_max ? text_dup(client->id) : NULL;
+            *all += outdated;
+            if (id) {
+                (*rows)[(*n)++] = (struct workers_client){.id = id,
+                                                          .epoch = client->epoch,
+                                                          .version = client->version,
+                                                          .state = client->state};
+            }
+            err = outdated && !id && *n < rows_max ? ERR_MEMORY : err;
+        }
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+    return *rows ? err : ERR_MEMORY;
 }
 
 struct recent {

@@ -62,8 +62,8 @@ REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "heartb
               "leave", "drain", "restore", "set_cooldown", "mark_stable", "orphans", "strays", "publish_settings", "lead",
               "ownership_status", "list_assignments", "changes", "digest", "mark_leaving", "find_missing", "nodes", "page",
               "counts", "get", "identity_owner"}
-# Of the sinks and routes of the fleet, and of dead letters: tests/unit/store repeats them.
-OF_RESOURCES = {"sinks", "put_sink", "delete_sink", "routes", "put_routes", "restore_resources",
+# Of the sinks, profiles and routes of the fleet, and of dead letters: tests/unit/store repeats them.
+OF_RESOURCES = {"list_resources", "put_resource", "delete_resource", "routes", "put_routes", "restore_resources",
                 "dead_letters"}
 
 

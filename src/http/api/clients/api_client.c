@@ -39,8 +39,15 @@ static void api_client_answer_with_status(struct http_request *request,
                                           struct http_response *response,
                                           struct peer_proxy_rows *rows, void *context) {
     const struct store_client *row = &rows->rows[0];
+    const char *effective = http_query_get(&request->query, "effective");
+    struct client_view view;
     (void)context;
-    http_answer_json(response, 200, client_view_render(request->api, row, rows->statuses[0]));
+    client_view_open(&view, request->api, row);
+    if (effective && strcmp(effective, "true") == 0) {
+        client_view_show_effective(&view);
+    }
+    http_answer_json(response, 200, client_view_document(&view, rows->statuses[0]));
+    client_view_close(&view);
     rows->statuses[0] = NULL;
     http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
 }
@@ -52,7 +59,12 @@ static void api_client_answer_row(struct http_request *request, struct store_cli
 }
 
 void api_client_get(struct http_request *request, struct http_response *response) {
+    const char *effective = http_query_get(&request->query, "effective");
     struct store_client row;
+    if (effective && strcmp(effective, "true") != 0 && strcmp(effective, "false") != 0) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "effective: must be true or false");
+        return;
+    }
     if (api_client_read_row(request, &row, response)) {
         api_client_answer_row(request, &row, response);
     }
@@ -325,7 +337,7 @@ static void api_client_answer_paused(const struct http_request *request, const c
     struct store_client row;
     struct client_view view;
     if (api_client_read_row(request, &row, response)) {
-        client_view_open(&view, &row, request->api->context.wait_reasons);
+        client_view_open(&view, request->api, &row);
         bool resumed = view.config && view.config->desired == DESIRED_RUNNING;
         client_view_close(&view);
         if (resumed && strcmp(action, "restart") == 0) {

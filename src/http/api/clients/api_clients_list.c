@@ -136,7 +136,7 @@ void listing_show(struct listing *listing, const struct store_client *row, json_
         return;
     }
     struct client_view view;
-    client_view_open(&view, row, listing->request->api->context.wait_reasons);
+    client_view_open(&view, listing->request->api, row);
     json_t *document = client_view_document(&view, status);
     if (document && clients_list_matches(listing, &view, document)) {
         json_array_append(listing->clients, document);

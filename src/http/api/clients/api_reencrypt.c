@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "cluster/operations/audit_record.h"
+#include "cluster/resources/profile_reader.h"
 #include "http/api/cursor.h"
 #include "http/api/job.h"
 #include "reencrypt.h"
@@ -34,6 +35,7 @@ static enum err reencrypt_write_sealed(struct reencryption *work, const struct s
     struct client_faults faults;
     char *other_id = NULL;
     int64_t version;
+    profile_reader_freshen(work->request->api->context.store, document);
     enum err err = client_config_parse(document, CLIENT_FROM_STORE, row->id, &config, &faults);
     char *identity = err == ERR_OK ? client_config_identity(config) : NULL;
     char *text = err == ERR_OK ? client_config_canonical(document) : NULL;

@@ -6,6 +6,7 @@
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
 #include "cluster/operations/audit_record.h"
+#include "cluster/resources/profile_reader.h"
 #include "http/server/json.h"
 #include "mqtt/config/client_secrets.h"
 
@@ -100,7 +101,10 @@ static enum err client_edit_write_desired(struct client_edit *edit, json_t *docu
 enum err client_edit_set_desired(struct client_edit *edit, enum client_desired desired) {
     const struct store_client *row = edit->row;
     struct client_input *input = &edit->input;
-    json_t *document = NULL;
+    json_t *document = json_from_text(row->config, row->config_len, 0);
+    profile_reader_freshen(edit->api->context.store, document);
+    json_decref(document);
+    document = NULL;
     enum err err = client_config_parse_text(row->config, row->config_len, row->id, &input->config,
                                             &edit->faults);
     if (err != ERR_OK) {

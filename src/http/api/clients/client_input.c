@@ -6,10 +6,12 @@
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
+#include "cluster/resources/profile_reader.h"
 #include "http/api/sinks/api_routes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
+#include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 #include "mqtt/tls_check.h"
 #include "sink/sink.h"
@@ -77,10 +79,8 @@ bool http_body_object(const struct http_request *request, struct http_response *
     return true;
 }
 
-/* Checks that depend on the settings of this node. */
-static void client_input_check_node_settings(const struct http_api *api, const json_t *document,
-                                             const struct client_config *config,
-                                             struct client_faults *faults) {
+void client_input_check_settings(const struct http_api *api, const json_t *document,
+                                 const struct client_config *config, struct client_faults *faults) {
     const char *why = NULL;
     for (size_t i = 0; i < config->url_count; i++) {
         if (!address_policy_host(api->address_policy, config->urls[i].host, &why)) {
@@ -98,7 +98,6 @@ static void client_input_check_node_settings(const struct http_api *api, const j
     }
     api_routes_check_sinks(api, json_object_get(document, "routes"), faults);
     client_secrets_check(config, api->context.conf, faults);
-    tls_check(config, api->context.conf, faults);
 }
 
 /* What a caller with a scope may write. */
@@ -110,6 +109,14 @@ static void client_input_check_scope(const struct scope *scope, bool labelled,
         snprintf(pointer, sizeof pointer, "/labels/%s", scope->label);
         http_fault_add(faults, pointer, "must be %.128s, the scope of the token, or be omitted",
                        scope->value);
+    }
+    const struct client_profile *profile = config->profile;
+    if (scope_is_set(scope) && profile && client_profile_has_secrets(profile) &&
+        !client_profile_has_label(profile, scope->label, scope->value)) {
+        http_fault_add(faults, "/profile",
+                       "must be a profile with the label %.128s=%.128s, or without secrets: the "
+                       "token has that scope",
+                       scope->label, scope->value);
     }
     const char *key = client_config_tls(config)->key;
     bool shared = client_secrets_on_other_node(config) || (key && key[0] == '/');
@@ -135,6 +142,7 @@ enum err client_input_check(const struct http_api *api, const struct scope *scop
         return ERR_ARGUMENT;
     }
     bool labelled = scope_force_label(scope, document);
+    profile_reader_freshen(api->context.store, document);
     enum err err = client_config_parse(document, source, id_hint, &out->config, faults);
     if (err != ERR_OK && err != ERR_ARGUMENT) {
         return err;
@@ -142,7 +150,8 @@ enum err client_input_check(const struct http_api *api, const struct scope *scop
     http_json_text_faults(document, repaired, faults);
     if (faults->count == 0) {
         client_input_check_scope(scope, labelled, out->config, faults);
-        client_input_check_node_settings(api, document, out->config, faults);
+        client_input_check_settings(api, document, out->config, faults);
+        tls_check(out->config, api->context.conf, faults);
     }
     if (faults->count > 0) {
         return ERR_ARGUMENT;

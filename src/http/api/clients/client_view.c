@@ -6,6 +6,8 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/system/json_memory.h"
+#include "cluster/resources/profile_reader.h"
+#include "mqtt/config/client_profiles.h"
 #include "mqtt/reason_codes.h"
 #include "http/server/json.h"
 
@@ -112,6 +114,10 @@ static json_t *client_view_add_details(json_t *status, const struct client_statu
     json_object_set_new(status, "degraded", json_boolean(details->degraded));
     json_object_set_new(status, "silent", json_boolean(details->silent));
     json_object_set_new(status, "last_message_at", http_json_time(details->last_message_at_ms));
+    if (details->profile) {
+        json_object_set_new(status, "profile", http_json_string(details->profile));
+        json_object_set_new(status, "profile_version", json_integer(details->profile_version));
+    }
     json_object_set_new(status, "refused_filters", refused);
     json_object_set_new(status, "held_by", held_by);
     return status;
@@ -208,12 +214,11 @@ json_t *client_unreachable_json(const struct store_client *row) {
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-void client_view_open(struct client_view *view, const struct store_client *row,
-                      struct wait_reasons *wait_reasons) {
-    *view = (struct client_view){.wait_reasons = wait_reasons, .row = row};
+void client_view_open(struct client_view *view, const struct http_api *api,
+                      const struct store_client *row) {
+    *view = (struct client_view){.wait_reasons = api->context.wait_reasons, .row = row};
     struct client_faults faults;
-    if (client_config_parse_text(row->config, row->config_len, row->id, &view->config, &faults) !=
-        ERR_OK) {
+    if (profile_reader_parse(api->context.store, row, &view->config, &faults) != ERR_OK) {
         const struct client_fault *fault = &faults.items[0];
         snprintf(view->fault, sizeof(view->fault), "%.80s%s%.160s",
                  faults.count > 0 ? fault->pointer : "",
@@ -224,6 +229,18 @@ void client_view_open(struct client_view *view, const struct store_client *row,
     }
     json_t *document = json_from_text(row->config, row->config_len, JSON_REJECT_DUPLICATES);
     view->shown = document ? client_config_redacted(document) : NULL;
+    json_decref(document);
+}
+
+void client_view_show_effective(struct client_view *view) {
+    const struct store_client *row = view->row;
+    json_t *document = json_from_text(row->config, row->config_len, JSON_REJECT_DUPLICATES);
+    json_t *effective = json_is_object(document) ? client_profile_effective(document) : NULL;
+    if (effective) {
+        json_decref(view->shown);
+        view->shown = client_config_redacted(effective);
+    }
+    json_decref(effective);
     json_decref(document);
 }
 
@@ -291,6 +308,9 @@ json_t *client_view_document(const struct client_view *view, json_t *status) {
         status = client_view_default_status(view);
     }
     json_object_set_new(status, "waiting", client_view_wait_reason_json(view));
+    if (view->config && view->config->profile && !json_object_get(status, "profile")) {
+        json_object_set_new(status, "profile", json_string(view->config->profile->name));
+    }
     json_t *desired =
         view->config ? json_string(client_desired_name(view->config->desired)) : json_null();
     json_t *document =
@@ -307,7 +327,7 @@ json_t *client_view_document(const struct client_view *view, json_t *status) {
 json_t *client_view_render(const struct http_api *api, const struct store_client *row,
                            json_t *status) {
     struct client_view view;
-    client_view_open(&view, row, api->context.wait_reasons);
+    client_view_open(&view, api, row);
     json_t *document = client_view_document(&view, status);
     client_view_close(&view);
     return document;

@@ -78,6 +78,9 @@ static void api_metrics_put_clients(struct scrape *scrape) {
                           "Clients of this node that received no message for their "
                           "expect_message_within_s.",
                           workers_silent_count(scrape->context->workers));
+    api_metrics_put_gauge(scrape, "mqfleet_profile_clients_pending",
+                          "Clients of this node that still run an older version of their profile.",
+                          agent_profile_changes_pending(scrape->context->agent));
     api_metrics_put_gauge(scrape, "mqfleet_node_size_clients",
                           "Maximum number of clients on this node: node_info.size.",
                           scrape->context->conf->node_size);

@@ -154,7 +154,7 @@ static void api_sink_check_dead_letter(const struct http_request *request, const
 
 /* Takes masked secrets from the stored document. False: answered. */
 static bool api_sink_keep_secrets(const struct http_request *request, json_t *document,
-                                  const struct store_sink *row, struct client_faults *faults,
+                                  const struct store_resource *row, struct client_faults *faults,
                                   struct http_response *response) {
     char fault[SINK_DOCUMENT_FAULT_LEN] = "";
     json_t *stored = row ? sink_view_open(request->api, row, fault) : json_object();
@@ -171,7 +171,8 @@ static bool api_sink_keep_secrets(const struct http_request *request, json_t *do
 
 /* False: answered. */
 static bool api_sink_check_document(const struct http_request *request, json_t *document,
-                                    const struct store_sink *row, struct http_response *response) {
+                                    const struct store_resource *row,
+                                    struct http_response *response) {
     struct client_faults faults = {.count = 0};
     char fault[SINK_DOCUMENT_FAULT_LEN] = "";
     if (sink_document_open(document, request->parameter, request->api->context.secrets, fault) !=
@@ -192,7 +193,7 @@ static bool api_sink_check_document(const struct http_request *request, json_t *
     return faults.count == 0;
 }
 
-static void api_sink_answer_put(struct http_request *request, const struct store_sink *sink,
+static void api_sink_answer_put(struct http_request *request, const struct store_resource *sink,
                                 bool created, struct http_response *response) {
     node_heartbeat_now(request->api->context.node); /* its answer makes this node apply it */
     http_answer_json(response, created ? 201 : 200, sink_view_document(request->api, sink));
@@ -201,26 +202,26 @@ static void api_sink_answer_put(struct http_request *request, const struct store
 
 static void api_sink_store(struct http_request *request, json_t *document, int64_t expected,
                            struct http_response *response) {
-    bool created;
-    char *other_type = NULL;
-    struct store_sink sink = {.name = request->parameter,
-                              .type = (char *)json_string_value(json_object_get(document, "type"))};
+    struct store_put put = {.expected_version = expected};
+    struct store_resource sink = {.name = request->parameter,
+                                  .type =
+                                      (char *)json_string_value(json_object_get(document, "type"))};
     enum err err = sink_document_seal(document, sink.name, request->api->context.secrets);
     sink.document = err == ERR_OK ? json_to_text(document, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     if (!sink.document) {
         http_problem_memory(response);
         return;
     }
-    err = store_put_sink(request->api->context.store, &sink, expected, &sink.version, &created,
-                         &other_type);
+    err = store_put_resource(request->api->context.store, STORE_SINKS, &sink, &put);
+    sink.version = put.version;
     if (err == ERR_OK) {
-        api_sink_answer_put(request, &sink, created, response);
+        api_sink_answer_put(request, &sink, put.created, response);
     } else if (err == ERR_VERSION) {
         api_sink_answer_version_mismatch(request, response);
     } else if (err == ERR_NOT_FOUND) {
         api_sink_answer_not_found(request, response);
     } else if (err == ERR_WRONG_STATE) {
-        api_sink_answer_type(request, other_type, response);
+        api_sink_answer_type(request, put.other_type, response);
     } else if (err == ERR_REFUSED) {
         http_problem(response, PROBLEM_STATE, "the fleet has %d sinks, the maximum",
                      STORE_SINKS_MAX);
@@ -228,11 +229,11 @@ static void api_sink_store(struct http_request *request, json_t *document, int64
         http_problem_store(response, err);
     }
     free(sink.document);
-    free(other_type);
+    free(put.other_type);
 }
 
 static void api_sink_compare(const struct http_request *request, const json_t *document,
-                             const struct store_sink *row, struct http_response *response) {
+                             const struct store_resource *row, struct http_response *response) {
     char fault[SINK_DOCUMENT_FAULT_LEN];
     json_t *stored = row ? sink_view_open(request->api, row, fault) : NULL;
     json_t *stored_masked = stored ? sink_document_masked(stored) : NULL;
@@ -248,7 +249,7 @@ void api_sink_put(struct http_request *request, struct http_response *response) 
     json_t *document = NULL;
     int64_t expected;
     bool dry_run;
-    struct store_sink *rows = NULL;
+    struct store_resource *rows = NULL;
     size_t n = 0;
     if (!api_sink_check_name(request, response) ||
         !api_sink_expected_version(request, &expected, response) ||
@@ -256,7 +257,8 @@ void api_sink_put(struct http_request *request, struct http_response *response) 
         !http_body_object(request, response, &document)) {
         return;
     }
-    enum err err = store_sinks(request->api->context.store, request->parameter, &rows, &n, NULL);
+    enum err err = store_resources(request->api->context.store, STORE_SINKS, request->parameter,
+                                   &rows, &n, NULL);
     if (err != ERR_OK) {
         http_problem_store(response, err);
     } else if (!api_sink_check_document(request, document, n > 0 ? &rows[0] : NULL, response)) {
@@ -266,7 +268,7 @@ void api_sink_put(struct http_request *request, struct http_response *response) 
     } else {
         api_sink_store(request, document, expected, response);
     }
-    store_sinks_free(rows, n);
+    store_resources_free(rows, n);
     json_decref(document);
 }
 
@@ -318,9 +320,9 @@ static enum err api_sink_find_clients(struct store *store, enum store_client_sta
 }
 
 static enum err api_sink_find_sinks(struct store *store, const char *name, json_t *users) {
-    struct store_sink *rows;
+    struct store_resource *rows;
     size_t n;
-    enum err err = store_sinks(store, NULL, &rows, &n, NULL);
+    enum err err = store_resources(store, STORE_SINKS, NULL, &rows, &n, NULL);
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
         json_t *document = json_from_text(rows[i].document, strlen(rows[i].document), 0);
         const char *other = json_string_value(json_object_get(document, "dead_letter"));
@@ -329,7 +331,7 @@ static enum err api_sink_find_sinks(struct store *store, const char *name, json_
         }
         json_decref(document);
     }
-    store_sinks_free(rows, n);
+    store_resources_free(rows, n);
     return err;
 }
 
@@ -384,7 +386,8 @@ void api_sink_delete(struct http_request *request, struct http_response *respons
         !api_sink_is_unused(request, response)) {
         return;
     }
-    enum err err = store_delete_sink(request->api->context.store, request->parameter, expected);
+    enum err err = store_delete_resource(request->api->context.store, STORE_SINKS,
+                                         request->parameter, expected);
     if (err == ERR_OK) {
         node_heartbeat_now(request->api->context.node);
         http_answer_empty(response, 204);

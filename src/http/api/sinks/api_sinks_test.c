@@ -112,7 +112,7 @@ static json_t *api_sinks_test_document(const struct http_request *request,
     const char *name = http_query_get(&request->query, "name");
     char fault[SINK_DOCUMENT_FAULT_LEN] = "";
     json_t *document = NULL;
-    struct store_sink *rows = NULL;
+    struct store_resource *rows = NULL;
     size_t n = 0;
     if (!name) {
         bool read = http_body_object(request, response, &document) &&
@@ -122,7 +122,7 @@ static json_t *api_sinks_test_document(const struct http_request *request,
         }
         return read ? document : NULL;
     }
-    enum err err = store_sinks(request->api->context.store, name, &rows, &n, NULL);
+    enum err err = store_resources(request->api->context.store, STORE_SINKS, name, &rows, &n, NULL);
     document = n > 0 ? sink_view_open(request->api, &rows[0], fault) : NULL;
     if (err != ERR_OK) {
         http_problem_store(response, err);
@@ -131,7 +131,7 @@ static json_t *api_sinks_test_document(const struct http_request *request,
     } else if (!document) {
         http_problem(response, PROBLEM_STATE, "%s", fault);
     }
-    store_sinks_free(rows, n);
+    store_resources_free(rows, n);
     return document;
 }
 

@@ -75,7 +75,7 @@ json_t *sink_view_of_node(const struct http_api *api) {
 }
 
 bool sink_view_exists(const struct http_api *api, const char *name) {
-    struct store_sink *rows;
+    struct store_resource *rows;
     size_t n;
     if (!name) {
         return false;
@@ -83,14 +83,15 @@ bool sink_view_exists(const struct http_api *api, const char *name) {
     if (sinks_knows(api->context.sinks, name) || sinks_has(api->context.sinks, name)) {
         return true;
     }
-    bool exists = store_sinks(api->context.store, name, &rows, &n, NULL) == ERR_OK && n > 0;
-    store_sinks_free(rows, n);
+    bool exists =
+        store_resources(api->context.store, STORE_SINKS, name, &rows, &n, NULL) == ERR_OK && n > 0;
+    store_resources_free(rows, n);
     return exists;
 }
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-json_t *sink_view_open(const struct http_api *api, const struct store_sink *row, char *fault) {
+json_t *sink_view_open(const struct http_api *api, const struct store_resource *row, char *fault) {
     json_t *document = json_from_text(row->document, strlen(row->document), 0);
     snprintf(fault, SINK_DOCUMENT_FAULT_LEN, "the stored document is not an object");
     if (!json_is_object(document) ||
@@ -101,7 +102,7 @@ json_t *sink_view_open(const struct http_api *api, const struct store_sink *row,
     return document;
 }
 
-json_t *sink_view_document(const struct http_api *api, const struct store_sink *row) {
+json_t *sink_view_document(const struct http_api *api, const struct store_resource *row) {
     char fault[SINK_DOCUMENT_FAULT_LEN];
     json_t *document = sink_view_open(api, row, fault);
     if (!document) { /* what is encrypted is masked as well */
@@ -117,7 +118,7 @@ json_t *sink_view_document(const struct http_api *api, const struct store_sink *
 
 struct sink_view {
     char *name; /* NULL: all */
-    struct store_sink *rows;
+    struct store_resource *rows;
     size_t row_count;
     struct store_node *nodes;
     size_t node_count;
@@ -127,7 +128,7 @@ struct sink_view {
 
 static void sink_view_destroy(void *data) {
     struct sink_view *view = data;
-    store_sinks_free(view->rows, view->row_count);
+    store_resources_free(view->rows, view->row_count);
     store_nodes_free(view->nodes, view->node_count);
     json_decref(view->reports);
     json_decref(view->incomplete);
@@ -255,7 +256,8 @@ static size_t sink_view_calls(const struct sink_view *view, const struct http_re
 
 static enum err sink_view_load(const struct http_request *request, struct sink_view *view) {
     const struct http_context *context = &request->api->context;
-    enum err err = store_sinks(context->store, view->name, &view->rows, &view->row_count, NULL);
+    enum err err = store_resources(context->store, STORE_SINKS, view->name, &view->rows,
+                                   &view->row_count, NULL);
     if (err == ERR_OK) {
         err = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &view->nodes,
                           &view->node_count, NULL);

@@ -1,10 +1,12 @@
 -- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation, then id,
--- identity ('' if unknown) of each. Any node may call it, not only the leader. Refused: nodes
+-- identity ('' if unknown) of each, and the version of which this is the present identity although
+-- another one is stored, because a profile has changed (0: the stored one holds). Any node may call
+-- it, not only the leader. Refused: nodes
 -- restore their clients ('STATE'); the target is not registered under this incarnation, dead, or
 -- without a heartbeat ('FENCED'), or does not accept clients ('REFUSED'); per id: see below.
 -- Answers: 'OK', and per id 'ASSIGNED' 'GONE' 'FULL' 'LATER' 'IDENTITY', epoch.
 
-if #ARGV - 3 > BATCH_MAX * 2 then
+if #ARGV - 3 > BATCH_MAX * 3 then
     return redis.error_reply('ERR too many ids')
 end
 local node, incarnation = ARGV[2], ARGV[3]
@@ -38,7 +40,7 @@ end
 
 local assigned = 0
 
-local function assign(id, identity)
+local function assign(id, identity, identity_version)
     local waiting = redis.call('HGET', NO, id)
     local used = redis.call('HGET', USE, id)
     local owner = used and owner_of(id)
@@ -64,14 +66,15 @@ local function assign(id, identity)
         return { 'FULL', 0 }
     end
     local meta = meta_of(id)
-    if meta.identity ~= '' then
+    local renewed = identity_version == meta.version and identity ~= meta.identity
+    if meta.identity ~= '' and not renewed then
         identity = meta.identity
     end
     local other_id, noted = identity_owner(identity, id)
     if other_id then
         return { 'IDENTITY', 0 }
     end
-    if meta.identity == '' or not noted then
+    if meta.identity == '' or renewed or not noted then
         meta.identity = identity
         set_meta(id, meta)
     end
@@ -88,8 +91,8 @@ local function assign(id, identity)
 end
 
 local results = {}
-for i = 4, #ARGV, 2 do
-    results[#results + 1] = assign(ARGV[i], ARGV[i + 1])
+for i = 4, #ARGV, 3 do
+    results[#results + 1] = assign(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]))
 end
 if assigned > 0 then
     write_epoch()

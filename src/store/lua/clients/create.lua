@@ -32,7 +32,7 @@ end
 
 local results, created = {}, false
 for i = 2, #ARGV, 3 do
-    local result = create(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+    local result = create(ARGV[i], profile_mark.add(ARGV[i + 1]), ARGV[i + 2])
     created = created or result[1] == 'CREATED'
     results[#results + 1] = result
 end

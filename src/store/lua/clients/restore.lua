@@ -123,7 +123,7 @@ for i = 4, #ARGV, 5 do
         epoch = tonumber(ARGV[i + 1]),
         version = tonumber(ARGV[i + 2]),
         identity = ARGV[i + 3],
-        config = ARGV[i + 4],
+        config = profile_mark.add(ARGV[i + 4]),
     })
 end
 if raised then

@@ -5,8 +5,9 @@ local unbound = {} -- node -> ids that were deleted
 local somebody_waits = false
 
 -- A new version in place. The same configuration under the version that it would replace changes
--- nothing. Returns 'OK', version, changed | 'NOT_FOUND' | 'VERSION' | 'EXISTS', the other id.
+-- nothing but the identity, which a profile may have changed. Returns 'OK', version, changed | 'NOT_FOUND' | 'VERSION' | 'EXISTS', the other id.
 local function update_configuration(id, expected, config, identity, record, keep_ms)
+    config = profile_mark.add(config)
     local waiting = redis.call('HGET', NO, id)
     local used = redis.call('HGET', USE, id)
     local current = waiting or used
@@ -15,15 +16,21 @@ local function update_configuration(id, expected, config, identity, record, keep
     end
     local meta = meta_of(id)
     local before = meta.version
-    if current == config and (expected == 0 or expected == before or expected == meta.was) then
-        return 'OK', before, false
-    end
-    if expected ~= 0 and expected ~= before then
+    local same = current == config and (expected == 0 or expected == before or expected == meta.was)
+    if not same and expected ~= 0 and expected ~= before then
         return 'VERSION'
+    end
+    if same and identity == meta.identity then
+        return 'OK', before, false
     end
     local other_id = identity_owner(identity, id)
     if other_id then
         return 'EXISTS', other_id
+    end
+    if same then
+        meta.identity = identity
+        set_meta(id, meta)
+        return 'OK', before, false
     end
     local version = version_after(before)
     renew_meta(id, meta, version, identity)

@@ -243,17 +243,40 @@ local function identity_owner(identity, id)
     return nil, all
 end
 
+-- A configuration that names a profile is stored behind a mark. A node that does not know profiles
+-- then reads no configuration, instead of one without the fields of the profile.
+local profile_mark = { text = 'profile\n' }
+
+function profile_mark.add(config)
+    if not config:find('"profile":', 1, true) then
+        return config
+    end
+    local ok, value = pcall(cjson.decode, config)
+    local named = ok and type(value) == 'table' and type(value.profile) == 'string'
+    return named and profile_mark.text .. config or config
+end
+
+function profile_mark.remove(text)
+    local marked = text:sub(1, #profile_mark.text) == profile_mark.text
+    return marked and text:sub(#profile_mark.text + 1) or text
+end
+
+-- The identity of a client that has a profile, with which it may have changed; '' of any other.
+function profile_mark.identity(id, text)
+    return text:sub(1, #profile_mark.text) == profile_mark.text and meta_of(id).identity or ''
+end
+
 -- Everything known of an id, in the order in which store_client.c reads it.
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
     local version = owner and owner.version or meta_of(id).version
     owner = owner or { node = false, incarnation = false, epoch = 0, since = 0 }
     return {
-        id, config, version,
+        id, profile_mark.remove(config), version,
         owner.node, owner.incarnation, owner.epoch, owner.since,
         attempt.count, attempt.code, attempt.message, attempt.node, attempt.at,
         math.max(not_before(id) - NOW_MS, 0), attempt.error,
-        table.concat(denials_of(attempt, version), ' '),
+        table.concat(denials_of(attempt, version), ' '), profile_mark.identity(id, config),
     }
 end
 

@@ -6,7 +6,7 @@
 
 local expected, document = tonumber(ARGV[2]), ARGV[3]
 
-local routes = routes_of_fleet() or { version = 0, was = 0 }
+local routes = resources.routes() or { version = 0, was = 0 }
 if routes.document == document and
     (expected == -1 or expected == routes.version or expected == routes.was) then
     return { 'OK', routes.version }
@@ -14,6 +14,6 @@ end
 if expected ~= -1 and expected ~= routes.version then
     return { 'VERSION' }
 end
-local version = next_resources_revision()
+local version = resources.next_revision()
 redis.call('SET', ROUTES, string.format('%.0f %.0f\n', version, routes.version) .. document)
 return { 'OK', version }

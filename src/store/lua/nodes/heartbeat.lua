@@ -37,6 +37,6 @@ local wanted = leads_ms < 0 or leads_ms > ROLE_MS_MAX or type(standbys) ~= 'numb
 return {
     'OK', rev_of(node), NOW_MS, me.state == 'draining' and 1 or 0, wanted and 1 or 0,
     redis.call('HLEN', REGISTER), redis.call('HLEN', NO), count_delayed(), redis.call('HLEN', USE),
-    text_or(redis.pcall('GET', UNPLACED), false), resources_revision(),
+    text_or(redis.pcall('GET', UNPLACED), false), resources.revision(),
     to_integer(redis.pcall('GET', LEVELLING.REBALANCE)) or 0, restoring() and 1 or 0,
 }
