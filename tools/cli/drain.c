@@ -144,7 +144,8 @@ static enum cli_exit cli_drain_wait_until_level(struct cli *cli) {
     cli_progress_clear();
     if (code == CLI_OK && wait.left > 0) {
         cli_error("rebalance: %lld clients did not move: %s", wait.left,
-                  wait.said[0] != '\0' ? wait.said : "no node with fewer clients can run them");
+                  wait.said[0] != '\0' ? wait.said
+                                       : "they are not connected, or no emptier node can run them");
         return CLI_FAILED;
     }
     return code;

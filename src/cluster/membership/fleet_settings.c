@@ -28,7 +28,10 @@
     X(conflict_losses)                                                                             \
     X(conflict_min_ms)                                                                             \
     X(conflict_max_ms)                                                                             \
-    X(release_after_ms)
+    X(release_after_ms)                                                                            \
+    X(rebalance_rate)                                                                              \
+    X(rebalance_tolerance)                                                                         \
+    X(rebalance_settle_ms)
 
 static const struct {
     const char *name;

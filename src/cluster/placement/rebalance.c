@@ -78,9 +78,10 @@ static bool rebalance_may_be_due(const struct rebalancing *step) {
     int64_t own = (int64_t)workers_count(agent->wiring.workers) * step->fleet.nodes;
     bool off = strcmp(agent->wiring.conf->rebalance, "off") == 0;
     return node_lease_valid(agent->wiring.node) && step->fleet.nodes > 1 &&
-           (step->asked || agent->rebalance.active ||
+           (step->asked ||
             (!off &&
-             own * 100 > step->fleet.owned * (100 + agent->wiring.conf->rebalance_tolerance)));
+             (agent->rebalance.active ||
+              own * 100 > step->fleet.owned * (100 + agent->wiring.conf->rebalance_tolerance))));
 }
 
 /* A sum over the names and incarnations of the nodes. */

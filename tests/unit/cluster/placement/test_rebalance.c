@@ -135,6 +135,7 @@ START_TEST(nothing_moves_if_it_is_off_or_the_fleet_is_unwell) {
     RAW("PEXPIRE", "beat:mqtt:n2", "60000");
     free(conf->rebalance);
     conf->rebalance = text_dup("off");
+    agent->rebalance.active = true; /* an operator's request has just ended */
     steps(5000);
     ck_assert_int_eq(on("n1"), 40);
 }
