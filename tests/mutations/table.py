@@ -856,8 +856,7 @@ OPERATIONS = [
     Mutation("a step of an operation is committed twice", "src/store/lua/common/operations.lua",
              "or operation_number(id, 'position') ~= position then", "then", "store/test_store_operations"),
     Mutation("an operation continues at its beginning when its node dies", "src/store/lua/operations/operation_batch.lua",
-             "local position = operation_number(id, 'position')", "local position = 0",
-             "tests/e2e/test_operations.py::test_an_operation_survives_the_node_that_executes_it"),
+             "local position = operation_number(id, 'position')", "local position = 0", "store/test_store_operations"),
     Mutation("a client that others changed in between is overwritten", "src/store/lua/operations/operation_step.lua",
              "tonumber(ARGV[i + 2]), ARGV[i + 3],", "0, ARGV[i + 3],", "store/test_store_operations"),
 ]

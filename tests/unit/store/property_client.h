@@ -4,6 +4,7 @@
 #define MQFLEET_TEST_PROPERTY_CLIENT_H
 
 #include "property_world.h"
+#include "store/operations.h"
 
 static void step_create(void) {
     int i = any_id();
@@ -79,6 +80,17 @@ static void step_update(void) {
     }
 }
 
+static void note_deleted(struct truth *truth) {
+    truth->exists = false;
+    truth->deleted = true;
+    truth->written[0] = '\0';
+    const char *buried = RAW_TEXT("HGET", "mqtt_fleet:buried", truth->id);
+    MUST(sscanf(buried, "%*d %" SCNd64 " %" SCNd64, &truth->buried_version, &truth->buried_epoch) ==
+             2,
+         buried);
+    MUST(truth->buried_epoch >= truth->owner_epoch, "the tombstone is older than what it buries");
+}
+
 static void step_delete(void) {
     struct truth *truth = &world.ids[any_id()];
     int64_t before = version_of(truth->id);
@@ -89,19 +101,50 @@ static void step_delete(void) {
     MUST((err == ERR_VERSION) == (truth->exists && expected != 0 && expected != before), "version");
     world.may_lose_any = true;
     if (err == ERR_OK) {
-        truth->exists = false;
-        truth->deleted = true;
-        truth->written[0] = '\0';
-        const char *buried = RAW_TEXT("HGET", "mqtt_fleet:buried", truth->id);
-        MUST(sscanf(buried, "%*d %" SCNd64 " %" SCNd64, &truth->buried_version,
-                    &truth->buried_epoch) == 2,
-             buried);
-        MUST(truth->buried_version >= before && truth->buried_epoch >= truth->owner_epoch,
-             "the tombstone is older than what it buries");
+        note_deleted(truth);
+        MUST(truth->buried_version >= before, "the tombstone is older than what it buries");
         if (AGAIN()) {
             MUST(store_delete(store, truth->id, expected, NULL) == ERR_NOT_FOUND, "second delete");
         }
     }
+}
+
+/* One step of an operation that deletes some ids, and the same step again. The executor is any
+ * member. */
+static void step_operate(void) {
+    static int number;
+    struct store_step_item items[8];
+    const char *ids[8];
+    bool there[8], ended;
+    size_t n = 1 + random_below(8);
+    int node = (int)random_below(NODES);
+    char id[32];
+    snprintf(id, sizeof id, "o%d", number++);
+    for (size_t i = 0; i < n; i++) {
+        ids[i] = world.ids[any_id()].id;
+        items[i] = (struct store_step_item){.id = ids[i], .what = STORE_STEP_DELETE};
+    }
+    struct store_operation operation = {.id = id, .action = (char *)"delete", .rate = 1};
+    struct store_member who = {NODE_NAMES[node], world.now[node].incarnation};
+    MUST(store_create_operation(store, &operation, ids, n) == ERR_OK, "operation");
+    for (size_t i = 0; i < n; i++) {
+        there[i] = world.ids[index_of(ids[i])].exists;
+    }
+    enum err err = store_operation_step(store, &who, &operation, 0, items, n, &ended);
+    NOTE("operate on %zu ids as %s: %s", n, who.node, err_name(err));
+    MUST(err == ERR_OK || err == ERR_FENCED, "step");
+    world.may_lose_any = true;
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        struct truth *truth = &world.ids[index_of(ids[i])];
+        if (there[i] && truth->exists) {
+            note_deleted(truth);
+        }
+    }
+    MUST(store_operation_step(store, &who, &operation, 0, items, n, &ended) ==
+             (err == ERR_OK ? ERR_WRONG_STATE : ERR_FENCED),
+         "the same step again");
+    enum err cancelled = store_cancel_operation(store, id, "x");
+    MUST(cancelled == (err == ERR_OK ? ERR_WRONG_STATE : ERR_OK), "cancel");
 }
 
 /* Simulates somebody at redis-cli. */

@@ -496,7 +496,7 @@ static const struct {
     {step_restart, 8},       {step_beat, 20},          {step_beat_expires, 6},
     {step_fence, 20},        {step_reap, 8},           {step_leave, 2},
     {step_leaving, 1},       {step_drain, 4},          {step_lead, 3},
-    {step_snapshot, 2},      {step_go_back, 1},
+    {step_snapshot, 2},      {step_go_back, 1},        {step_operate, 2},
 };
 
 /* ---- running ------------------------------------------------------------------------------- */
