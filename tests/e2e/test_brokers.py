@@ -12,10 +12,12 @@ def brokers(api, **query):
 
 
 def test_brokers_are_listed_over_all_nodes(fleet):
-    nodes = fleet.start_nodes(2, peer_timeout_ms=500)
+    nodes = fleet.start_nodes(2, peer_timeout_ms=500, metrics__by_broker="true",
+                              metrics__by_label="customer")
     fleet.online(6, keepalive_s=1)
     away = f"127.0.0.1:{free_port()}"
-    fleet.api.create([fleet.document(f"w{n}", url=f"mqtt://{away}", reconnect_max_ms=200)
+    fleet.api.create([fleet.document(f"w{n}", url=f"mqtt://{away}", reconnect_max_ms=200,
+                                     labels={"customer": "acme"})
                       for n in range(6)])
     good = f"127.0.0.1:{fleet.broker.port}"
 
@@ -38,6 +40,13 @@ def test_brokers_are_listed_over_all_nodes(fleet):
     assert [row["broker"] for row in answer["brokers"]] == [away]  # the one in trouble is first
     assert answer["others"] == {"brokers": 1, "clients": 6} and answer["incomplete"] == []
     assert fleet.api.get("/api/v1/brokers?limit=1001").status_code == 400
+
+    pages = [node.api.get("/metrics").text for node in nodes]
+    lines = [line for page in pages for line in page.splitlines()]
+    assert sum(int(line.split()[-1]) for line in lines if line.startswith(
+        'mqfleet_label_clients{label="customer",value="acme"')) == 6
+    assert sum(int(line.split()[-1]) for line in lines if line.startswith(
+        f'mqfleet_broker_clients{{broker="{good}",state="online"')) == 6
 
     # The command line, and a node that does not answer.
     cli = Cli(nodes[0])

@@ -191,7 +191,8 @@ def test_the_dashboard_shows_metrics_that_there_are_and_all_of_them(shown, tmp_p
     assert left <= {"mqfleet_build_info", "mqfleet_node_info", "mqfleet_draining",
                     "mqfleet_fleet_owned_clients", "process_virtual_memory_bytes",
                     "process_start_time_seconds",
-                    "mqfleet_broker_certificate_expiry_timestamp_seconds"}, left
+                    "mqfleet_broker_certificate_expiry_timestamp_seconds",
+                    "mqfleet_label_clients", "mqfleet_broker_clients", "mqfleet_groups_in_other"}, left
     rules = tmp_path / "rules.yml"  # Grafana's variables filled in, promtool knows the language
     filled = [expr.replace("$__rate_interval", "5m").replace("$instance", ".*")
               for expr in expressions]

@@ -101,6 +101,14 @@
     STR(ops_listen, "ops.listen", 0, "127.0.0.1", "address of the listener on ops.port")            \
     INT(ops_port, "ops.port", "", 0, 0, 65535,                                                      \
         "separate port for /metrics and /debug/pprof, which then leave the API's port; 0: none")    \
+    BOOL(metrics_by_broker, "metrics.by_broker", false,                                             \
+         "count clients by broker in /metrics (mqfleet_broker_clients)")                            \
+    LIST(metrics_by_label, "metrics.by_label",                                                      \
+         "up to 8 names of labels, by whose values clients are counted in /metrics "                \
+         "(mqfleet_label_clients); empty: none")                                                    \
+    INT(metrics_groups_max, "metrics.groups_max", "values", 100, 1, 10000,                          \
+        "values of each label, and brokers, that /metrics shows; those with the most clients that " \
+        "are not online come first, and the rest is summed as other")                               \
     STR(fleet_name, "fleet.name", 0, "",                                                            \
         "name of the fleet, stored in Redis; a node does not join a fleet with another name; "      \
         "empty: any")                                                                               \

@@ -304,6 +304,13 @@ static enum err rules_check_list(struct conf_loader *loader, const struct conf_l
     return err;
 }
 
+static bool rules_is_label(char *entry) {
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    size_t len = strlen(entry);
+    return len <= 63 && strspn(entry, allowed) == len;
+}
+
 static enum err rules_check_lists(struct conf_loader *loader) {
     static const char BROKER[] =
         "a host pattern (letters digits - . *), an IP address or a network such as 10.0.0.0/8";
@@ -313,6 +320,7 @@ static enum err rules_check_lists(struct conf_loader *loader) {
         {CONF_source_addresses, rules_is_source, "an IP address"},
         {CONF_secrets_files_allow, rules_is_folder, "the absolute path of a folder"},
         {CONF_sink_files_allow, rules_is_folder, "the absolute path of a folder"},
+        {CONF_metrics_by_label, rules_is_label, "the name of a label"},
         {CONF_http_cors_origins, rules_is_origin,
          "an origin such as https://console.example.org, without path"},
     };

@@ -14,6 +14,7 @@
 #include "http/server/pending.h"
 #include "mqtt/client/client_state.h"
 #include "sink/sink.h"
+#include "client_groups.h"
 #include "stream_metrics.h"
 
 #define LABELS_LEN 600
@@ -457,12 +458,25 @@ static void api_metrics_put_process(struct scrape *scrape) {
                                  (double)node_started_at_ms(scrape->context->node) / 1000);
 }
 
+/* Out of memory: omitted. */
+static void api_metrics_put_groups(struct scrape *scrape) {
+    struct client_groups *groups = client_groups_create(scrape->context->conf);
+    if (groups && client_groups_is_used(groups)) {
+        workers_visit(scrape->context->workers, "", client_groups_add, groups);
+    }
+    if (groups) {
+        client_groups_put(groups, scrape->out);
+    }
+    client_groups_destroy(groups);
+}
+
 void api_metrics(struct http_request *request, struct http_response *response) {
     static void (*const parts[])(struct scrape * scrape) = {
         api_metrics_put_info,         api_metrics_put_clients,  api_metrics_put_certificates,
         api_metrics_put_membership,   api_metrics_put_fleet,    api_metrics_put_redis,
         api_metrics_put_sinks,        api_metrics_put_stores,   api_metrics_put_buffers,
-        api_metrics_put_publications, api_metrics_put_requests, api_metrics_put_process};
+        api_metrics_put_publications, api_metrics_put_requests, api_metrics_put_groups,
+        api_metrics_put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {request->api, &request->api->context, &out};
