@@ -87,6 +87,7 @@ def test_clients_that_wait_are_in_the_lists_and_sums_of_their_scope_only(town):
             town.root.create(town.document(f"{tenant}-waits", labels={"tenant": tenant}))
         acme = town.api("acme")
         assert [one["id"] for one in acme.clients(state="waiting")] == ["acme-waits"]
+        assert acme.get("/api/v1/clients?state=waiting").json()["starting"] is None
         sums = acme.get("/api/v1/summary?by=state&state=waiting").json()
         assert sums["count"] == 1 and sums["starting"] is None, sums
         assert acme.get("/api/v1/summary?by=label.tenant").json()["groups"][0]["value"] == "acme"

@@ -82,8 +82,7 @@ static void listing_selected_note(struct listing *listing, const struct select_r
     json_object_set(listing->notes, "incomplete", round->incomplete);
     if (selection->more && selection->item_count > 0) {
         const struct selection_item *last = &selection->items[selection->item_count - 1];
-        struct http_key_cursor cursor = {selection_query_order(&listing->query), last->key,
-                                         last->id};
+        struct http_key_cursor cursor = {selection_query_order(&round->query), last->key, last->id};
         listing->next = http_key_cursor_format(&cursor);
     }
 }
@@ -92,15 +91,18 @@ static void listing_selected_chosen(struct http_request *request, struct http_re
                                     struct select_round *round) {
     struct listing *listing = round->context;
     round->context = NULL;
-    bool is_first = !round->query.after.id;
+    bool scans = round->has_old_nodes && !round->query.after.id &&
+                 !http_query_get(&request->query, "sort"); /* a scan has no order */
+    if (!scans) {
+        listing_selected_note(listing, round);
+    }
     listing->query = round->query;
     round->query = (struct selection_query){0};
-    if (round->has_old_nodes && is_first) { /* these are asked for each client */
+    if (scans) { /* the old nodes are asked for each client */
         listing_scan(listing, request, response);
-        return;
+    } else {
+        listing_selected_read(listing, &round->selection, request, response);
     }
-    listing_selected_note(listing, round);
-    listing_selected_read(listing, &round->selection, request, response);
 }
 
 void listing_selected(struct listing *listing, struct http_request *request,

@@ -157,7 +157,7 @@ static enum err select_round_add_clients(struct select_round *round,
         round->starting = 0;
     }
     if (err == ERR_OK && counts.waiting > 0 && waiting_scan_is_needed(&round->query)) {
-        err = waiting_scan_run(context->store, &round->selection);
+        err = waiting_scan_run(request, &round->selection);
     }
     return err == ERR_OK && round->selection.out_of_memory ? ERR_MEMORY : err;
 }

@@ -85,7 +85,8 @@ static void waiting_scan_add(struct selection *selection, const struct store_cli
     client_config_destroy(config);
 }
 
-enum err waiting_scan_run(struct store *store, struct selection *selection) {
+enum err waiting_scan_run(const struct http_request *request, struct selection *selection) {
+    struct store *store = request->api->context.store;
     bool with_config = waiting_scan_needs_configs(selection->query);
     uint64_t cursor = 0;
     for (int pages = 0; pages < SCAN_PAGES_MAX; pages++) {
@@ -98,6 +99,9 @@ enum err waiting_scan_run(struct store *store, struct selection *selection) {
         store_clients_free(rows, n);
         if (err != ERR_OK || cursor == 0) {
             return err;
+        }
+        if (http_request_is_abandoned(request)) {
+            return ERR_CANCELED;
         }
     }
     return ERR_TIMEOUT; /* more than a node can look at in one request */
