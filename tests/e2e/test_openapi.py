@@ -283,7 +283,7 @@ MQTT5 = {"protocol_version": 5}
 # field: (a good value, a bad one, what else the document needs)
 FIELDS = {
     "id": ("x", "a/b", {}), "client_id": ("device", 5, {}), "url": ("ws://127.0.0.1:1", "host", {}),
-    "profile": ("site", "a/b", {}),
+    "profile": ("site", "a/b", {}), "routes": ([{"to": ["default"]}], [{"to": 5}], {}),
     "urls": (["mqtt://127.0.0.1:1", "ws://127.0.0.1:2"], ["host"], {}),
     "urls_order": ("random", "asleep", {"urls": ["mqtts://127.0.0.1:1"]}),
     "broker": ("127.0.0.1", "", {}), "port": (1884, 0, {}), "username": ("u", "\x01", {}),
