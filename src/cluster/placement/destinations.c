@@ -104,7 +104,9 @@ const struct placement_node *destinations_take(struct destinations *destinations
     enum placement_wait ignored;
     wait = wait ? wait : &ignored;
     *wait = PLACEMENT_SOON;
-    if (destinations_need(agent, id, &need) != ERR_OK) {
+    enum err err = destinations_need(agent, id, &need);
+    if (err != ERR_OK) {
+        *wait = err == ERR_ARGUMENT ? PLACEMENT_BAD_CONFIG : PLACEMENT_SOON;
         return NULL;
     }
     bool *excluded = destinations_excluded(destinations, quotas);
