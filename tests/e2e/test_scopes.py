@@ -339,3 +339,27 @@ def test_dead_letters_are_those_of_the_own_clients(town):
     assert (dropped["matched"], dropped["dropped"], dropped["total"]) == (2, 2, 0)
     assert town.root.get("/api/v1/dead-letters").json()["total"] == 5
     assert town.root.post("/api/v1/dead-letters:drop", params={"all": "true"}).json()["dropped"] == 5
+
+
+# ---- operations ------------------------------------------------------------------------------------
+
+def test_an_operation_changes_the_clients_of_the_scope_only(town):
+    acme, globex = town.api("acme"), town.api("globex", 1)
+    versions = {client: town.root.client(client)["version"] for client in town.ids["globex"] + ["no-tenant"]}
+    counted = acme.post("/api/v1/clients:delete?state=online,paused,backoff&dry_run=true").json()
+    mine = len(acme.clients())
+    assert counted["total"] <= mine and counted["starting"] is None
+    begun = acme.post("/api/v1/clients:patch?id_prefix=acme,globex,no", {"keepalive_s": 47})
+    assert begun.status_code == 202, begun.text
+    path = f"/api/v1/operations/{begun.json()['id']}"
+    done = wait_until(lambda: (lambda one: one["state"] == "done" and one)(acme.get(path).json()), 20)
+    assert done["done"] == done["total"] <= mine and done["by"] == "acme"
+    assert town.root.client(town.ids["acme"][0])["config"]["keepalive_s"] == 47
+    assert versions == {client: town.root.client(client)["version"] for client in versions}
+    # It cannot take a client out of its scope, and another tenant does not see the operation.
+    assert acme.post("/api/v1/clients:patch?id_prefix=acme", {"labels": {"tenant": "globex"}}).status_code == 422
+    assert globex.get(path).status_code == 404
+    assert globex.post(path + ":cancel").status_code == 404
+    assert globex.get("/api/v1/operations").json()["operations"] == []
+    assert [one["id"] for one in town.root.get("/api/v1/operations").json()["operations"]] == [done["id"]]
+    assert globex.get(town.root.path(town.ids["acme"][0], "changes")).status_code == 404
