@@ -11,6 +11,7 @@
 #include "http/server/problem.h"
 #include "mqtt/client/client_selector.h"
 #include "mqtt/config/client_profile.h"
+#include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 
 #define EXPORT_PAGE_LEN   500 /* clients of an answer, about */
@@ -134,6 +135,39 @@ static enum err export_sinks(struct export *export) {
     return err;
 }
 
+/* The masked document, with the encrypted secrets in the place of their masks. */
+static json_t *export_profile(const struct export *export, const struct store_resource *row) {
+    struct client_faults faults = {.count = 0};
+    json_t *stored = json_from_text(row->document, strlen(row->document), 0);
+    json_t *shown = json_is_object(stored) ? client_config_redacted(stored) : NULL;
+    if (shown && export->encrypted) {
+        enum err err = client_profile_seal(stored, row->name, export->request->api->context.secrets,
+                                           NULL, &faults);
+        if (err == ERR_OK || (err == ERR_ARGUMENT && faults.count > 0)) {
+            client_config_keep_secrets(shown, stored);
+        }
+    }
+    json_decref(stored);
+    return shown;
+}
+
+static enum err export_profiles(struct export *export) {
+    struct store_resource *rows;
+    size_t n;
+    enum err err =
+        store_resources(export->request->api->context.store, STORE_PROFILES, NULL, &rows, &n, NULL);
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        json_t *document = export_profile(export, &rows[i]);
+        if (document) {
+            export_add(export, "client-profile", "name", rows[i].name, document);
+        } else {
+            export_skip(export, "client-profile", rows[i].name, "the stored text is not an object");
+        }
+    }
+    store_resources_free(rows, n);
+    return err;
+}
+
 static enum err export_routes(struct export *export) {
     char *text;
     int64_t version;
@@ -153,6 +187,7 @@ static enum err export_resources(struct export *export) {
     enum err err = store_counts(export->request->api->context.store, &counts);
     if (err == ERR_OK && client_selector_is_empty(export->selector)) {
         err = export_sinks(export);
+        err = err == ERR_OK ? export_profiles(export) : err;
         err = err == ERR_OK ? export_routes(export) : err;
     }
     export->total = (json_int_t)json_array_size(export->documents) + counts.waiting + counts.owned;
@@ -179,12 +214,10 @@ static json_t *export_client_secrets(const struct export *export, const struct s
 }
 
 static bool export_selects(const struct export *export, const struct client_view *view) {
-    const struct client_config *config = view->config;
+    char broker[CLIENT_BROKER_LEN];
     struct client_facts facts = {.id = view->row->id};
-    if (config) {
-        facts.labels = config->labels;
-        facts.label_count = config->label_count;
-        facts.profile = config->profile ? config->profile->name : NULL;
+    if (view->config) {
+        client_facts_set_config(&facts, view->config, broker);
     }
     return client_selector_matches(export->selector, &facts);
 }

@@ -77,8 +77,8 @@ static const struct http_route route_table[] = {
     {"GET", "/api/v1/problems", api_problems, 0, "", SCOPE_REFUSED},
     {"GET", "/api/v1/client-profiles", api_profiles_list, 0, "", SCOPE_REFUSED},
     {"GET", "/api/v1/client-profiles/{name}", api_profile_get, 0, "", SCOPE_REFUSED},
-    {"PUT", "/api/v1/client-profiles/{name}", api_profile_put, ROUTE_ADMIN | ROUTE_OPERATOR, "",
-     SCOPE_REFUSED},
+    {"PUT", "/api/v1/client-profiles/{name}", api_profile_put, ROUTE_ADMIN | ROUTE_OPERATOR,
+     "dry_run", SCOPE_REFUSED},
     {"DELETE", "/api/v1/client-profiles/{name}", api_profile_delete, ROUTE_ADMIN | ROUTE_OPERATOR,
      "", SCOPE_REFUSED},
 

@@ -5,6 +5,7 @@
 #include "base/system/json_memory.h"
 #include "base/system/out_of_memory.h"
 #include "base/text.h"
+#include "http/api/document_changes.h"
 #include "http/api/job.h"
 #include "http/api/profiles/profile_users.h"
 #include "http/server/json.h"
@@ -68,6 +69,7 @@ void api_profile_get(struct http_request *request, struct http_response *respons
 struct profile_change {
     struct http_request *request;
     json_t *body; /* NULL: a delete */
+    bool dry_run; /* store nothing */
     int64_t expected;
     struct profile_users users;
 
@@ -211,7 +213,7 @@ static enum err api_profile_try(struct profile_change *change) {
     if (err == ERR_OK) {
         err = api_profile_find_users(change);
     }
-    return err == ERR_OK ? api_profile_store(change) : err;
+    return err == ERR_OK && !change->dry_run ? api_profile_store(change) : err;
 }
 
 static void api_profile_run(const struct http_request *request, void *data) {
@@ -265,12 +267,27 @@ static void api_profile_answer_done(struct profile_change *change, struct http_r
     node_heartbeat_now(request->api->context.node); /* its answer makes this node apply it */
 }
 
+static void api_profile_answer_compared(const struct profile_change *change,
+                                        struct http_response *response) {
+    json_t *before = change->before ? change->before->fields : NULL, *after = change->next->fields;
+    json_t *before_shown = before ? client_config_redacted(before) : NULL;
+    json_t *after_shown = client_config_redacted(after);
+    document_changes_answer(response, (struct document_side){before, before_shown},
+                            (struct document_side){after, after_shown});
+    json_decref(before_shown);
+    json_decref(after_shown);
+}
+
 static void api_profile_answer(struct http_request *request, struct http_response *response,
                                void *data) {
     struct profile_change *change = data;
     switch (change->result) {
     case ERR_OK:
-        api_profile_answer_done(change, response);
+        if (change->dry_run) {
+            api_profile_answer_compared(change, response);
+        } else {
+            api_profile_answer_done(change, response);
+        }
         break;
     case ERR_ARGUMENT:
         http_problem_faults(response, &change->faults);
@@ -301,7 +318,7 @@ static void api_profile_answer(struct http_request *request, struct http_respons
 
 /* Takes over the body. */
 static void api_profile_begin(struct http_request *request, struct http_response *response,
-                              json_t *body, int64_t expected) {
+                              json_t *body, bool dry_run, int64_t expected) {
     struct profile_change *change = calloc(1, sizeof *change);
     if (!change) {
         json_decref(body);
@@ -310,6 +327,7 @@ static void api_profile_begin(struct http_request *request, struct http_response
     }
     change->request = request;
     change->body = body;
+    change->dry_run = dry_run;
     change->expected = expected;
     http_job_start(request, response,
                    &(struct http_job_plan){api_profile_run, api_profile_answer, change,
@@ -319,18 +337,20 @@ static void api_profile_begin(struct http_request *request, struct http_response
 void api_profile_put(struct http_request *request, struct http_response *response) {
     json_t *body = NULL;
     int64_t expected;
+    bool dry_run;
     if (!client_profile_name_is_valid(request->parameter)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "the name of a profile must be " CLIENT_PROFILE_NAME_FORMAT);
     } else if (api_profile_expected_version(request, &expected, response) &&
+               http_read_flag(request, "dry_run", &dry_run, response) &&
                http_body_object(request, response, &body)) {
-        api_profile_begin(request, response, body, expected);
+        api_profile_begin(request, response, body, dry_run, expected);
     }
 }
 
 void api_profile_delete(struct http_request *request, struct http_response *response) {
     int64_t expected;
     if (api_profile_expected_version(request, &expected, response)) {
-        api_profile_begin(request, response, NULL, expected);
+        api_profile_begin(request, response, NULL, false, expected);
     }
 }
