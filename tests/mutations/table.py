@@ -119,7 +119,7 @@ CLUSTER = [
     Mutation("a small difference moves clients", "src/cluster/placement/rebalance.c",
              "return excess > (begun ? 0 : tolerated > 1 ? tolerated : 1);", "return excess > 0;", REBALANCE),
     Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",
-             "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", LEAD),
+             "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", NODES),
     # ---- running clients compared with Redis
     Mutation("the periodic comparison never finds anything", "src/cluster/placement/reconcile.c",
              "if (digest != set->digest && agent->digest_differed) {", "if (digest < 0) {", RECONCILE),
