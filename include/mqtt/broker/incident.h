@@ -66,7 +66,7 @@ uint64_t incident_lost(struct incident *incident, const struct incident_loss *lo
 
 void incident_note_connect(struct incident *incident, int64_t now_ms);
 void incident_note_ping(struct incident *incident, int64_t us, int64_t now_ms);
-/* Of the latest connection; wall clock. */
+/* Of the latest connection; wall clock. 0: unknown, no effect. */
 void incident_note_certificate(struct incident *incident, int64_t expires_at_ms);
 
 /* ---- explanations of a loss ---- */

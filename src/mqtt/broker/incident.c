@@ -329,7 +329,9 @@ void incident_note_ping(struct incident *incident, int64_t us, int64_t now_ms) {
 
 void incident_note_certificate(struct incident *incident, int64_t expires_at_ms) {
     pthread_mutex_lock(&incident->all->lock);
-    incident->certificate_expires_at_ms = expires_at_ms;
+    if (expires_at_ms != 0) {
+        incident->certificate_expires_at_ms = expires_at_ms;
+    }
     pthread_mutex_unlock(&incident->all->lock);
 }
 
