@@ -13,5 +13,8 @@ bool topic_filter_is_shared(const char *filter);
 /* Whether it is shared, also by the broker-specific prefixes $queue/, $exclusive/ or $oshare/. Its
  * subscriber takes messages, or the subscription, from others. */
 bool topic_filter_takes_from_others(const char *filter);
+/* Whether a topic may match both filters. Prefixes such as $share/<group>/ of either are ignored.
+ * May be true without need: for topics that begin with $. */
+bool topic_filters_overlap(const char *a, const char *b);
 
 #endif

@@ -100,3 +100,47 @@ bool topic_filter_takes_from_others(const char *filter) {
     }
     return topic_filter_is_shared(filter);
 }
+
+/* Behind "$share/<group>/" or "$exclusive/"; a filter of $SYS stays as it is. */
+static const char *topic_filter_skip_prefix(const char *filter) {
+    if (!topic_filter_takes_from_others(filter)) {
+        return filter;
+    }
+    bool has_group = topic_filter_is_shared(filter) || strncmp(filter, "$oshare/", 8) == 0;
+    for (int i = 0; i < (has_group ? 2 : 1); i++) {
+        const char *slash = strchr(filter, '/');
+        filter = slash ? slash + 1 : "#";
+    }
+    return filter;
+}
+
+static bool topic_level_is(const char *level, size_t len, char wildcard) {
+    return len == 1 && *level == wildcard;
+}
+
+/* "a/#" matches "a", too. */
+static bool topic_rest_may_be_missing(const char *rest) {
+    return strcmp(rest, "/#") == 0;
+}
+
+bool topic_filters_overlap(const char *a, const char *b) {
+    a = topic_filter_skip_prefix(a);
+    b = topic_filter_skip_prefix(b);
+    for (;;) { /* a level of each */
+        size_t a_len = strcspn(a, "/"), b_len = strcspn(b, "/");
+        if (topic_level_is(a, a_len, '#') || topic_level_is(b, b_len, '#')) {
+            return true;
+        }
+        bool same = a_len == b_len && memcmp(a, b, a_len) == 0;
+        if (!same && !topic_level_is(a, a_len, '+') && !topic_level_is(b, b_len, '+')) {
+            return false;
+        }
+        a += a_len;
+        b += b_len;
+        if (!*a || !*b) {
+            return *a == *b || topic_rest_may_be_missing(a) || topic_rest_may_be_missing(b);
+        }
+        a++;
+        b++;
+    }
+}

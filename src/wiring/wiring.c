@@ -197,7 +197,7 @@ static enum err wiring_create_parts(struct app *app) {
                                                      .sinks = app->sinks});
     client_profiles_init(app->secrets);
     app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
-    app->wait_reasons = wait_reasons_create(app->api_store, conf->heartbeat_ttl_ms);
+    app->wait_reasons = wait_reasons_create(app->api_store, app->sinks, conf->heartbeat_ttl_ms);
     app->operations = operations_create(&(struct operations_wiring){.conf = conf,
                                                                     .node = app->node,
                                                                     .store = app->agent_store,
@@ -208,6 +208,7 @@ static enum err wiring_create_parts(struct app *app) {
     if (!app->agent || !app->leader || !app->wait_reasons || !app->operations) {
         return ERR_MEMORY;
     }
+    leader_set_sinks(app->leader, app->sinks);
     leader_set_operations(app->leader, app->operations);
     app->stop_progress = stop_progress_create(app->workers, app->sinks, app->agent);
     return app->stop_progress ? ERR_OK : ERR_MEMORY;

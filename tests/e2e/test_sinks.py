@@ -139,6 +139,26 @@ def test_a_client_whose_sink_is_on_no_node_waits_until_one_has_it(fleet, tmp_pat
     fleet.wait_online(["named00000"], api=node.api)
 
 
+def test_a_client_whose_routes_need_a_sink_goes_where_it_is_or_waits(fleet, tmp_path):
+    first = fleet.start_node(sinks__archive__type="file", sinks__archive__path=tmp_path / "a")
+    second = fleet.start_node()
+    routes = [{"match": {"topic": "t/named00000/#"}, "to": ["archive"]},
+              {"match": {"labels": {"site": "oslo"}}, "to": ["default"], "also": ["archive"]}]
+    assert first.api.put("/api/v1/routes", {"routes": routes}).status_code == 200
+    wait_until(lambda: all("resources_applied" in node.log() for node in (first, second)), 20,
+               "both know them")
+    fleet.online(4, "plain", api=second.api)
+    fleet.online(1, "named", make=fleet.persistent, api=second.api)
+    owner = second.api.client("named00000")["placement"]["node"]
+    assert owner == first.name  # the one with more clients than the other, if need be
+    first.terminate()
+    fleet.wait_online([f"plain{n:05}" for n in range(4)], api=second.api)
+    wait_until(lambda: fleet.shared().unplaced() == {"no_node_has_sink": 1}, 30, "the reason")
+    assert second.api.status("named00000")["waiting"]["reason"] == "no_node_has_sink"
+    first.start()
+    fleet.wait_online(["named00000"], api=first.api)
+
+
 def test_the_default_sink_answers_to_its_own_name_and_to_its_type(fleet):
     node = fleet.start_node()
     for name in ("default", "redis_stream", "null"):

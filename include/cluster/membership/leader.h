@@ -11,6 +11,7 @@
 #include "store/store.h"
 
 struct leader;
+struct sinks;
 struct operations; /* cluster/operations/operations.h */
 
 /* All borrowed for the lifetime of the leader. redis_url: for the channel that announces waiting
@@ -18,6 +19,8 @@ struct operations; /* cluster/operations/operations.h */
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
                              const char *redis_url);
 void leader_destroy(struct leader *leader);
+/* Whose routes say which sinks clients need. Borrowed. Before the leader thread runs. */
+void leader_set_sinks(struct leader *leader, struct sinks *sinks);
 /* What this node executes while it leads. Borrowed. Before the leader thread runs. */
 void leader_set_operations(struct leader *leader, struct operations *operations);
 

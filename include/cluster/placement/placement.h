@@ -15,7 +15,8 @@
     X(PLACEMENT_SOON, "unplaced", "it is about to be assigned")                                    \
     X(PLACEMENT_NO_NODES, "no_nodes", "no node is live")                                           \
     X(PLACEMENT_NO_ROOM, "no_room", "every node that can run it is full")                          \
-    X(PLACEMENT_NO_SINK, "no_node_has_sink", "no live node has its sink")                          \
+    X(PLACEMENT_NO_SINK, "no_node_has_sink",                                                       \
+      "no live node has its sink, or all sinks of its routes")                                     \
     X(PLACEMENT_NO_KEY, "key_missing", "no live node has the keys of its encrypted secrets")       \
     X(PLACEMENT_NO_PROFILES, "profiles_unsupported",                                               \
       "it has a profile, and no live node knows profiles: the nodes are of an older version")      \
@@ -44,13 +45,19 @@ struct placement_node {
  * number. */
 size_t placement_eligible_nodes(const struct store_node *all, size_t n, struct placement_node *out);
 
+struct placement_routes;
+
 /* The things that a node must have to run a client. Clients with equal needs share one. */
 struct placement_need {
     char *sink;   /* owned; NULL: the default sink */
     bool profile; /* it has a profile, which older nodes do not know */
     struct client_secret_keys keys;
+    uint64_t route_sinks; /* that routes may require, by their table; see placement_routes.h */
+    const struct placement_routes *routes; /* borrowed; NULL: route_sinks is 0 */
 };
-enum err placement_need_of(struct client_config *config, struct placement_need *out) MUST_CHECK;
+/* routes: outlives the need. */
+enum err placement_need_of(struct client_config *config, const struct placement_routes *routes,
+                           struct placement_need *out) MUST_CHECK;
 void placement_need_fini(struct placement_need *need);
 bool placement_need_equal(const struct placement_need *a, const struct placement_need *b);
 

@@ -5,12 +5,14 @@
 
 #include "cluster/placement/placement.h"
 #include "mqtt/config/client_config.h"
+#include "sink/sinks.h"
 #include "store/store.h"
 
 struct wait_reasons;
 
-/* store: borrowed. NULL: out of memory. */
-struct wait_reasons *wait_reasons_create(struct store *store, int64_t heartbeat_ttl_ms);
+/* store, sinks (NULL: none): borrowed. NULL: out of memory. */
+struct wait_reasons *wait_reasons_create(struct store *store, struct sinks *sinks,
+                                         int64_t heartbeat_ttl_ms);
 void wait_reasons_destroy(struct wait_reasons *wait_reasons);
 
 /* row: a waiting client; config NULL: its configuration is invalid. May block on Redis, once a

@@ -47,6 +47,10 @@ size_t route_table_count(const struct route_table *table);
 /* The sinks that routes name; borrowed. Their places are the bits of a decision. */
 size_t route_table_sink_count(const struct route_table *table);
 const char *route_table_sink(const struct route_table *table, size_t index);
+/* Of `sinks` (bits), those in `to` of a route that a message may match which a client of that
+ * origin (NULL: not known) gets by that filter. Looks at all routes. */
+uint64_t route_table_reachable(const struct route_table *table, uint64_t sinks,
+                               const struct message_origin *origin, const char *filter);
 /* Whether a route may use the labels or the broker of a client. */
 bool route_table_needs_origin(const struct route_table *table);
 /* Whether a route has a script. */

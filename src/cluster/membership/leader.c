@@ -64,6 +64,10 @@ void leader_destroy(struct leader *leader) {
     free(leader);
 }
 
+void leader_set_sinks(struct leader *leader, struct sinks *sinks) {
+    leader->sinks = sinks;
+}
+
 void leader_set_operations(struct leader *leader, struct operations *operations) {
     leader->operations = operations;
 }

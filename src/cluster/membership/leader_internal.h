@@ -18,6 +18,7 @@ struct leader {
     struct node *node;
     struct store *store;
     const char *redis_url;
+    struct sinks *sinks;  /* whose routes clients follow; NULL: none */
     atomic_bool stopping; /* any thread */
     int stop_fd;
     enum store_role role;

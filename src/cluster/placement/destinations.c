@@ -10,6 +10,7 @@
 void destinations_fini(struct destinations *destinations) {
     store_nodes_free(destinations->registered, destinations->registered_count);
     free(destinations->eligible);
+    placement_routes_fini(&destinations->routes);
     *destinations = (struct destinations){0};
 }
 
@@ -40,6 +41,8 @@ static enum err destinations_read(struct destinations *destinations, struct agen
     destinations->eligible_count = placement_eligible_nodes(
         destinations->registered, destinations->registered_count, destinations->eligible);
     destinations->own = destinations_find(destinations, node_name(wiring->node));
+    placement_routes_init(&destinations->routes, wiring->sinks, destinations->eligible,
+                          destinations->eligible_count);
     return ERR_OK;
 }
 
@@ -71,6 +74,7 @@ int64_t destinations_room(const struct destinations *destinations, struct agent 
 
 /* What a node must have to run the client. ERR_NOT_FOUND: it has just stopped. */
 static enum err destinations_need(struct agent *agent, const char *id,
+                                  const struct placement_routes *routes,
                                   struct placement_need *need) {
     char *text, *identity;
     struct client_config *config = NULL;
@@ -80,7 +84,7 @@ static enum err destinations_need(struct agent *agent, const char *id,
         err = client_config_parse_text(text, strlen(text), id, &config, &faults);
     }
     if (err == ERR_OK) {
-        err = placement_need_of(config, need);
+        err = placement_need_of(config, routes, need);
     }
     client_config_destroy(config);
     free(text);
@@ -104,7 +108,7 @@ const struct placement_node *destinations_take(struct destinations *destinations
     enum placement_wait ignored;
     wait = wait ? wait : &ignored;
     *wait = PLACEMENT_SOON;
-    enum err err = destinations_need(agent, id, &need);
+    enum err err = destinations_need(agent, id, &destinations->routes, &need);
     if (err != ERR_OK) {
         *wait = err == ERR_ARGUMENT ? PLACEMENT_BAD_CONFIG : PLACEMENT_SOON;
         return NULL;

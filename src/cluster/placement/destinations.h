@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 #include "base/err.h"
-#include "cluster/placement/placement.h"
+#include "cluster/placement/placement_routes.h"
 #include "store/store.h"
 
 struct agent;
@@ -17,6 +17,7 @@ struct destinations {
     struct placement_node *eligible; /* with this node, by name; borrows from registered */
     size_t eligible_count;
     size_t own; /* this node among them; PLACEMENT_NOWHERE: it is not live */
+    struct placement_routes routes;
     struct store_counts counts;
 };
 

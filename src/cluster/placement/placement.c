@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "cluster/placement/placement_routes.h"
 #include "level.h"
 
 #define LAG_MS_MAX      2000  /* a node with a greater lag gets no clients */
@@ -47,7 +48,8 @@ size_t placement_eligible_nodes(const struct store_node *all, size_t n,
     return count;
 }
 
-enum err placement_need_of(struct client_config *config, struct placement_need *out) {
+enum err placement_need_of(struct client_config *config, const struct placement_routes *routes,
+                           struct placement_need *out) {
     *out = (struct placement_need){.profile = config->profile};
     if (config->sink && !(out->sink = text_dup(config->sink))) {
         return ERR_MEMORY;
@@ -56,6 +58,9 @@ enum err placement_need_of(struct client_config *config, struct placement_need *
      * than the rest of the placement. */
     bool sealed = !config->source || config->profile || strstr(config->source, SECRET_SEALED);
     enum err err = sealed ? client_secrets_keys(config, &out->keys) : ERR_OK;
+    if (err == ERR_OK) {
+        err = placement_routes_add(routes, config, out);
+    }
     if (err != ERR_OK) {
         placement_need_fini(out);
     }
@@ -69,7 +74,8 @@ void placement_need_fini(struct placement_need *need) {
 
 bool placement_need_equal(const struct placement_need *a, const struct placement_need *b) {
     bool same = (!a->sink && !b->sink) || (a->sink && b->sink && strcmp(a->sink, b->sink) == 0);
-    same = same && a->profile == b->profile && a->keys.count == b->keys.count;
+    same = same && a->profile == b->profile && a->keys.count == b->keys.count &&
+           a->route_sinks == b->route_sinks;
     for (size_t i = 0; same && i < a->keys.count; i++) {
         same = strcmp(a->keys.ids[i], b->keys.ids[i]) == 0;
     }
@@ -78,7 +84,9 @@ bool placement_need_equal(const struct placement_need *a, const struct placement
 
 static bool placement_has_sink(const struct placement_node *node,
                                const struct placement_need *need) {
-    return !node->facts.known || facts_sink(&node->facts, need->sink);
+    return !node->facts.known ||
+           (facts_sink(&node->facts, need->sink) &&
+            (!need->route_sinks || placement_routes_has(need->routes, need->route_sinks, node)));
 }
 
 static bool placement_has_keys(const struct placement_node *node,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/system/clock.h"
+#include "cluster/placement/placement_routes.h"
 #include "base/system/json_memory.h"
 #include "base/telemetry/log.h"
 #include "base/text.h"
@@ -44,6 +45,7 @@ struct round {
     size_t registered_count;
     struct placement_node *eligible;
     size_t eligible_count;
+    struct placement_routes routes;
     struct placement_need needs[NEEDS_MAX];
     size_t need_count;
     struct candidate *candidates;
@@ -60,6 +62,7 @@ static void scheduler_round_fini(struct round *round) {
     for (size_t i = 0; i < round->need_count; i++) {
         placement_need_fini(&round->needs[i]);
     }
+    placement_routes_fini(&round->routes);
     free(round->candidates);
     free(round->clients);
     free(round->eligible);
@@ -78,6 +81,7 @@ static enum err scheduler_read_nodes(struct leader *leader, struct round *round)
     }
     round->eligible_count =
         placement_eligible_nodes(round->registered, round->registered_count, round->eligible);
+    placement_routes_init(&round->routes, leader->sinks, round->eligible, round->eligible_count);
     return ERR_OK;
 }
 
@@ -110,7 +114,7 @@ static void scheduler_defer_bad_config(struct leader *leader, struct round *roun
 static enum err scheduler_need_index(struct round *round, struct client_config *config,
                                      size_t *index) {
     struct placement_need need;
-    enum err err = placement_need_of(config, &need);
+    enum err err = placement_need_of(config, &round->routes, &need);
     if (err != ERR_OK) {
         return err;
     }

@@ -4,11 +4,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include "base/system/clock.h"
+#include "cluster/placement/placement_routes.h"
 
 #define WAIT_REASONS_REFRESH_MS 1000
 
 struct wait_reasons {
     struct store *store;
+    struct sinks *sinks;
     int64_t heartbeat_ttl_ms;
 
     pthread_mutex_t lock; /* guards all below; held during one call to Redis, for one reader */
@@ -18,12 +20,15 @@ struct wait_reasons {
     size_t registered_count;
     struct placement_node *eligible; /* borrows from registered */
     size_t eligible_count;
+    struct placement_routes routes;
 };
 
-struct wait_reasons *wait_reasons_create(struct store *store, int64_t heartbeat_ttl_ms) {
+struct wait_reasons *wait_reasons_create(struct store *store, struct sinks *sinks,
+                                         int64_t heartbeat_ttl_ms) {
     struct wait_reasons *wait_reasons = calloc(1, sizeof *wait_reasons);
     if (wait_reasons) {
         wait_reasons->store = store;
+        wait_reasons->sinks = sinks;
         wait_reasons->heartbeat_ttl_ms = heartbeat_ttl_ms;
         pthread_mutex_init(&wait_reasons->lock, NULL);
     }
@@ -33,6 +38,7 @@ struct wait_reasons *wait_reasons_create(struct store *store, int64_t heartbeat_
 static void wait_reasons_clear(struct wait_reasons *wait_reasons) {
     store_nodes_free(wait_reasons->registered, wait_reasons->registered_count);
     free(wait_reasons->eligible);
+    placement_routes_fini(&wait_reasons->routes);
     wait_reasons->registered = NULL;
     wait_reasons->eligible = NULL;
     wait_reasons->registered_count = wait_reasons->eligible_count = 0;
@@ -63,30 +69,39 @@ static void wait_reasons_refresh(struct wait_reasons *wait_reasons) {
     if (wait_reasons->eligible) {
         wait_reasons->eligible_count = placement_eligible_nodes(
             wait_reasons->registered, wait_reasons->registered_count, wait_reasons->eligible);
+        placement_routes_init(&wait_reasons->routes, wait_reasons->sinks, wait_reasons->eligible,
+                              wait_reasons->eligible_count);
         wait_reasons->nodes_known = true;
     }
     wait_reasons->read_ms = clock_ms();
 }
 
+/* Under the lock. */
+static enum placement_wait wait_reasons_find(const struct wait_reasons *wait_reasons,
+                                             struct client_config *config) {
+    const struct placement_node *nodes = wait_reasons->eligible;
+    size_t n = wait_reasons->eligible_count;
+    struct placement_need need;
+    enum placement_wait why = PLACEMENT_SOON;
+    if (placement_need_of(config, &wait_reasons->routes, &need) == ERR_OK) {
+        why = placement_wait_reason(nodes, n, &need);
+        placement_need_fini(&need);
+    }
+    return why;
+}
+
 enum placement_wait wait_reasons_of(struct wait_reasons *wait_reasons,
                                     const struct store_client *row, struct client_config *config) {
-    struct placement_need need;
     if (!config) {
         return PLACEMENT_BAD_CONFIG;
     }
     if (row->cooldown_ms > 0) {
         return PLACEMENT_NOT_BEFORE;
     }
-    if (placement_need_of(config, &need) != ERR_OK) {
-        return PLACEMENT_SOON;
-    }
     pthread_mutex_lock(&wait_reasons->lock);
     wait_reasons_refresh(wait_reasons);
     enum placement_wait why =
-        wait_reasons->nodes_known
-            ? placement_wait_reason(wait_reasons->eligible, wait_reasons->eligible_count, &need)
-            : PLACEMENT_SOON;
+        wait_reasons->nodes_known ? wait_reasons_find(wait_reasons, config) : PLACEMENT_SOON;
     pthread_mutex_unlock(&wait_reasons->lock);
-    placement_need_fini(&need);
     return why;
 }

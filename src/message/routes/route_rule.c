@@ -458,6 +458,21 @@ static bool route_rule_whens_match(const struct route_rule *rule, struct message
     return true;
 }
 
+static bool route_rule_broker_matches(const struct route_rule *rule,
+                                      const struct message_origin *origin) {
+    return !rule->broker || (origin && text_wildcard_match(rule->broker, origin->broker));
+}
+
+bool route_rule_may_match(const struct route_rule *rule, const struct message_origin *origin,
+                          const char *filter) {
+    bool topic = !rule->topics;
+    for (size_t i = 0; !topic && i < json_array_size(rule->topics); i++) {
+        topic = topic_filters_overlap(json_string_value(json_array_get(rule->topics, i)), filter);
+    }
+    return topic && route_rule_broker_matches(rule, origin) &&
+           route_rule_labels_match(rule, origin);
+}
+
 bool route_rule_matches(const struct route_rule *rule, struct message_view *view) {
     const struct message *message = view->message;
     int64_t size = (int64_t)message->payload_len;
@@ -465,9 +480,6 @@ bool route_rule_matches(const struct route_rule *rule, struct message_view *view
         size < rule->size_min || size > rule->size_max) {
         return false;
     }
-    if (rule->broker &&
-        (!message->origin || !text_wildcard_match(rule->broker, message->origin->broker))) {
-        return false;
-    }
-    return route_rule_labels_match(rule, message->origin) && route_rule_whens_match(rule, view);
+    return route_rule_broker_matches(rule, message->origin) &&
+           route_rule_labels_match(rule, message->origin) && route_rule_whens_match(rule, view);
 }

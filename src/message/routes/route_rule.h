@@ -52,6 +52,9 @@ void route_fault_memory(struct route_faults *faults);
 /* False: faults were reported. The caller always calls route_rule_fini. */
 bool route_rule_parse(struct route_rule *rule, const json_t *document, struct route_faults *faults);
 void route_rule_fini(struct route_rule *rule);
+/* Whether a message that a client of that origin gets by that filter may match. */
+bool route_rule_may_match(const struct route_rule *rule, const struct message_origin *origin,
+                          const char *filter);
 /* All conditions but the topic. */
 bool route_rule_matches(const struct route_rule *rule, struct message_view *view);
 

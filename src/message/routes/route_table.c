@@ -316,3 +316,15 @@ void route_table_match(const struct route_table *table, struct message_view *vie
     }
     out->also &= ~out->to;
 }
+
+uint64_t route_table_reachable(const struct route_table *table, uint64_t sinks,
+                               const struct message_origin *origin, const char *filter) {
+    uint64_t reachable = 0;
+    for (size_t i = 0; i < table->rule_count && reachable != sinks; i++) {
+        uint64_t more = table->rules[i].to & sinks & ~reachable;
+        if (more && route_rule_may_match(&table->rules[i], origin, filter)) {
+            reachable |= more;
+        }
+    }
+    return reachable;
+}

@@ -69,7 +69,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
     calls = peer_calls_create(conf, peers);
     news = event_bus_create(conf, store, redis_url);
     taps = message_taps_create();
-    wait_reasons = wait_reasons_create(store, conf->heartbeat_ttl_ms);
+    wait_reasons = wait_reasons_create(store, NULL, conf->heartbeat_ttl_ms);
     ck_assert(news && taps && node && hosts && peers && calls && wait_reasons);
     struct http_context context = {.conf = conf,
                                    .store = store,

@@ -115,9 +115,29 @@ START_TEST(filters_that_take_from_others_are_told_from_the_rest) {
 }
 END_TEST
 
+START_TEST(filters_overlap_if_a_topic_matches_both) {
+    static const char *const overlap[][2] = {
+        {"a", "a"},         {"a/#", "a"},         {"a", "a/#"},     {"#", "a/b/c"},
+        {"a/+/c", "a/b/+"}, {"+/b/#", "a/b/c/d"}, {"+", "a"},       {"$share/g/a/b", "a/+"},
+        {"a/b/#", "a/+"},   {"$queue/a", "a"},    {"a//c", "a/+/c"}};
+    static const char *const apart[][2] = {{"a", "b"},          {"a", "a/b"},     {"a/+", "a"},
+                                           {"a/b", "a/c"},      {"a/b/#", "a/c"}, {"a/b/c", "a/+"},
+                                           {"$share/g/b", "a"}, {"ab", "a"}};
+    for (size_t i = 0; i < sizeof overlap / sizeof *overlap; i++) {
+        ck_assert_msg(topic_filters_overlap(overlap[i][0], overlap[i][1]), "%s", overlap[i][0]);
+        ck_assert_msg(topic_filters_overlap(overlap[i][1], overlap[i][0]), "%s", overlap[i][0]);
+    }
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) {
+        ck_assert_msg(!topic_filters_overlap(apart[i][0], apart[i][1]), "%s", apart[i][0]);
+        ck_assert_msg(!topic_filters_overlap(apart[i][1], apart[i][0]), "%s", apart[i][0]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("topic");
     TCase *tcase = tcase_create("topic");
+    tcase_add_test(tcase, filters_overlap_if_a_topic_matches_both);
     tcase_add_test(tcase, topic_names_are_judged_by_the_specification);
     tcase_add_test(tcase, topic_filters_are_judged_by_the_specification);
     tcase_add_test(tcase, a_topic_holds_no_nul_and_at_most_65535_bytes);

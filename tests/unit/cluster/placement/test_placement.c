@@ -1,5 +1,5 @@
 /* Tests of which nodes may get clients, why a client waits, and which facts nodes report. */
-#include "cluster/placement/placement.h"
+#include "cluster/placement/placement_routes.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -201,6 +201,8 @@ END_TEST
 
 /* ---- needs --------------------------------------------------------------------------------- */
 
+static struct placement_routes routes;
+
 static struct placement_need need_of(const char *more) {
     char text[512];
     struct client_config *config;
@@ -209,10 +211,55 @@ static struct placement_need need_of(const char *more) {
     snprintf(text, sizeof text, "{\"id\":\"x\",\"url\":\"mqtt://h:1883\"%s}", more);
     ck_assert_msg(client_config_parse_text(text, strlen(text), "x", &config, &faults) == ERR_OK,
                   "%s", text);
-    ck_assert_int_eq(placement_need_of(config, &need), ERR_OK);
+    ck_assert_int_eq(placement_need_of(config, &routes, &need), ERR_OK);
     client_config_destroy(config);
     return need;
 }
+
+static void fail_on_route(void *context, const char *pointer, const char *detail) {
+    (void)context;
+    ck_abort_msg("%s: %s", pointer, detail);
+}
+
+/* Two nodes: both have "everywhere", only the first has "files". */
+START_TEST(a_client_needs_the_sinks_that_its_messages_may_be_routed_to) {
+    static const char *const needs[] = {
+        ",\"subscriptions\":[\"a/+/c\"],\"labels\":{\"site\":\"oslo\"}"};
+    static const char *const others[] = {
+        ",\"subscriptions\":[\"b/#\"],\"labels\":{\"site\":\"oslo\"}",
+        ",\"subscriptions\":[\"a/#\"],\"labels\":{\"site\":\"rome\"}"};
+    struct placement_node two[2] = {{.name = "m1", .size = 9, .facts.known = true},
+                                    {.name = "m2", .size = 9, .facts.known = true}};
+    json_t *list = json_loads("[{\"to\":[\"everywhere\"],\"also\":[\"nowhere\"]},"
+                              "{\"match\":{\"topic\":\"a/b/#\",\"labels\":{\"site\":\"oslo\"}},"
+                              "\"to\":[\"files\"]}]",
+                              0, NULL);
+    facts_read(&two[0].facts, "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"},"
+                              "{\"name\":\"files\"}],\"keys\":[]}");
+    facts_read(&two[1].facts,
+               "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"}],\"keys\":[]}");
+    struct router *router = router_create();
+    struct sinks *sinks = sinks_create(&(struct sink_environment){.node = "n"}, router);
+    ck_assert(sinks_set_routes(sinks, route_table_create(list, fail_on_route, NULL)));
+    placement_routes_init(&routes, sinks, two, 2);
+    struct placement_need need = need_of(needs[0]);
+    ck_assert_uint_eq(placement_choose(two, 2, &need, NULL), 0);
+    two[0].clients = 9;
+    ck_assert_int_eq(placement_wait_reason(two, 2, &need), PLACEMENT_NO_ROOM);
+    ck_assert_int_eq(placement_wait_reason(&two[1], 1, &need), PLACEMENT_NO_SINK);
+    for (size_t i = 0; i < 2; i++) {
+        struct placement_need other = need_of(others[i]);
+        ck_assert_uint_eq(placement_choose(two, 2, &other, NULL), 1);
+        ck_assert(!placement_need_equal(&need, &other));
+        placement_need_fini(&other);
+    }
+    placement_need_fini(&need);
+    placement_routes_fini(&routes);
+    sinks_destroy(sinks);
+    router_destroy(router);
+    json_decref(list);
+}
+END_TEST
 
 START_TEST(needs_are_the_sink_that_is_named_and_the_keys_of_what_is_encrypted) {
     struct placement_need none = need_of(""), sink = need_of(",\"sink\":\"file\"");
@@ -298,6 +345,7 @@ int main(void) {
     tcase_add_test(tests, each_wait_has_a_code_of_its_own_and_a_text);
     tcase_add_test(tests, only_nodes_that_live_beat_and_keep_up_get_clients);
     tcase_add_test(tests, needs_are_the_sink_that_is_named_and_the_keys_of_what_is_encrypted);
+    tcase_add_test(tests, a_client_needs_the_sinks_that_its_messages_may_be_routed_to);
     tcase_add_test(tests, facts_travel_whole);
     tcase_add_test(tests, rubbish_tells_nothing_and_too_much_is_cut);
     suite_add_tcase(suite, tests);
