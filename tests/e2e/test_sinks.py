@@ -301,7 +301,8 @@ def test_a_secret_of_a_sink_in_a_file_of_the_node_may_change(fleet, tmp_path):
     assert report["state"] == "unavailable" and str(url) in report["last_error"], report
     tested = node.api.post("/api/v1/sinks:test?name=remote").json()
     assert not tested["ok"] and str(url) in tested["steps"][-1]["detail"], tested
-    write(url, fleet.redis.url.replace("/0", "/1") + "\n")
+    # At once: an empty file would be another fault.
+    write(tmp_path / "next", fleet.redis.url.replace("/0", "/1") + "\n").rename(url)
     wait_applied([node], "remote", created.json()["version"])
     client = fleet.online(1, "named", make=fleet.persistent, sink="remote")[0]
     databases = [redis.Redis.from_url(fleet.redis.url.replace("/0", f"/{n}")) for n in (1, 2)]
@@ -309,7 +310,7 @@ def test_a_secret_of_a_sink_in_a_file_of_the_node_may_change(fleet, tmp_path):
     wait_until(lambda: databases[0].xlen("k") == 1, 20, "it is where the file says")
     url.unlink()
     wait_until(lambda: sink(node, "remote")["nodes"][0]["not_applied"], 20, "it is not readable")
-    write(url, fleet.redis.url.replace("/0", "/2"))
+    write(tmp_path / "next", fleet.redis.url.replace("/0", "/2")).rename(url)
     wait_until(lambda: not sink(node, "remote")["nodes"][0]["not_applied"], 20, "it is again")
     fleet.broker.publish_all([(f"t/{client}/x", b"2")])
     wait_until(lambda: databases[1].xlen("k") == 1, 20, "it is where the file says now")
