@@ -255,3 +255,23 @@ def test_redis_that_goes_back_loses_no_client_that_runs(fleet, before, first):
     for node in nodes.values():
         settled(fleet, ids, node.api)
     assert not fleet.broker.connects(mark), "nobody had to connect anew"
+
+
+def test_a_node_that_does_not_know_profiles_never_runs_half_a_client(fleet, before):
+    """Whoever leads: the old node cannot read the text, and the new one gives it to nodes that know profiles."""
+    nodes = both(fleet, before, "old")
+    api = nodes["new"].api
+    assert api.put("/api/v1/client-profiles/site", {"username": "u", "keepalive_s": 41}).status_code == 201
+    ids = [f"p{number}" for number in range(6)]
+    api.create([{"id": client, "profile": "site", "url": fleet.broker.url} for client in ids])
+    nodes["old"].terminate()
+    fleet.wait_online(ids, 60, api=api)
+    nodes["old"].start()
+    assert {fleet.broker.connect_options(client)[2] for client in ids} == {41}
+    more = [f"q{number}" for number in range(6)]
+    api.create([{"id": client, "profile": "site", "url": fleet.broker.url} for client in more])
+    fleet.wait_online(more, 60, api=api)
+    assert {fleet.broker.connect_options(client)[2] for client in more} == {41}
+    assert not fleet.shared().bound.get("old")
+    nodes["new"].terminate()
+    holds_for(lambda: not hosted(fleet.broker.connected()), 3, "the old one runs none of them")

@@ -1,0 +1,67 @@
+/* The resources of the fleet in Redis: sinks, profiles and routes, which every node applies. Any
+ * thread; errors as in store.h, which includes this. */
+#ifndef MQFLEET_STORE_RESOURCES_H
+#define MQFLEET_STORE_RESOURCES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+struct store;
+
+/* ---- sinks and profiles of the fleet ------------------------------------------------------- */
+
+enum store_resource_kind { STORE_SINKS, STORE_PROFILES };
+
+#define STORE_SINKS_MAX          50
+#define STORE_PROFILES_MAX       256
+#define STORE_PROFILES_BYTES_MAX 8388608 /* of all documents */
+
+struct store_resource {
+    char *name, *type, *document; /* owned */
+    int64_t version;              /* time of the write in ms, or more */
+};
+/* All of one kind, by name; name: only that one, NULL for all. revision (may be NULL): of all
+ * resources, as in struct store_heartbeat. store_resources_free. */
+enum err store_resources(struct store *store, enum store_resource_kind kind, const char *name,
+                         struct store_resource **rows, size_t *n, int64_t *revision) MUST_CHECK;
+void store_resources_free(struct store_resource *rows, size_t n);
+
+struct store_put {
+    int64_t expected_version; /* 0: any */
+    int64_t version;          /* result */
+    bool created;             /* result */
+    char *other_type;         /* result of ERR_WRONG_STATE; owned */
+};
+/* Creates or changes it. ERR_NOT_FOUND: there is none with a version; ERR_VERSION; ERR_WRONG_STATE:
+ * it has another type; ERR_REFUSED: there are too many, or all are too large together. */
+enum err store_put_resource(struct store *store, enum store_resource_kind kind,
+                            const struct store_resource *resource,
+                            struct store_put *put) MUST_CHECK;
+/* ERR_NOT_FOUND, ERR_VERSION. */
+enum err store_delete_resource(struct store *store, enum store_resource_kind kind, const char *name,
+                               int64_t expected_version) MUST_CHECK;
+
+/* ---- routes of the fleet ------------------------------------------------------------------- */
+
+/* *document: new; NULL: none were ever set, and *version is 0. */
+enum err store_routes(struct store *store, char **document, int64_t *version) MUST_CHECK;
+#define STORE_VERSION_ANY (-1)
+/* expected_version 0: none were ever set. ERR_VERSION. */
+enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
+                          int64_t *version) MUST_CHECK;
+
+/* What a node knows of the resources. Everything is borrowed. */
+struct store_all_resources {
+    const struct store_resource *sinks, *profiles;
+    size_t sink_count, profile_count;
+    const char *routes; /* NULL: none */
+    int64_t routes_version;
+    int64_t revision;
+};
+/* After Redis lost all of them: puts these back. *restored false: Redis has resources. */
+enum err store_restore_resources(struct store *store, const struct store_all_resources *resources,
+                                 bool *restored) MUST_CHECK;
+
+#endif
