@@ -116,8 +116,6 @@ CLUSTER = [
              ": missing ", ": false ", BALANCE),
     Mutation("what came back is moved again", "src/cluster/placement/rebalance.c",
              "!rebalance_came_back(step->agent, client->id);", "true;", REBALANCE),
-    Mutation("a small difference moves clients", "src/cluster/placement/rebalance.c",
-             "return excess > (begun ? 0 : tolerated > 1 ? tolerated : 1);", "return excess > 0;", REBALANCE),
     Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",
              "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", NODES),
     # ---- running clients compared with Redis

@@ -331,6 +331,14 @@ START_TEST(clients_that_leave_already_count_as_soon_as_they_are_stopped) {
     drain_step(agent);
     drain_step(agent);
     ck_assert_uint_eq(workers_double_calls("stop", NULL), 8);
+    workers_double_answers.holds = false;
+    for (int i = 0; i < 8; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "c%d", i);
+        workers_double_closed(id);
+    }
+    step_until_written();
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n2"), 8);
 }
 END_TEST
 
