@@ -20,7 +20,7 @@ function drawStatus(client) {
             [texts.received, sum(status.messages_in, status.bytes_in)], [texts.published, sum(status.messages_out, status.bytes_out)],
             [texts.lastMessageAt, status.last_message_at === undefined ? undefined : ago(status.last_message_at)],
             [texts.dropped, number(status.messages_dropped)], [texts.reconnects, number(status.reconnects)],
-            [texts.certificate, status.certificate_expires_at], [texts.version, client.version],
+            [texts.certificate, ago(status.certificate_expires_at)], [texts.version, client.version],
             [texts.profileVersion, status.profile ?? client.config?.profile]]),
         table(texts.subscriptions, [{ title: texts.filter }, { title: texts.qos, number: true }, { title: texts.granted }],
             status.subscriptions.map((one) => [one.filter, one.qos, one.granted === null ? null : String(one.granted)])),

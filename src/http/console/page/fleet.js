@@ -33,7 +33,7 @@ function sinkProblems(sinks) {
 
 // The fleet's own list, if the node has one: then it is the only one.
 function problemsOf({ own, errors, nodes, sinks }) {
-    const listed = (own?.problems ?? []).map((one) => ({ bad: one.severity !== "warning", text: one.message ?? one.cause ?? one.code, advice: one.advice }));
+    const listed = (own?.problems ?? []).map((one) => ({ bad: one.severity !== "warning", text: one.cause, advice: one.advice }));
     return [...(own ? listed : nodeProblems(nodes)), ...errorProblems(errors), ...sinkProblems(sinks)];
 }
 

@@ -44,7 +44,7 @@ export const texts = {
     deleteConfirm: (id) => `Delete client ${id}? Its configuration is removed from the fleet.`,
 
     status: "Status", configuration: "Configuration", history: "History", live: "Live messages", publish: "Publish", pending: "Publications without an acknowledgement",
-    placement: "Node", reason: "Reason", connectedAt: "Connected", retryAt: "Next attempt", certificate: "Certificate of the broker until",
+    placement: "Node", reason: "Reason", connectedAt: "Connected", retryAt: "Next attempt", certificate: "Certificate of the broker expires",
     received: "Received", published: "Published", dropped: "Dropped", reconnects: "Reconnects", subscriptions: "Subscriptions", filter: "Filter",
     granted: "Granted QoS", refused: "Refused", waitingFor: "Waits for", lastMessageAt: "Last message", version: "Version",
     messagesBytes: (messages, bytes) => `${messages} messages, ${bytes} bytes`,
@@ -74,7 +74,7 @@ export const texts = {
     drain: "Drain", undrain: "Undrain", drainConfirm: (name) => `Move all clients away from node ${name}? Other nodes take them over.`,
     level: "Level the nodes", levelStarted: "Levelling has started.",
 
-    incidentSince: "Incident since", firstError: "First error", connectRate: "Connects/s", roundTrip: "Round trip p50 / p99 (ms)", noBrokersRoute: "This node does not report brokers.",
+    incident: "Incident", connectRate: "Connects/s", roundTrip: "Round trip p50 / p99 (ms)", noBrokersRoute: "This node does not report brokers.",
 
     type: "Type", origin: "Of", queued: "Queued", accepted: "Accepted", latency: "p50 / p99 (ms)", givenUp: "Given up",
     sinkDocument: "Document (JSON)", newSink: "New sink", sinkName: "Name", deleteSink: (name) => `Delete sink ${name}?`, testOk: "The test passed.",
