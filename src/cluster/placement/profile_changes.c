@@ -80,14 +80,14 @@ static void profile_changes_list(struct agent *agent, struct profile_changes *ch
 
 /* Without a reconnect where the changed fields need none; the worker decides. A client that cannot
  * run with its profile any more is given back, with the reason. */
-static void profile_changes_apply(struct agent *agent, const struct store_member *member,
-                                  const char *id) {
+static enum err profile_changes_apply(struct agent *agent, const struct store_member *member,
+                                      const char *id) {
     struct workers_client running = {.id = (char *)id};
     char *text, *identity;
     if (handover_is_pending(agent, id) ||
         !workers_has_client(agent->wiring.workers, id, &running) ||
         workers_config(agent->wiring.workers, id, &text, &identity) != ERR_OK) {
-        return; /* it is listed again if it stays */
+        return ERR_OK; /* it is listed again if it stays */
     }
     enum err err = agent_start(agent, member,
                                &(struct start_request){.id = id,
@@ -99,6 +99,7 @@ static void profile_changes_apply(struct agent *agent, const struct store_member
     agent->profile_changes->changed += err == ERR_OK;
     free(text);
     free(identity);
+    return err;
 }
 
 void profile_changes_step(struct agent *agent) {
@@ -115,7 +116,10 @@ void profile_changes_step(struct agent *agent) {
     struct store_member member = agent_member(agent, incarnation);
     while (changes->next < changes->n && changes->budget_milli >= 1000 &&
            agent_may_continue(agent)) {
-        profile_changes_apply(agent, &member, changes->rows[changes->next++].id);
+        enum err err = profile_changes_apply(agent, &member, changes->rows[changes->next++].id);
         changes->budget_milli -= 1000;
+        if (agent_redis_is_unusable(err)) {
+            changes->next = changes->n; /* those that are left are listed again */
+        }
     }
 }
