@@ -127,6 +127,7 @@ def test_a_change_that_does_not_suit_all_clients_changes_none(fleet):
     node.api.create([own(client, "site") for client in ids])
     node.api.create(own("own", "site", url=other.url, client_id="c03"))
     node.api.create(own("will", "site", will={"payload": "x", "topic": "a"}))
+    fleet.wait_online([*ids, "own", "will"])
     refused = put(node, "site", keepalive_s=3)
     assert refused.status_code == 422 and refused.json()["invalid"] == 13, refused.text
     assert len(refused.json()["clients"]) == 10
