@@ -122,13 +122,15 @@ enum store_create_outcome {
     STORE_CREATED,
     STORE_UNCHANGED,
     STORE_OTHER_CONFIG,
-    STORE_IDENTITY_TAKEN
+    STORE_IDENTITY_TAKEN,
+    STORE_OVER_QUOTA
 };
 
 struct store_create_result {
     enum store_create_outcome outcome;
-    int64_t version;
-    char *other_id; /* STORE_IDENTITY_TAKEN: the other id; owned, the caller frees it */
+    int64_t version; /* STORE_OVER_QUOTA: the number of clients that are allowed */
+    char *other_id;  /* STORE_IDENTITY_TAKEN: the other id. STORE_OVER_QUOTA: the scope. Owned, the
+                        caller frees it */
 };
 
 /* results[n]. After an error the remaining items are not tried; *done is the number of results.

@@ -24,6 +24,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_HEARTBEAT, "heartbeat", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_CHANGES, "changes", SCRIPT_READ_ONLY)                                                 \
     X(SCRIPT_COUNTS, "counts", SCRIPT_READ_ONLY)                                                   \
+    X(SCRIPT_COUNT_QUOTAS, "count_quotas", SCRIPT_WRITES_WHEN_FULL)                                \
     X(SCRIPT_CREATE, "create", SCRIPT_REFUSED_WHEN_FULL)                                           \
     X(SCRIPT_CREATE_OPERATION, "create_operation", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
@@ -51,8 +52,10 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_LIST_OPERATIONS, "list_operations", SCRIPT_READ_ONLY)                                 \
     X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
+    X(SCRIPT_PUT_QUOTAS, "put_quotas", SCRIPT_REFUSED_WHEN_FULL)                                   \
     X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
     X(SCRIPT_PUT_RESOURCE, "put_resource", SCRIPT_REFUSED_WHEN_FULL)                               \
+    X(SCRIPT_LIST_QUOTAS, "list_quotas", SCRIPT_READ_ONLY)                                         \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_REBALANCE, "rebalance", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \

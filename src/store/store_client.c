@@ -239,10 +239,9 @@ static const struct {
     const char *word;
     enum store_create_outcome outcome;
 } CREATED_WORDS[] = {
-    {"CREATED", STORE_CREATED},
-    {"UNCHANGED", STORE_UNCHANGED},
-    {"CONFIG", STORE_OTHER_CONFIG},
-    {"IDENTITY", STORE_IDENTITY_TAKEN},
+    {"CREATED", STORE_CREATED},     {"UNCHANGED", STORE_UNCHANGED},
+    {"CONFIG", STORE_OTHER_CONFIG}, {"IDENTITY", STORE_IDENTITY_TAKEN},
+    {"QUOTA", STORE_OVER_QUOTA},
 };
 
 static enum err store_client_read_create_result(const struct redis_reply *reply,

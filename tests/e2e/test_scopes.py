@@ -1,5 +1,6 @@
 """A token with a scope uses a part of the fleet: two tenants must not see each other, on any route."""
 
+import concurrent.futures
 import json
 
 import pytest
@@ -185,7 +186,7 @@ def test_no_route_tells_anything_about_another_tenant(town, node):
     for path, method, operation in OPERATIONS:
         if "x-internal" in operation:
             continue
-        if "{id}" in path:
+        if "/clients/{id}" in path:
             for foreign, absent in zip(send(api, town, path, method, operation, FOREIGN),
                                        send(api, town, path, method, operation, ABSENT)):
                 assert foreign.status_code == absent.status_code == 404, (method, path, foreign.text)
@@ -203,6 +204,15 @@ def test_no_route_tells_anything_about_another_tenant(town, node):
     assert seen == {"client", "refused", "answered"}
     states = {one["id"]: one["status"]["state"] for one in town.api("globex").clients()}
     assert states[FOREIGN] == "online" and states["globex-away"] == "paused"  # nothing was done to them
+
+
+def test_bulk_calls_have_the_clients_of_the_scope_only(town):
+    api = town.api("acme", 1)
+    every = len(api.clients())
+    for query, selected in (({"state": "online,paused,waiting,connecting,backoff,conflict"}, every),
+                            ({"label.tenant": "globex"}, 0), ({"id_prefix": "globex"}, 0)):
+        counted = api.post("/api/v1/clients:pause", params={**query, "dry_run": "true"})
+        assert counted.status_code == 200 and counted.json()["total"] == selected, counted.text
 
 
 def test_what_is_about_the_whole_fleet_is_refused(town):
@@ -328,6 +338,7 @@ def test_dead_letters_are_those_of_the_own_clients(town):
         redis.xadd("mqtt_dead", {**fields, **({"labels": labels} if labels else {})})
     api = town.api("acme", 1)
     page = api.get("/api/v1/dead-letters").json()
+    assert "dead_letters" in page, page
     assert [one["client"] for one in page["dead_letters"]] == ["c0", "c6"] and page["total"] == 2
     assert api.get("/api/v1/dead-letters", params={"client": "c1"}).json()["total"] == 0
     foreign = town.api("globex").get("/api/v1/dead-letters").json()["dead_letters"][0]["entry"]
@@ -363,3 +374,66 @@ def test_an_operation_changes_the_clients_of_the_scope_only(town):
     assert globex.get("/api/v1/operations").json()["operations"] == []
     assert [one["id"] for one in town.root.get("/api/v1/operations").json()["operations"]] == [done["id"]]
     assert globex.get(town.root.path(town.ids["acme"][0], "changes")).status_code == 404
+
+
+# ---- quotas --------------------------------------------------------------------------------------
+
+def used(town):
+    return {one["scope"]: one["used"] for one in town.root.get("/api/v1/quotas").json()["quotas"]}
+
+
+def test_a_quota_of_clients_holds_in_the_whole_fleet(town):
+    root = town.root
+    there = len(root.clients(**{"label.tenant": "acme"}))
+    quotas = {"quotas": [{"scope": "label.tenant=acme", "clients": there + 3},
+                         {"scope": "label.tenant=globex", "clients": 1000}]}
+    answer = root.put("/api/v1/quotas", quotas)
+    assert answer.status_code == 200 and answer.json()["quotas"][0]["used"] == there, answer.text
+    assert root.put("/api/v1/quotas", quotas, headers={"If-Match": '"1"'}).status_code == 412
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(lambda n: town.api("acme", n % 2).post(
+            "/api/v1/clients", town.document(f"acme-q{n}")).status_code, range(12)))
+    assert sorted(codes) == [201] * 3 + [403] * 9
+    refused = problem(root.post("/api/v1/clients", town.document("acme-q99", labels={"tenant": "acme"})),
+                      403, "quota")
+    assert "quota clients of label.tenant=acme" in refused.json()["detail"] and str(there + 3) in refused.text
+    batch = town.api("acme").post("/api/v1/clients", [town.document("acme-q98")])
+    assert batch.status_code == 207 and batch.json()["failed"][0]["status"] == 403
+    town.api("globex").create(town.document("globex-q"))
+    mine = town.api("acme", 1).get("/api/v1/quotas").json()["quotas"]
+    assert mine == [{"scope": "label.tenant=acme", "clients": there + 3, "used": there + 3}]
+    made = [f"acme-q{n}" for n, code in enumerate(codes) if code == 201]
+    assert town.api("acme").delete(root.path(made[0])).status_code == 204
+    moved = root.put(root.path(made[1]), town.document(made[1], labels={"tenant": "globex"}))
+    assert moved.status_code == 200 and used(town)["label.tenant=acme"] == there + 1
+    assert town.api("acme").post("/api/v1/clients", town.document("acme-q50")).status_code == 201
+
+
+def test_what_an_earlier_version_does_is_counted_later(town):
+    quotas = {"quotas": [{"scope": "label.tenant=acme", "clients": 1000}]}
+    assert town.root.put("/api/v1/quotas", quotas).status_code == 200
+    redis, before = town.fleet.redis.client, used(town)["label.tenant=acme"]
+    redis.hset("mqtt_fleet:counted", "acme-gone", "label.tenant=acme")
+    redis.hdel("mqtt_fleet:counted", town.ids["acme"][0])
+    redis.hset("mqtt_fleet:quota_clients", "label.tenant=acme", before)  # one more, one less
+
+    def counted():
+        assert redis.hget("mqtt_fleet:counted", town.ids["acme"][0]) == "label.tenant=acme"
+        assert redis.hget("mqtt_fleet:counted", "acme-gone") is None
+        assert used(town)["label.tenant=acme"] == before
+        return True
+
+    wait_until(counted, 30, "the leader has counted")
+
+
+def test_a_quota_that_is_wrong_is_refused(town):
+    good = {"scope": "label.tenant=acme", "clients": 5}
+    for wrong, pointer in (([{"scope": "tenant", "clients": 1}], "/quotas/0/scope"),
+                           ([{"scope": "label.tenant=acme", "clients": -1}], "/quotas/0/clients"),
+                           ([{**good, "more": 1}], "/quotas/0"), ([good, good], "/quotas/1/scope"),
+                           ([good, {"scope": "label.site=x", "clients": 1}], "/quotas/1/scope"),
+                           ({}, "/quotas")):
+        answer = problem(town.root.put("/api/v1/quotas", {"quotas": wrong}), 422, "invalid")
+        assert answer.json()["errors"][0]["pointer"] == pointer
+    problem(town.api("acme-chief").put("/api/v1/quotas", {"quotas": []}), 403, "scope")
+    assert town.root.put("/api/v1/quotas", {"quotas": []}).json()["quotas"] == []

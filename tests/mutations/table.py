@@ -429,6 +429,8 @@ BASE = [
     # ---- requests that wait
     Mutation("a scope has every client", "src/http/auth/scope.c",
              "strcmp(config->labels[i].value, scope->value) == 0;", "true;", "http/test_scope"),
+    Mutation("a quota of clients is never used up", "src/store/lua/clients/create.lua",
+             "quotas.clients(quota.scope) >= quota.clients", "false", "store/test_store_quotas"),
     Mutation("a client outside the scope is used", "src/http/api/scope_gate.c",
              "err == ERR_OK && scope_gate_includes(request, &row);", "err == ERR_OK;",
              "tests/e2e/test_scopes.py::test_no_route_tells_anything_about_another_tenant"),

@@ -35,6 +35,8 @@ struct http_api {
 };
 
 #define HTTP_BATCH_MAX 10000
+/* %s: the scope; %lld: the limit. */
+#define QUOTA_CLIENTS_FAULT "the quota clients of %.256s is used up: at most %lld clients may exist"
 
 /* ---- bodies -------------------------------------------------------------------------------- */
 
@@ -238,6 +240,8 @@ void api_routes_get(struct http_request *request, struct http_response *response
 void api_routes_put(struct http_request *request, struct http_response *response);
 void api_routes_explain(struct http_request *request, struct http_response *response);
 void api_sink_types(struct http_request *request, struct http_response *response);
+void api_quotas_get(struct http_request *request, struct http_response *response);
+void api_quotas_put(struct http_request *request, struct http_response *response);
 void api_fleet_sinks(struct http_request *request, struct http_response *response);
 
 void api_fleet_claim(struct http_request *request, struct http_response *response);

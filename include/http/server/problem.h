@@ -15,6 +15,7 @@
     X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A valid token is required")                      \
     X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not permit this request")        \
     X(PROBLEM_SCOPE, 403, "scope", "The token's scope does not permit this request")               \
+    X(PROBLEM_QUOTA, 403, "quota", "A quota of the scope is used up")                              \
     X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other origins may not use this API")        \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "Not found")                                            \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "Method not allowed for this path")               \

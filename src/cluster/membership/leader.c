@@ -20,6 +20,7 @@
 #define LEADER_CHECK_MS          250
 #define ORPHANS_MS               5000
 #define STRAYS_MS                5000
+#define QUOTAS_MS                1000
 #define REAP_CALLS_MAX           100 /* in one step */
 #define WAKES_MAX                1000
 #define WAKE_RETRY_MS            1000
@@ -239,6 +240,13 @@ static void leader_clean_strays_step(struct leader *leader) {
     }
 }
 
+/* Goes round and round: nodes of an earlier version change clients without counting them. */
+static void leader_count_quotas_step(struct leader *leader) {
+    if (store_count_quotas(leader->store, &leader->quota_scan) == ERR_OK) {
+        leader->quota_scan.hash %= STORE_QUOTA_HASHES;
+    }
+}
+
 /* ---- when to schedule ------------------------------------------------------------------------ */
 
 /* Reads all wake-ups. Nothing depends on them: the next periodic round finds the same clients. */
@@ -307,6 +315,7 @@ static const struct {
     {STORE_ROLE_STANDBY, 0, leader_read_wakes},
     {STORE_ROLE_LEADER, ORPHANS_MS, leader_orphans_step},
     {STORE_ROLE_LEADER, STRAYS_MS, leader_clean_strays_step},
+    {STORE_ROLE_LEADER, QUOTAS_MS, leader_count_quotas_step},
     {STORE_ROLE_LEADER, 0, leader_schedule_step},   /* does nothing before schedule_next_ms */
     {STORE_ROLE_LEADER, 0, leader_operations_step}, /* nor before operations_next_ms */
 };

@@ -7,6 +7,7 @@
 #include "cluster/placement/placement.h"
 #include "cluster/membership/failure_detector.h"
 #include "net/redis/redis.h"
+#include "store/quotas.h"
 
 /* The number of waiting clients for each reason. */
 struct wait_counts {
@@ -23,6 +24,7 @@ struct leader {
     int stop_fd;
     enum store_role role;
 
+    struct store_quota_scan quota_scan;
     struct failure_detector *failure_detector;
     char incarnation[TEXT_ID_LEN]; /* at the last check of heartbeats */
 

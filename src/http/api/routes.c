@@ -94,6 +94,8 @@ static const struct http_route route_table[] = {
     {"GET", "/api/v1/routes", api_routes_get, 0, "", SCOPE_REFUSED},
     {"PUT", "/api/v1/routes", api_routes_put, ROUTE_ADMIN | ROUTE_OPERATOR, "dry_run",
      SCOPE_REFUSED},
+    {"GET", "/api/v1/quotas", api_quotas_get, 0, "", SCOPE_FILTERED},
+    {"PUT", "/api/v1/quotas", api_quotas_put, ROUTE_ADMIN | ROUTE_OPERATOR, "", SCOPE_REFUSED},
     {"POST", "/api/v1/routes:explain", api_routes_explain, ROUTE_OPERATOR, "", SCOPE_REFUSED},
 
     {"GET", "/api/v1/caller", api_caller, ROUTE_INLINE, "", SCOPE_EVERYONE},

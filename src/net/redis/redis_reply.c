@@ -53,7 +53,9 @@ int64_t redis_reply_int(const struct redis_reply *reply) {
 }
 
 size_t redis_reply_count(const struct redis_reply *reply) {
-    return redis_reply_raw(reply)->type == REDIS_REPLY_ARRAY ? redis_reply_raw(reply)->elements : 0;
+    return reply && redis_reply_raw(reply)->type == REDIS_REPLY_ARRAY
+               ? redis_reply_raw(reply)->elements
+               : 0;
 }
 
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t index) {

@@ -61,10 +61,12 @@ def test_the_leader_dies_while_it_reaps(stage):
 REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "heartbeat", "fence", "reap",
               "leave", "drain", "restore", "set_cooldown", "mark_stable", "orphans", "strays", "publish_settings", "lead",
               "ownership_status", "list_assignments", "changes", "digest", "mark_leaving", "find_missing", "nodes", "page",
-              "counts", "get", "identity_owner"}
-# Of the sinks, profiles and routes of the fleet, and of dead letters: tests/unit/store repeats them.
-OF_RESOURCES = {"list_resources", "put_resource", "delete_resource", "routes", "put_routes", "restore_resources",
-                "dead_letters"}
+              "counts", "get", "identity_owner", "count_quotas"}
+# Of the resources of the fleet, of dead letters, operations and levelling: tests/unit/store repeats them.
+OF_RESOURCES = {"list_resources", "put_resource", "delete_resource", "routes", "put_routes", "list_quotas",
+                "put_quotas", "restore_resources", "dead_letters", "audit_trail", "get_many", "rebalance",
+                "create_operation", "cancel_operation", "list_operations", "waiting_facts", "operation_batch",
+                "operation_delete", "operation_ids", "operation_step"}
 
 
 def test_the_reply_of_every_script_is_lost(stage):
@@ -104,4 +106,4 @@ def test_the_reply_of_every_script_is_lost(stage):
     stage.survive(faults.flush_redis)  # restore
     lost = sum((node.wire.lost for node in stage.nodes), start=collections.Counter())
     # The leader looks for orphans only periodically.
-    assert set(lost) | {"orphans", "strays"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"
+    assert set(lost) | {"orphans", "strays", "count_quotas"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"

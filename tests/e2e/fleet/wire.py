@@ -38,7 +38,7 @@ def script_names():
                        (ROOT / "src/store/internal.h").read_text())
     preambles = dict(re.findall(r'\[(SCRIPT_\w+)\] = "(.+)\\n"',
                                 (ROOT / "src/store/store.c").read_text()))
-    parts = re.search(r"store_common_sources\[\] = \{(.+?), NULL\}",
+    parts = re.search(r"store_common_sources\[\] = \{(.+?),\s+NULL\}",
                       (ROOT / "src/store/store.c").read_text(), re.DOTALL)
     common = re.findall(r'"(\w+)"', parts[1])
     before = b"".join(text[name] for name in common)

@@ -28,6 +28,9 @@ static void step_create(void) {
     case STORE_OTHER_CONFIG:
         MUST(truth->exists && strcmp(latest(truth), config) != 0, "no other configuration");
         break;
+    case STORE_OVER_QUOTA:
+        MUST(false, "a quota, and none is set");
+        break;
     case STORE_IDENTITY_TAKEN:
         MUST(!truth->exists && result.other_id, "identity");
         MUST(world.ids[index_of(result.other_id)].exists, "taken by what is gone");

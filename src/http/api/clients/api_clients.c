@@ -136,6 +136,11 @@ static void api_clients_item_set_outcome(struct create_item *item,
     case STORE_IDENTITY_TAKEN:
         api_clients_item_fail_identity(item, request, result->other_id);
         break;
+    case STORE_OVER_QUOTA:
+        api_clients_item_fail(item, PROBLEM_QUOTA, QUOTA_CLIENTS_FAULT,
+                              result->other_id ? result->other_id : "?",
+                              (long long)result->version);
+        break;
     }
     free(result->other_id);
     result->other_id = NULL;

@@ -108,6 +108,11 @@ static enum err apply_create(struct apply *apply, const struct apply_item *item)
     }
     if (done == 1 && made.outcome == STORE_IDENTITY_TAKEN) {
         apply_fail_identity(apply, item, input.config->client_id, made.other_id);
+    } else if (done == 1 && made.outcome == STORE_OVER_QUOTA) {
+        char detail[512];
+        snprintf(detail, sizeof detail, QUOTA_CLIENTS_FAULT, made.other_id ? made.other_id : "?",
+                 (long long)made.version);
+        apply_fail(apply, item, PROBLEM_QUOTA, detail, NULL);
     } else if (done == 1 && made.outcome == STORE_CREATED) {
         apply_note(apply, item, APPLY_CREATED, made.version, NULL);
     } else if (done == 1) {

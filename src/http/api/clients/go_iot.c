@@ -181,7 +181,8 @@ void go_iot_create(struct http_request *request, struct http_response *response)
             go_iot_answer_member(response, "size",
                                  json_integer((json_int_t)workers_count(api->context.workers) + 1));
         } else {
-            go_iot_answer_message(response, 400, MESSAGE_EXISTS, NULL);
+            go_iot_answer_message(
+                response, 400, outcome == STORE_OVER_QUOTA ? MESSAGE_FULL : MESSAGE_EXISTS, NULL);
         }
     }
     client_input_fini(&input);
@@ -206,7 +207,9 @@ void go_iot_public_create(struct http_request *request, struct http_response *re
             go_iot_answer_message(response, 200, MESSAGE_CREATED, NULL);
         } else {
             go_iot_answer_message(response, 400, MESSAGE_NOT_CREATED, NULL);
-            go_iot_answer_member(response, "detail", json_string(MESSAGE_EXISTS));
+            go_iot_answer_member(
+                response, "detail",
+                json_string(outcome == STORE_OVER_QUOTA ? MESSAGE_FULL : MESSAGE_EXISTS));
         }
     }
     client_input_fini(&input);

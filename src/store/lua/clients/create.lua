@@ -1,6 +1,8 @@
 -- create: absent -> waiting. ARGV[2...]: id, config, identity of each.
--- Refused: another configuration under that id; the identity belongs to another id.
--- Answers per id: 'CREATED' 'UNCHANGED' 'CONFIG' 'IDENTITY', version, the other id or false.
+-- Refused: another configuration under that id; the identity belongs to another id; the quota of its
+-- label is used up.
+-- Answers per id: 'CREATED' 'UNCHANGED' 'CONFIG' 'IDENTITY', version, the other id or false | 'QUOTA', the
+-- limit, the scope.
 
 if #ARGV - 1 > BATCH_MAX * 3 then
     return redis.error_reply('ERR too many ids')
@@ -16,11 +18,16 @@ local function create(id, config, identity)
     if other_id then
         return { 'IDENTITY', 0, other_id }
     end
+    local quota = quotas.of(config)
+    if quota and quota.clients and quotas.clients(quota.scope) >= quota.clients then
+        return { 'QUOTA', quota.clients, quota.scope }
+    end
     local tombstone = tombstone_of(id)
     local deleted_version = tombstone and tombstone.version ~= math.huge and tombstone.version or 0
     local version = version_after(deleted_version)
     redis.call('HSET', NO, id, config)
     set_meta(id, { version = version, was = 0, epoch = 0, identity = identity })
+    quotas.count(id, quota)
     redis.call('HDEL', OWNER, id)
     redis.call('HDEL', ATTEMPT, id)
     redis.call('ZREM', RETRY, id)

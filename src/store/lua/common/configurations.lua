@@ -46,6 +46,7 @@ local function update_configuration(id, expected, config, identity, record, keep
         redis.call('HDEL', ATTEMPT, id)
         somebody_waits = true
     end
+    quotas.count(id, quotas.of(config))
     audit(id, before, version, record, keep_ms)
     return 'OK', version, true
 end
@@ -80,6 +81,7 @@ local function delete_configuration(id, expected, record, keep_ms)
         unbound[owner.node] = unbound[owner.node] or {}
         table.insert(unbound[owner.node], id)
     end
+    quotas.count(id, nil)
     audit(id, meta.version, 0, record, keep_ms)
     return 'OK'
 end

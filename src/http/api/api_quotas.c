@@ -1,0 +1,204 @@
+/* /api/v1/quotas: how much the clients with a label may use, in the whole fleet. The handler
+ * threads. */
+#include "http/api/api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/system/json_memory.h"
+#include "http/server/json.h"
+#include "http/server/problem.h"
+#include "store/quotas.h"
+
+#define QUOTA_CLIENTS_MAX 1000000000
+#define QUOTA_COUNT_MS    5000 /* of comparing all clients; the leader does the rest */
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+struct quota_list {
+    json_t *list; /* as stored, never NULL on ERR_OK */
+    int64_t version;
+    int64_t used[STORE_QUOTAS_MAX];
+};
+
+static enum err api_quotas_read(const struct http_request *request, struct quota_list *out) {
+    struct store *store = request->api->context.store;
+    const char *scopes[STORE_QUOTAS_MAX];
+    char *text = NULL, *again = NULL;
+    *out = (struct quota_list){0};
+    enum err err = store_quotas(store, NULL, 0, NULL, &text, &out->version);
+    if (err == ERR_OK) {
+        out->list = text ? json_from_text(text, strlen(text), 0) : json_array();
+        err = out->list ? ERR_OK : ERR_MEMORY;
+    }
+    size_t n = json_array_size(out->list);
+    for (size_t i = 0; i < n && i < STORE_QUOTAS_MAX; i++) {
+        const char *scope =
+            json_string_value(json_object_get(json_array_get(out->list, i), "scope"));
+        scopes[i] = scope ? scope : "";
+    }
+    if (err == ERR_OK && n <= STORE_QUOTAS_MAX) {
+        int64_t version;
+        err = store_quotas(store, scopes, n, out->used, &again, &version);
+    }
+    free(again);
+    free(text);
+    return err;
+}
+
+/* A caller with a scope sees its own quota. */
+static bool api_quotas_is_shown(const struct http_request *request, const json_t *quota) {
+    char own[SCOPE_TEXT_LEN];
+    const char *scope = json_string_value(json_object_get(quota, "scope"));
+    scope_format(&request->caller.scope, own);
+    return own[0] == '\0' || (scope && strcmp(scope, own) == 0);
+}
+
+static void api_quotas_answer(const struct http_request *request, struct http_response *response) {
+    struct quota_list quotas;
+    enum err err = api_quotas_read(request, &quotas);
+    if (err != ERR_OK) {
+        json_decref(quotas.list);
+        http_problem_store(response, err);
+        return;
+    }
+    json_t *shown = json_array();
+    for (size_t i = 0; i < json_array_size(quotas.list) && i < STORE_QUOTAS_MAX; i++) {
+        json_t *quota = json_array_get(quotas.list, i);
+        if (api_quotas_is_shown(request, quota)) {
+            json_array_append_new(shown, json_pack("{s:O, s:O, s:I}", "scope",
+                                                   json_object_get(quota, "scope"), "clients",
+                                                   json_object_get(quota, "clients"), "used",
+                                                   (json_int_t)quotas.used[i]));
+        }
+    }
+    json_decref(quotas.list);
+    http_answer_json(
+        response, 200,
+        json_pack("{s:o, s:I}", "quotas", shown, "version", (json_int_t)quotas.version));
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)quotas.version);
+}
+
+void api_quotas_get(struct http_request *request, struct http_response *response) {
+    api_quotas_answer(request, response);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static void api_quotas_fault(struct client_faults *faults, size_t index, const char *member,
+                             const char *detail) {
+    char pointer[64];
+    snprintf(pointer, sizeof pointer, "/quotas/%zu%s", index, member);
+    http_fault_add(faults, pointer, "%s", detail);
+}
+
+static bool api_quotas_has_scope(const json_t *checked, const char *scope) {
+    for (size_t i = 0; i < json_array_size(checked); i++) {
+        if (strcmp(json_string_value(json_object_get(json_array_get(checked, i), "scope")),
+                   scope) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Appends what the scripts need of the quota. */
+static void api_quotas_check(const json_t *quota, size_t index, json_t *checked,
+                             struct client_faults *faults) {
+    const char *text = json_string_value(json_object_get(quota, "scope"));
+    const json_t *clients = json_object_get(quota, "clients");
+    char canonical[SCOPE_TEXT_LEN];
+    struct scope scope;
+    if (!text || !scope_parse(text, &scope)) {
+        api_quotas_fault(faults, index, "/scope",
+                         "must be label.NAME=VALUE, the value percent-encoded");
+        return;
+    }
+    const char *label = json_string_value(json_object_get(json_array_get(checked, 0), "label"));
+    scope_format(&scope, canonical);
+    if (label && strcmp(label, scope.label) != 0) {
+        api_quotas_fault(faults, index, "/scope",
+                         "must have the same label as the other quotas: a client counts for one");
+    } else if (api_quotas_has_scope(checked, canonical)) {
+        api_quotas_fault(faults, index, "/scope", "is a duplicate");
+    } else if (!json_is_integer(clients) || json_integer_value(clients) < 0 ||
+               json_integer_value(clients) > QUOTA_CLIENTS_MAX) {
+        api_quotas_fault(faults, index, "/clients", "must be a whole number from 0 to 1000000000");
+    } else if (json_object_size(quota) != 2) {
+        api_quotas_fault(faults, index, "", "must have the members scope and clients only");
+    } else {
+        json_array_append_new(checked,
+                              json_pack("{s:s, s:s, s:s, s:O}", "label", scope.label, "value",
+                                        scope.value, "scope", canonical, "clients", clients));
+    }
+}
+
+/* The document for the store. NULL: answered. */
+static json_t *api_quotas_check_all(const json_t *body, struct http_response *response) {
+    const json_t *list = json_object_get(body, "quotas");
+    struct client_faults faults = {.count = 0};
+    json_t *checked = json_array();
+    if (!json_is_array(list) || json_array_size(list) > STORE_QUOTAS_MAX ||
+        json_object_size(body) != 1) {
+        http_fault_add(&faults, "/quotas",
+                       "must be an array of at most %d quotas, and the only member",
+                       STORE_QUOTAS_MAX);
+    }
+    for (size_t i = 0; faults.count == 0 && i < json_array_size(list); i++) {
+        api_quotas_check(json_array_get(list, i), i, checked, &faults);
+    }
+    if (faults.count > 0) {
+        http_problem_faults(response, &faults);
+        json_decref(checked);
+        return NULL;
+    }
+    return checked;
+}
+
+/* Counts the clients that exist already. */
+static void api_quotas_count(struct store *store) {
+    struct store_quota_scan scan = {0};
+    int64_t end_ms = clock_ms() + QUOTA_COUNT_MS;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && scan.hash < STORE_QUOTA_HASHES && clock_ms() < end_ms) {
+        err = store_count_quotas(store, &scan);
+    }
+}
+
+static void api_quotas_store(struct http_request *request, const json_t *checked, int64_t expected,
+                             struct http_response *response) {
+    struct store *store = request->api->context.store;
+    char *text = json_to_text(checked, JSON_COMPACT);
+    int64_t version;
+    enum err err = text ? store_put_quotas(store, text, expected, &version) : ERR_MEMORY;
+    free(text);
+    if (err == ERR_VERSION) {
+        http_problem(response, PROBLEM_VERSION, "the quotas have been changed; read them again");
+    } else if (err != ERR_OK) {
+        http_problem_store(response, err);
+    } else {
+        api_quotas_count(store);
+        api_quotas_answer(request, response);
+    }
+}
+
+void api_quotas_put(struct http_request *request, struct http_response *response) {
+    json_t *body = NULL;
+    int64_t expected = STORE_VERSION_ANY;
+    bool none = request->if_match && strcmp(request->if_match, "\"0\"") == 0;
+    if (request->if_match && !none && http_etag_parse(request->if_match, &expected) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the quotas");
+        return;
+    }
+    expected = none ? 0 : expected > 0 ? expected : STORE_VERSION_ANY;
+    if (!http_body_object(request, response, &body)) {
+        return;
+    }
+    json_t *checked = api_quotas_check_all(body, response);
+    if (checked) {
+        api_quotas_store(request, checked, expected, response);
+    }
+    json_decref(checked);
+    json_decref(body);
+}

@@ -1,0 +1,9 @@
+-- list_quotas: the quotas of the fleet. ARGV[2...]: scopes of which the number of clients is wanted.
+-- Answers: 'OK', version (0: none were ever set), document ('': none), a number for each scope.
+
+local stored = quotas.stored()
+local numbers = {}
+for i = 2, #ARGV do
+    numbers[#numbers + 1] = quotas.clients(ARGV[i])
+end
+return { 'OK', stored and stored.version or 0, stored and stored.document or '', numbers }
