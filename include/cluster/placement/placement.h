@@ -54,6 +54,7 @@ struct placement_need {
     struct client_secret_keys keys;
     uint64_t route_sinks; /* that routes may require, by their table; see placement_routes.h */
     const struct placement_routes *routes; /* borrowed; NULL: route_sinks is 0 */
+    char *own_sinks; /* owned: those of the routes of the client, a line each; NULL: none */
 };
 /* routes: outlives the need. */
 enum err placement_need_of(struct client_config *config, const struct placement_routes *routes,

@@ -1,5 +1,6 @@
-/* The sinks that the routes of the fleet require of a node. Only those count that some node lacks,
- * which is rare: otherwise nothing is computed for a client. One thread at a time. */
+/* The sinks that the routes of the fleet, and those of a client, require of a node. Only those
+ * count that some node lacks, which is rare: otherwise nothing is computed for a client. One thread
+ * at a time. */
 #ifndef MQFLEET_PLACEMENT_PLACEMENT_ROUTES_H
 #define MQFLEET_PLACEMENT_PLACEMENT_ROUTES_H
 
@@ -9,9 +10,11 @@
 struct placement_routes {
     struct route_table *table; /* NULL: no routes */
     uint64_t partial;          /* sinks of the table that not all nodes have */
+    const struct placement_node *nodes;
+    size_t node_count;
 };
 
-/* sinks NULL: no routes. */
+/* sinks NULL: no routes. The nodes stay until fini. */
 void placement_routes_init(struct placement_routes *routes, struct sinks *sinks,
                            const struct placement_node *nodes, size_t n);
 void placement_routes_fini(struct placement_routes *routes);
@@ -19,8 +22,7 @@ void placement_routes_fini(struct placement_routes *routes);
 enum err placement_routes_add(const struct placement_routes *routes,
                               const struct client_config *config,
                               struct placement_need *need) MUST_CHECK;
-/* Whether the node has these sinks of the table (bits). */
-bool placement_routes_has(const struct placement_routes *routes, uint64_t sinks,
-                          const struct placement_node *node);
+/* Whether the node has the sinks of the need. */
+bool placement_routes_has(const struct placement_need *need, const struct placement_node *node);
 
 #endif

@@ -69,13 +69,18 @@ enum err placement_need_of(struct client_config *config, const struct placement_
 
 void placement_need_fini(struct placement_need *need) {
     free(need->sink);
-    need->sink = NULL;
+    free(need->own_sinks);
+    need->sink = need->own_sinks = NULL;
+}
+
+static bool placement_same_text(const char *a, const char *b) {
+    return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
 
 bool placement_need_equal(const struct placement_need *a, const struct placement_need *b) {
-    bool same = (!a->sink && !b->sink) || (a->sink && b->sink && strcmp(a->sink, b->sink) == 0);
-    same = same && a->profile == b->profile && a->keys.count == b->keys.count &&
-           a->route_sinks == b->route_sinks;
+    bool same = placement_same_text(a->sink, b->sink) &&
+                placement_same_text(a->own_sinks, b->own_sinks) && a->profile == b->profile &&
+                a->keys.count == b->keys.count && a->route_sinks == b->route_sinks;
     for (size_t i = 0; same && i < a->keys.count; i++) {
         same = strcmp(a->keys.ids[i], b->keys.ids[i]) == 0;
     }
@@ -85,8 +90,7 @@ bool placement_need_equal(const struct placement_need *a, const struct placement
 static bool placement_has_sink(const struct placement_node *node,
                                const struct placement_need *need) {
     return !node->facts.known ||
-           (facts_sink(&node->facts, need->sink) &&
-            (!need->route_sinks || placement_routes_has(need->routes, need->route_sinks, node)));
+           (facts_sink(&node->facts, need->sink) && placement_routes_has(need, node));
 }
 
 static bool placement_has_keys(const struct placement_node *node,

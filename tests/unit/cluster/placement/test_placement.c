@@ -261,6 +261,38 @@ START_TEST(a_client_needs_the_sinks_that_its_messages_may_be_routed_to) {
 }
 END_TEST
 
+START_TEST(a_client_needs_the_sinks_of_its_own_routes) {
+    static const struct {
+        const char *more;
+        size_t node;
+    } rows[] = {
+        {",\"subscriptions\":[\"a/#\"],\"routes\":[{\"to\":[\"everywhere\",\"files\"]}]", 0},
+        {",\"subscriptions\":[\"a/#\"],\"routes\":[{\"to\":[\"everywhere\"],\"also\":[\"files\"]}]",
+         1},
+        {",\"subscriptions\":[\"a/#\"],\"routes\":[{\"match\":{\"topic\":\"b\"},\"to\":[\"files\"]}]",
+         1}};
+    struct placement_node two[2] = {{.name = "m1", .size = 9, .clients = 1, .facts.known = true},
+                                    {.name = "m2", .size = 9, .facts.known = true}};
+    struct placement_need need[3];
+    facts_read(&two[0].facts, "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"},"
+                              "{\"name\":\"files\"}],\"keys\":[]}");
+    facts_read(&two[1].facts,
+               "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"}],\"keys\":[]}");
+    placement_routes_init(&routes, NULL, two, 2);
+    for (size_t i = 0; i < 3; i++) {
+        need[i] = need_of(rows[i].more);
+        ck_assert_uint_eq(placement_choose(two, 2, &need[i], NULL), rows[i].node);
+    }
+    ck_assert_int_eq(placement_wait_reason(&two[1], 1, &need[0]), PLACEMENT_NO_SINK);
+    ck_assert(!placement_need_equal(&need[0], &need[1]) &&
+              placement_need_equal(&need[1], &need[2]));
+    for (size_t i = 0; i < 3; i++) {
+        placement_need_fini(&need[i]);
+    }
+    placement_routes_fini(&routes);
+}
+END_TEST
+
 START_TEST(needs_are_the_sink_that_is_named_and_the_keys_of_what_is_encrypted) {
     struct placement_need none = need_of(""), sink = need_of(",\"sink\":\"file\"");
     struct placement_need again = need_of(",\"sink\":\"file\",\"username\":\"u\"");
@@ -346,6 +378,7 @@ int main(void) {
     tcase_add_test(tests, only_nodes_that_live_beat_and_keep_up_get_clients);
     tcase_add_test(tests, needs_are_the_sink_that_is_named_and_the_keys_of_what_is_encrypted);
     tcase_add_test(tests, a_client_needs_the_sinks_that_its_messages_may_be_routed_to);
+    tcase_add_test(tests, a_client_needs_the_sinks_of_its_own_routes);
     tcase_add_test(tests, facts_travel_whole);
     tcase_add_test(tests, rubbish_tells_nothing_and_too_much_is_cut);
     suite_add_tcase(suite, tests);
