@@ -66,6 +66,9 @@ struct rebalance {
     int64_t refilled_ms;   /* when `budget` was last refilled */
     int64_t budget;        /* clients that may leave now, in thousandths */
     int64_t share;         /* of the fleet's rate, in thousandths; 0: not known, all of it */
+    int64_t rest_until_ms; /* no client could move */
+    size_t from;           /* where the next step goes on in the list of clients */
+    int64_t asked_ms;      /* since when an operator's request is known; 0: there is none */
     int64_t renew_next_ms; /* of an operator's request */
     int64_t moved_count;   /* since it became active */
     struct rebalanced_client moved[REBALANCED_MAX]; /* ring */

@@ -14,6 +14,8 @@
 #include "cluster/placement/balance.h"
 
 #define REBALANCE_LEAVING_MAX 500     /* clients that leave at the same time */
+#define REBALANCE_TRIES_MAX   500     /* clients for which one step looks for a node */
+#define REBALANCE_REST_MS     5000    /* after a step in which no client could move */
 #define REBALANCE_READ_MS     900     /* age of the list of nodes */
 #define REBALANCE_RENEW_MS    5000    /* of an operator's request */
 #define REBALANCE_RETURN_MS   3600000 /* a client that came back is not moved again before */
@@ -31,13 +33,15 @@ struct rebalancing {
 /* ---- clients that came back ------------------------------------------------------------------ */
 
 /* A client that was moved and is here again was given back by its target, or the fleet has changed.
- * Without this, it could move to and fro. */
-static bool rebalance_came_back(const struct agent *agent, const char *id) {
+ * Without this, it could move to and fro, and an operator's request would never end. */
+static bool rebalance_came_back(const struct rebalancing *step, const char *id) {
+    const struct rebalance *rebalance = &step->agent->rebalance;
+    int64_t since_ms = step->asked ? rebalance->asked_ms : clock_ms() - REBALANCE_RETURN_MS;
     uint64_t hash = text_hash(id, SIZE_MAX);
     for (size_t i = 0; i < REBALANCED_MAX; i++) {
-        const struct rebalanced_client *moved = &agent->rebalance.moved[i];
-        if (moved->at_ms != 0 && moved->id_hash == hash) {
-            return clock_ms() - moved->at_ms < REBALANCE_RETURN_MS;
+        const struct rebalanced_client *moved = &rebalance->moved[i];
+        if (moved->at_ms != 0 && moved->at_ms >= since_ms && moved->id_hash == hash) {
+            return true;
         }
     }
     return false;
@@ -149,13 +153,13 @@ static bool rebalance_client_may_move(const struct rebalancing *step,
         return false;
     }
     if (step->asked) {
-        return true;
+        return !rebalance_came_back(step, client->id);
     }
     bool mode = client->keeps_session || client->state == CLIENT_PAUSED ||
                 strcmp(conf->rebalance, "all") == 0;
     int64_t here_us = step->fleet.redis_us - client->epoch; /* an epoch is a time */
     return mode && here_us >= conf->rebalance_settle_ms * US_PER_MS &&
-           !rebalance_came_back(step->agent, client->id);
+           !rebalance_came_back(step, client->id);
 }
 
 static bool rebalance_move(struct rebalancing *step, const struct workers_client *client) {
@@ -177,16 +181,24 @@ static bool rebalance_move(struct rebalancing *step, const struct workers_client
 
 static size_t rebalance_move_some(struct rebalancing *step) {
     struct workers_client *rows = NULL;
-    size_t n = 0, begun = 0;
+    size_t n = 0, i = 0, tries = 0, begun = 0;
     struct agent *agent = step->agent;
     if (agent->rebalance.budget < 1000 ||
         workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
         return 0;
     }
-    for (size_t i = 0; i < n && agent->rebalance.budget >= 1000 && rebalance_has_too_many(step) &&
-                       HASH_COUNT(agent->handovers) < REBALANCE_LEAVING_MAX;
+    for (; i < n && tries < REBALANCE_TRIES_MAX && agent->rebalance.budget >= 1000 &&
+           rebalance_has_too_many(step) && HASH_COUNT(agent->handovers) < REBALANCE_LEAVING_MAX;
          i++) {
-        begun += rebalance_client_may_move(step, &rows[i]) && rebalance_move(step, &rows[i]);
+        const struct workers_client *client = &rows[(agent->rebalance.from + i) % n];
+        if (rebalance_client_may_move(step, client)) {
+            tries++;
+            begun += rebalance_move(step, client);
+        }
+    }
+    agent->rebalance.from += i;
+    if (begun == 0 && !agent->handovers) {
+        agent->rebalance.rest_until_ms = clock_ms() + REBALANCE_REST_MS;
     }
     workers_list_free(rows, n);
     metric_add(METRIC_REBALANCED, (int64_t)begun);
@@ -240,15 +252,28 @@ static void rebalance_among(struct rebalancing *step) {
     }
 }
 
+static void rebalance_note_request(struct rebalancing *step) {
+    struct rebalance *rebalance = &step->agent->rebalance;
+    step->asked = step->fleet.rebalance_rate > 0;
+    if (!step->asked) {
+        rebalance->asked_ms = 0;
+    } else if (rebalance->asked_ms == 0) {
+        rebalance->asked_ms = clock_ms();
+    }
+}
+
 void rebalance_step(struct agent *agent) {
     struct rebalancing step = {.agent = agent};
     node_fleet_view(agent->wiring.node, &step.fleet);
-    step.asked = step.fleet.rebalance_rate > 0;
+    rebalance_note_request(&step);
     rebalance_refill(agent,
                      step.asked ? step.fleet.rebalance_rate : agent->wiring.conf->rebalance_rate);
     if (!rebalance_may_be_due(&step)) {
         rebalance_set_active(agent, false);
         agent->rebalance.well_since_ms = 0;
+        return;
+    }
+    if (!step.asked && clock_ms() < agent->rebalance.rest_until_ms) {
         return;
     }
     if (destinations_refresh(&agent->destinations, agent, REBALANCE_READ_MS) != ERR_OK ||

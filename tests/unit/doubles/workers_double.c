@@ -208,6 +208,7 @@ enum err workers_list(struct workers *workers, struct workers_client **rows, siz
     (void)workers;
     *rows = NULL;
     *n = 0;
+    record("list", "", "");
     if (workers_double_answers.list != ERR_OK) {
         return workers_double_answers.list;
     }

@@ -115,8 +115,11 @@ START_TEST(clients_without_a_session_move_only_if_all_may) {
     wait_reported(40);
     let_clients_be_old();
     workers_double_answers.no_sessions = true;
-    steps(5000);
+    size_t listed = workers_double_calls("list", NULL);
+    steps(20000);
     ck_assert_int_eq(on("n2"), 0);
+    listed = workers_double_calls("list", NULL) - listed;
+    ck_assert_msg(listed >= 1 && listed <= 5, "%zu times", listed); /* it rests in between */
     free(conf->rebalance);
     conf->rebalance = text_dup("all");
     steps(10000);
@@ -152,13 +155,8 @@ static void give_back_first_of_n2(void) {
     store_client_fini(&client);
 }
 
-START_TEST(a_client_that_comes_back_is_not_moved_again) {
-    begin(8);
-    wait_reported(8);
-    let_clients_be_old();
-    steps(3000);
-    ck_assert_int_eq(on("n2"), 4);
-    for (int i = 0; i < 8; i++) { /* those that were not moved are deleted */
+static void delete_those_that_stayed(void) {
+    for (int i = 0; i < 8; i++) {
         char id[32];
         snprintf(id, sizeof id, "c%03d", i);
         if (workers_double_runs(id, NULL)) {
@@ -167,6 +165,15 @@ START_TEST(a_client_that_comes_back_is_not_moved_again) {
                              ERR_OK);
         }
     }
+}
+
+START_TEST(a_client_that_comes_back_is_not_moved_again) {
+    begin(8);
+    wait_reported(8);
+    let_clients_be_old();
+    steps(3000);
+    ck_assert_int_eq(on("n2"), 4);
+    delete_those_that_stayed();
     for (int i = 0; i < 4; i++) {
         give_back_first_of_n2();
     }
@@ -176,16 +183,38 @@ START_TEST(a_client_that_comes_back_is_not_moved_again) {
 }
 END_TEST
 
-START_TEST(an_operator_has_all_moved_at_once_and_exactly) {
-    begin(41);
+static void ask(int64_t owned) {
     struct node_fleet_view view = {0};
-    workers_double_answers.no_sessions = true;
     ck_assert_int_eq(store_rebalance(store, 1000), ERR_OK);
-    for (int i = 0; view.rebalance_rate == 0 || view.owned != 41; i++) {
+    for (int i = 0; view.rebalance_rate == 0 || view.owned != owned; i++) {
         ck_assert_int_lt(i, BOUND_MS / 10);
         clock_sleep_ms(10);
         node_fleet_view(node, &view);
     }
+}
+
+/* Each move would renew the request. */
+START_TEST(a_request_does_not_move_a_client_to_and_fro) {
+    begin(8);
+    ask(8);
+    step();
+    advance();
+    step();
+    ck_assert_int_eq(on("n2"), 4);
+    delete_those_that_stayed();
+    for (int i = 0; i < 4; i++) {
+        give_back_first_of_n2();
+    }
+    ask(4);
+    steps(10000);
+    ck_assert_int_eq(on("n1"), 4);
+}
+END_TEST
+
+START_TEST(an_operator_has_all_moved_at_once_and_exactly) {
+    begin(41);
+    workers_double_answers.no_sessions = true;
+    ask(41);
     steps(3000);
     ck_assert_int_eq(on("n2"), 20);
     ck_assert_int_eq(on("n1"), 21);
@@ -202,6 +231,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, nothing_moves_if_it_is_off_or_the_fleet_is_unwell);
     tcase_add_test(tests, a_client_that_comes_back_is_not_moved_again);
     tcase_add_test(tests, an_operator_has_all_moved_at_once_and_exactly);
+    tcase_add_test(tests, a_request_does_not_move_a_client_to_and_fro);
 }
 
 int main(void) {
