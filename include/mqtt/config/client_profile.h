@@ -18,7 +18,7 @@
 
 struct client_profile { /* read-only, except for the atomic members */
     atomic_uint references;
-    atomic_bool outdated;    /* client_profiles.h has another version */
+    atomic_bool outdated;    /* client_profiles.h has another version, or none */
     _Atomic int64_t read_ms; /* when Redis last had this version (clock_ms); 0: not known */
     int64_t version;
     char *name;

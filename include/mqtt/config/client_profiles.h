@@ -15,6 +15,9 @@ void client_profiles_init(struct secret_box *secrets);
 void client_profiles_clear(void);
 /* The profile of that name, held for the caller; NULL: this node knows none. */
 struct client_profile *client_profiles_find(const char *name);
+/* Whether the table has another version of it. False while it has none: the clients of a profile
+ * that Redis has lost go on with what they have. */
+bool client_profiles_is_outdated(const struct client_profile *profile);
 /* Adds or replaces a profile by a newer one; force: by any other version. ERR_ARGUMENT: the text is
  * not an object; ERR_MEMORY. */
 enum err client_profiles_put(const struct client_profile_row *row, bool force) MUST_CHECK;

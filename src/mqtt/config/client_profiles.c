@@ -82,6 +82,7 @@ static void client_profiles_remove_at(size_t place) {
     memmove(&client_profiles.rows[place], &client_profiles.rows[place + 1],
             (client_profiles.count - place) * sizeof *client_profiles.rows);
     client_profiles.generation++;
+    atomic_store(&profile->outdated, true);
     client_profile_release(profile);
 }
 
@@ -111,6 +112,16 @@ static enum err client_profiles_store(struct client_profile *profile, bool force
 }
 
 /* ---- any thread ------------------------------------------------------------------------------ */
+
+bool client_profiles_is_outdated(const struct client_profile *profile) {
+    bool found = false;
+    if (atomic_load(&profile->outdated)) {
+        pthread_mutex_lock(&client_profiles.lock);
+        (void)client_profiles_place(profile->name, &found);
+        pthread_mutex_unlock(&client_profiles.lock);
+    }
+    return found;
+}
 
 struct client_profile *client_profiles_find(const char *name) {
     bool found;

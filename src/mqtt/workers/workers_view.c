@@ -4,7 +4,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/text.h"
-#include "mqtt/config/client_profile.h"
+#include "mqtt/config/client_profiles.h"
 #include "workers_internal.h"
 
 static enum err workers_view_list_worker(struct worker *worker, struct workers_client **rows,
@@ -61,7 +61,7 @@ void workers_list_free(struct workers_client *rows, size_t n) {
 
 static bool workers_view_is_outdated(const struct client *client) {
     const struct client_profile *profile = client->config->config->profile;
-    return profile && atomic_load(&profile->outdated) && client->state != CLIENT_CLOSING;
+    return profile && client_profiles_is_outdated(profile) && client->state != CLIENT_CLOSING;
 }
 
 enum err workers_list_outdated(struct workers *workers, size_t rows_max,

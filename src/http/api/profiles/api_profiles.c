@@ -253,7 +253,7 @@ static void api_profile_answer_done(struct profile_change *change, struct http_r
     struct store_resource row = {
         .name = request->parameter, .document = change->text, .version = change->put.version};
     if (!change->body) {
-        client_profiles_remove(row.name, INT64_MAX);
+        client_profiles_remove(row.name, change->rows[0].version);
         http_answer_empty(response, 204);
     } else {
         enum err err = client_profiles_put(

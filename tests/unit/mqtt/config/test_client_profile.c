@@ -226,6 +226,17 @@ START_TEST(a_list_removes_what_is_gone_and_keeps_what_is_newer) {
 }
 END_TEST
 
+START_TEST(clients_of_a_lost_profile_wait_for_the_next_one) {
+    know("b", 5, "{}");
+    struct client_profile *held = client_profiles_find("b");
+    ck_assert_int_eq(client_profiles_apply(NULL, 0, 3, true), ERR_OK); /* Redis went back */
+    ck_assert(known("b") == 0 && !client_profiles_is_outdated(held));
+    know("b", 7, "{}");
+    ck_assert(client_profiles_is_outdated(held));
+    client_profile_release(held);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("client_profile");
     TCase *usual = tcase_create("usual");
@@ -241,6 +252,7 @@ int main(void) {
     tcase_add_test(usual, removed_filters_are_remembered);
     tcase_add_test(usual, an_older_version_does_not_replace_a_newer_one);
     tcase_add_test(usual, a_list_removes_what_is_gone_and_keeps_what_is_newer);
+    tcase_add_test(usual, clients_of_a_lost_profile_wait_for_the_next_one);
     suite_add_tcase(suite, usual);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
