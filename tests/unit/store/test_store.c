@@ -2,7 +2,11 @@
 #include <pthread.h>
 #include "base/buffer.h"
 #include "fleet_check.h"
+#include "store/internal.h"
 #include "store/scripts.h"
+
+/* Lua compiles a function with at most 200 local variables, and a script is a function. */
+#define LOCALS_FREE_MIN 5
 
 START_TEST(ping_answers) {
     ck_assert_int_eq(store_ping(store), ERR_OK);
@@ -174,6 +178,33 @@ static void append_source(struct buffer *text, const char *name) {
     buffer_append_str(text, row->text);
 }
 
+/* Redis compiles a script when it gets it: one that is wrong fails at its first call only. */
+START_TEST(every_script_compiles_with_a_few_more_local_variables) {
+    static const char *const names[] = {
+#define SCRIPT_NAME(symbol, name, kind) [symbol] = name,
+        SCRIPT_TABLE(SCRIPT_NAME)
+#undef SCRIPT_NAME
+    };
+    for (size_t i = 0; i < SCRIPT_COUNT; i++) {
+        struct buffer text;
+        struct redis_reply *reply = NULL;
+        buffer_init(&text);
+        buffer_append_str(&text, "local free_1");
+        for (int n = 2; n <= LOCALS_FREE_MIN; n++) {
+            buffer_printf(&text, ", free_%d", n);
+        }
+        buffer_append_str(&text, "\n");
+        buffer_append_str(&text, store->scripts[i].text);
+        const char *argv[] = {"SCRIPT", "LOAD", text.data};
+        ck_assert_int_eq(redis_command(raw_redis, 3, argv, NULL, &reply), ERR_OK);
+        ck_assert_msg(redis_reply_type(reply) != REDIS_ERROR, "%s: %s", names[i],
+                      redis_reply_str(reply, NULL));
+        redis_reply_free(reply);
+        buffer_fini(&text);
+    }
+}
+END_TEST
+
 START_TEST(more_than_200_ids_in_one_call_are_refused) {
     static const struct {
         const char *script;
@@ -304,6 +335,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_prefix_stands_before_every_key);
     tcase_add_test(tcase, a_key_of_a_wrong_type_is_an_error_and_nothing_is_written);
     tcase_add_test(tcase, a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writes);
+    tcase_add_test(tcase, every_script_compiles_with_a_few_more_local_variables);
     tcase_add_test(tcase, more_than_200_ids_in_one_call_are_refused);
     tcase_add_test(tcase, wake_ups_say_that_something_waits_or_whose_set_changed);
     tcase_add_test(tcase, of_many_threads_on_few_connections_each_id_goes_to_one);

@@ -70,38 +70,42 @@ local function successor(id)
     return ms and string.format('%s-%.0f', ms, tonumber(sequence) + 1) or id
 end
 
+-- A function, because its variables do not count among the 200 of a script.
+local function search(first, last)
+    local found, next_id = {}, ''
+    local matched, scanned, bytes = 0, 0, 0
+    local page_len, done = 1, false
+    while not done do
+        local page = redis.call('XRANGE', DEAD, first, last, 'COUNT', page_len)
+        local bytes_before = bytes
+        done = #page < page_len
+        for i = 1, #page do
+            local id, fields = page[i][1], page[i][2]
+            scanned = scanned + 1
+            bytes = bytes + size_of(fields)
+            if matches(fields) then
+                matched = matched + 1
+                if action == 'list' then
+                    found[#found + 1] = page[i]
+                elseif action == 'drop' then
+                    redis.call('XDEL', DEAD, id)
+                end
+            end
+            first = successor(id)
+            if matched >= matches_max or scanned >= SCANNED_MAX or bytes >= BYTES_MAX then
+                next_id = id
+                done = true
+                break
+            end
+        end
+        page_len = bytes - bytes_before < PAGE_BYTES and math.min(page_len * 2, PAGE_MAX) or 1
+    end
+    return { 'OK', NOW_MS, next_id, matched, redis.call('XLEN', DEAD), found }
+end
+
 local first = wanted_id ~= '' and wanted_id or after ~= '' and successor(after) or since ~= '' and since or '-'
 local last = wanted_id ~= '' and wanted_id or till ~= '' and till or '+'
 if redis.call('TYPE', DEAD).ok ~= 'stream' then
     return { 'OK', NOW_MS, '', 0, 0, {} }
 end
-
-local found, next_id = {}, ''
-local matched, scanned, bytes = 0, 0, 0
-local page_len, done = 1, false
-while not done do
-    local page = redis.call('XRANGE', DEAD, first, last, 'COUNT', page_len)
-    local bytes_before = bytes
-    done = #page < page_len
-    for i = 1, #page do
-        local id, fields = page[i][1], page[i][2]
-        scanned = scanned + 1
-        bytes = bytes + size_of(fields)
-        if matches(fields) then
-            matched = matched + 1
-            if action == 'list' then
-                found[#found + 1] = page[i]
-            elseif action == 'drop' then
-                redis.call('XDEL', DEAD, id)
-            end
-        end
-        first = successor(id)
-        if matched >= matches_max or scanned >= SCANNED_MAX or bytes >= BYTES_MAX then
-            next_id = id
-            done = true
-            break
-        end
-    end
-    page_len = bytes - bytes_before < PAGE_BYTES and math.min(page_len * 2, PAGE_MAX) or 1
-end
-return { 'OK', NOW_MS, next_id, matched, redis.call('XLEN', DEAD), found }
+return search(first, last)
