@@ -203,3 +203,20 @@ def test_the_authority_of_a_thousand_clients_is_changed_by_one_call(fleet, two_a
     fleet.wait_online(ids, 120)
     wait_version(first.api, "c", changed.json()["version"], 60)
     assert len(broker.connects(mark)) == 1000
+
+
+def test_the_sinks_that_a_profile_names_exist_and_cannot_be_deleted(fleet):
+    node = fleet.start_node()
+    routes = [{"to": ["default", "archive"]}]
+    for fields, pointer in (({"sink": "archive"}, "/sink"), ({"routes": routes}, "/routes/0/to/1")):
+        refused = put(node, "site", url=fleet.broker.url, **fields)
+        assert refused.status_code == 422, refused.text
+        assert [fault["pointer"] for fault in refused.json()["errors"]] == [pointer]
+        assert "there is no sink" in refused.text
+    assert node.api.put("/api/v1/sinks/archive", {"type": "null"}).status_code == 201
+    for fields in ({"sink": "archive"}, {"routes": routes}):
+        stored(node, "site", url=fleet.broker.url, **fields)
+        used = node.api.delete("/api/v1/sinks/archive")
+        assert used.status_code == 409 and used.json()["profiles"] == ["site"], used.text
+    stored(node, "site", url=fleet.broker.url)
+    assert node.api.delete("/api/v1/sinks/archive").status_code == 204

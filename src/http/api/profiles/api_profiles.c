@@ -8,6 +8,8 @@
 #include "http/api/document_changes.h"
 #include "http/api/job.h"
 #include "http/api/profiles/profile_users.h"
+#include "http/api/sinks/api_routes.h"
+#include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "mqtt/config/client_profiles.h"
@@ -143,6 +145,16 @@ static bool api_profile_is_unchanged(const struct profile_change *change) {
            (next->keys.count == 0 || memcmp(&before->keys, &next->keys, sizeof next->keys) == 0);
 }
 
+/* A client with the profile would wait for a sink that does not exist, or its messages would. */
+static void api_profile_check_sinks(const struct http_api *api, const json_t *document,
+                                    struct client_faults *faults) {
+    const char *sink = json_string_value(json_object_get(document, "sink"));
+    if (sink && *sink && !sink_view_exists(api, sink)) {
+        http_fault_add(faults, "/sink", "there is no sink %s; see GET /api/v1/sinks", sink);
+    }
+    api_routes_check_sinks(api, json_object_get(document, "routes"), faults);
+}
+
 /* The body with the secrets that it keeps, encrypted. */
 static enum err api_profile_prepare(struct profile_change *change) {
     const char *name = change->request->parameter;
@@ -155,6 +167,9 @@ static enum err api_profile_prepare(struct profile_change *change) {
     change->faults.count = 0;
     if (err == ERR_OK) {
         client_profile_check(document, &change->faults);
+        if (change->faults.count == 0) {
+            api_profile_check_sinks(change->request->api, document, &change->faults);
+        }
         err = change->faults.count > 0 ? ERR_ARGUMENT : ERR_OK;
     }
     if (err == ERR_OK && change->before) {

@@ -286,12 +286,13 @@ static void api_sink_note_use(void *context, const struct api_routes_use *use) {
     }
 }
 
-static bool api_sink_is_named_by(const struct store_client *client, const char *name) {
-    if (!client->config || !strstr(client->config, name)) {
+/* text: the fields of a client or of a profile; NULL: none. */
+static bool api_sink_is_named_by(const char *text, const char *name) {
+    if (!text || !strstr(text, name)) {
         return false;
     }
     struct api_sink_uses uses = {name, json_array()};
-    json_t *config = json_from_text(client->config, client->config_len, 0);
+    json_t *config = json_from_text(text, strlen(text), 0);
     const char *sink = json_string_value(json_object_get(config, "sink"));
     api_routes_each_use(json_object_get(config, "routes"), api_sink_note_use, &uses);
     bool named = (sink && strcmp(sink, name) == 0) || json_array_size(uses.routes) > 0;
@@ -310,12 +311,26 @@ static enum err api_sink_find_clients(struct store *store, enum store_client_sta
         size_t n = 0;
         err = store_page(store, where, &cursor, STORE_BATCH_MAX, &rows, &n, NULL);
         for (size_t i = 0; err == ERR_OK && i < n; i++) {
-            if (json_array_size(users) < USERS_SHOWN_MAX && api_sink_is_named_by(&rows[i], name)) {
+            if (json_array_size(users) < USERS_SHOWN_MAX &&
+                api_sink_is_named_by(rows[i].config, name)) {
                 json_array_append_new(users, http_json_string(rows[i].id));
             }
         }
         store_clients_free(rows, n);
     } while (err == ERR_OK && cursor != 0 && json_array_size(users) < USERS_SHOWN_MAX);
+    return err;
+}
+
+static enum err api_sink_find_profiles(struct store *store, const char *name, json_t *users) {
+    struct store_resource *rows;
+    size_t n;
+    enum err err = store_resources(store, STORE_PROFILES, NULL, &rows, &n, NULL);
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        if (api_sink_is_named_by(rows[i].document, name)) {
+            json_array_append_new(users, json_string(rows[i].name));
+        }
+    }
+    store_resources_free(rows, n);
     return err;
 }
 
@@ -352,7 +367,8 @@ static enum err api_sink_find_routes(struct store *store, const char *name, json
 static bool api_sink_is_unused(const struct http_request *request, struct http_response *response) {
     struct store *store = request->api->context.store;
     const char *name = request->parameter;
-    json_t *clients = json_array(), *sinks = json_array(), *routes = json_array();
+    json_t *clients = json_array(), *sinks = json_array(), *routes = json_array(),
+           *profiles = json_array();
     enum err err = api_sink_find_clients(store, STORE_WAITING, name, clients);
     if (err == ERR_OK) {
         err = api_sink_find_clients(store, STORE_OWNED, name, clients);
@@ -363,20 +379,27 @@ static bool api_sink_is_unused(const struct http_request *request, struct http_r
     if (err == ERR_OK) {
         err = api_sink_find_routes(store, name, routes);
     }
-    size_t users = json_array_size(clients) + json_array_size(sinks) + json_array_size(routes);
+    if (err == ERR_OK) {
+        err = api_sink_find_profiles(store, name, profiles);
+    }
+    size_t users = json_array_size(clients) + json_array_size(sinks) + json_array_size(routes) +
+                   json_array_size(profiles);
     bool unused = err == ERR_OK && users == 0;
     if (err != ERR_OK) {
         http_problem_store(response, err);
     } else if (!unused) {
         http_problem(response, PROBLEM_IN_USE,
-                     "clients, sinks or routes still name the sink %s: change them first", name);
+                     "clients, sinks, routes or profiles still name the sink %s: change them first",
+                     name);
         http_problem_member(response, "clients", json_incref(clients));
         http_problem_member(response, "sinks", json_incref(sinks));
         http_problem_member(response, "routes", json_incref(routes));
+        http_problem_member(response, "profiles", json_incref(profiles));
     }
     json_decref(clients);
     json_decref(sinks);
     json_decref(routes);
+    json_decref(profiles);
     return unused;
 }
 
