@@ -68,7 +68,7 @@
     X(NETWORK_UNREACHABLE, "connection_refused", TCP, OTHER, "the broker cannot be reached",       \
       "check the host, and the routes and firewalls between this node and the broker")             \
     X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",    \
-      "check the broker's log: it gave no reason")                                                 \
+      "check the broker's log, also for another client with this client_id: no reason came")       \
     X(CLOSED_AT_AN_AGE, "connection_lost", TCP, CLOSED,                                            \
       "the broker ends connections after a fixed time, including those of other clients",          \
       "check the broker's configuration for a time limit, such as the lifetime of a token")        \

@@ -8,7 +8,7 @@ enum err sink_template_compile(struct template **out, const char *field, const c
     char why[MESSAGE_FAULT_LEN];
     enum err err = template_compile(out, text, why);
     if (err == ERR_ARGUMENT) {
-        snprintf(fault, SINK_FAULT_LEN, "%.70s %.180s", field, why);
+        snprintf(fault, SINK_FAULT_LEN, "%.63s %.190s", field, why);
     }
     return err;
 }

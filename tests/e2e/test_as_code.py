@@ -176,5 +176,5 @@ def test_one_resource_is_changed_in_an_editor(fleet, cli, tmp_path):
     cli.environment["EDITOR"] = f"sh -c 'printf \"kind: routes\\nroutes: [{{to: [default]}}]\\n\" > $1' x"
     assert "routes changed" in cli.good("edit", "routes")
     assert api.get("/api/v1/routes").json()["routes"] == [{"to": ["default"]}]
-    cli.fails(2, "edit", "gadget", "x")
+    assert "client-profile NAME" in cli.fails(2, "edit", "gadget", "x")
     cli.fails(3, "edit", "client", "nosuch")

@@ -79,9 +79,10 @@ static void cli_apply_report(struct apply *apply, enum manifest_kind kind, const
         json_decref(line);
         return;
     }
-    printf("%s %s %s\n",
+    printf("%s %s%s%s\n",
            apply->dry_run ? apply_outcomes[outcome].planned : apply_outcomes[outcome].name,
-           kind_name, table_printable(name, safe, sizeof safe));
+           kind_name, manifest_kinds[kind].name_member ? " " : "",
+           manifest_kinds[kind].name_member ? table_printable(name, safe, sizeof safe) : "");
     if (apply->diff) {
         cli_apply_print_changes(changes);
     }

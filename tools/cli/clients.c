@@ -21,7 +21,8 @@ struct listing {
     long remaining; /* -1: all */
 };
 
-/* "mqtt://host:port", from any form of the configuration; of several, the current broker. */
+/* "mqtt://host:port", from any form of the configuration; of several, or if the profile has it, the
+ * current broker. */
 static const char *cli_clients_broker_url(const json_t *client, char *out, size_t size) {
     const json_t *config = json_object_get(client, "config");
     const char *url = cli_clients_text(config, "url"), *broker = cli_clients_text(config, "broker");
@@ -31,7 +32,7 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
         return at ? at : json_string_value(json_array_get(urls, 0));
     }
     if (url || !broker) {
-        return url;
+        return url ? url : at;
     }
     snprintf(out, size, "%s:%lld", broker,
              (long long)json_integer_value(json_object_get(config, "port")));
@@ -50,8 +51,9 @@ static const char *cli_clients_explain(const json_t *status, char *out, size_t s
 static void cli_clients_put_row(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const char *state = cli_clients_text(status, "state");
-    bool well =
-        state && strcmp(state, "online") == 0 && !json_is_true(json_object_get(status, "degraded"));
+    bool well = state && strcmp(state, "online") == 0 &&
+                !json_is_true(json_object_get(status, "degraded")) &&
+                !json_is_true(json_object_get(status, "silent"));
     char ago[32], broker[300], why[512];
     table_put(table, cli_clients_text(client, "id"));
     table_put(table, state);

@@ -28,10 +28,11 @@ const struct cli_command cli_commands[] = {
     {"changes", "ID", 1, 1, "show who changed the configuration of a client, and which fields",
      command_changes},
     {"apply", "", 0, 0, "make the fleet as documents say, or show what differs", command_apply},
-    {"export", "", 0, 0, "write clients, sinks and routes as documents", command_export},
+    {"export", "", 0, 0, "write clients, client profiles, sinks and routes as documents",
+     command_export},
     {"import", "[FILE]", 0, 1, "apply the documents of an export", command_import},
-    {"edit", "KIND [NAME]", 1, 2, "change a client, a sink or the routes in an editor",
-     command_edit},
+    {"edit", "KIND [NAME]", 1, 2,
+     "change a client, a client-profile, a sink or the routes in an editor", command_edit},
     {"publish", "ID TOPIC", 2, 2, "publish as a client", command_publish},
     {"publications", "ID", 1, 1,
      "list publications that the broker has not acknowledged, or drop them", command_publications},
@@ -270,8 +271,8 @@ static bool cli_commands_check_words(const struct cli *cli) {
     const struct cli_command *command = cli->command;
     if (cli->word_count < command->words_min ||
         (command->words_max >= 0 && cli->word_count > command->words_max)) {
-        cli_error("usage: mqfleet %s %s; see mqfleet help %s", command->name, command->words,
-                  command->name);
+        cli_error("usage: mqfleet %s%s%s; see mqfleet help %s", command->name,
+                  command->words[0] != '\0' ? " " : "", command->words, command->name);
         return false;
     }
     return true;

@@ -30,7 +30,7 @@ static bool cli_edit_parse(struct edit *edit) {
             return true;
         }
     }
-    cli_error("usage: mqfleet edit %s; see mqfleet help edit", cli->command->words);
+    cli_error("usage: mqfleet edit client ID, client-profile NAME, sink NAME, or routes");
     return false;
 }
 

@@ -59,7 +59,10 @@ static json_t *cli_file_parse(const char *name, struct buffer *data) {
         json_loadb(document + bom_len, data->len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(data);
     if (!json) {
-        cli_error("file %s: line %d: %s", name, fault.line, fault.text);
+        bool yaml = json_error_code(&fault) == json_error_invalid_syntax && fault.position <= 64 &&
+                    fault.line <= 1;
+        cli_error("file %s: line %d: %s%s", name, fault.line, fault.text,
+                  yaml ? " (must be JSON; mqfleet apply takes YAML)" : "");
     }
     return json;
 }

@@ -238,7 +238,8 @@ static bool manifest_read_folder(struct manifest *manifest, const char *path, un
         struct buffer name;
         struct stat about;
         buffer_init(&name);
-        buffer_printf(&name, "%s/%s", path, entries[i]->d_name);
+        buffer_printf(&name, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/",
+                      entries[i]->d_name);
         bool folder = name.data && stat(name.data, &about) == 0 && S_ISDIR(about.st_mode);
         bool wanted = name.data && (folder || manifest_has_suffix(name.data, ".yaml") ||
                                     manifest_has_suffix(name.data, ".yml") ||

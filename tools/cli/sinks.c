@@ -21,7 +21,8 @@ static long long cli_sinks_number(const json_t *row, const char *name) {
 static void cli_sinks_put_latency(struct table *table, const json_t *node, const char *name) {
     const json_t *ms = json_object_get(json_object_get(node, "latency"), name);
     if (json_is_number(ms)) {
-        table_printf(table, "%.4g", json_number_value(ms));
+        double value = json_number_value(ms);
+        table_printf(table, value < 1000 ? "%.3g" : "%.0f", value);
     } else {
         table_put(table, "-");
     }

@@ -91,8 +91,9 @@ enum err message_name_parse(const char *text, struct message_name *out, char *fa
         }
     }
     snprintf(fault, MESSAGE_FAULT_LEN,
-             "%.40s is unknown; there are id, client_id, topic, topic.N, payload, json./POINTER, "
-             "qos, retain, received_at, message_id, node, broker, label.NAME",
+             "{%.40s} is unknown; there are id, client_id, topic, topic.N, payload, "
+             "json./POINTER, qos, retain, received_at, received_at_ms, message_id, node, broker, "
+             "label.NAME, user.NAME, property.NAME",
              text);
     return ERR_ARGUMENT;
 }

@@ -190,9 +190,11 @@ static void health_add_stream_notes(const struct sink_status *status, struct rea
         return;
     }
     buffer_init(&text);
-    buffer_printf(&text, "%lld entries, %lld bytes, %lld consumer groups",
-                  (long long)stream->entries, (long long)stream->bytes,
-                  (long long)stream->group_total);
+    buffer_printf(&text, "%lld entries, ", (long long)stream->entries);
+    if (stream->bytes >= 0) { /* it was measured */
+        buffer_printf(&text, "%lld bytes, ", (long long)stream->bytes);
+    }
+    buffer_printf(&text, "%lld consumer groups", (long long)stream->group_total);
     for (size_t i = 0; i < stream->group_count; i++) {
         buffer_printf(&text, "; ");
         health_print_group(&stream->groups[i], &text);

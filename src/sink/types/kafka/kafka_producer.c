@@ -107,8 +107,9 @@ static void kafka_on_error(rd_kafka_t *handle, int error, const char *reason, vo
     /* "All brokers are down" says less than the error before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || *producer->error == '\0') {
         const char *denied = atomic_exchange(&producer->denied, NULL);
-        snprintf(producer->error, sizeof producer->error, "%.100s%s%.50s", reason,
-                 denied ? ": " : "", denied ? denied : "");
+        snprintf(producer->error, sizeof producer->error, "%.*s%s%.50s",
+                 denied ? 100 : SINK_ERROR_LEN - 1, reason, denied ? ": " : "",
+                 denied ? denied : "");
     }
     if (producer->dead) {
         rd_kafka_fatal_error(handle, producer->error, sizeof producer->error);

@@ -65,15 +65,25 @@ static enum err kafka_shape_compile_headers(struct kafka_shape *shape, const jso
     return ERR_OK;
 }
 
+#define KAFKA_TOPIC_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 /* By Kafka's rules; "" if it is valid. */
 static const char *kafka_topic_fault(const char *topic) {
     size_t len = strlen(topic);
     if (len == 0 || len > KAFKA_TOPIC_MAX || strcmp(topic, ".") == 0 || strcmp(topic, "..") == 0) {
         return "must have 1 to 249 characters, and not be \".\" or \"..\"";
     }
-    size_t valid =
-        strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+    size_t valid = strspn(topic, KAFKA_TOPIC_BYTES);
     return valid == len ? "" : "may have letters, digits, \".\", \"_\" and \"-\" only";
+}
+
+/* The same for a template that compiles: no message makes its own text valid. */
+static const char *kafka_topic_template_fault(const char *text) {
+    const char *at = text;
+    while (at && *at && (*at == '{' || strchr(KAFKA_TOPIC_BYTES, *at))) {
+        at = *at != '{' ? at + 1 : at[1] != '{' ? strchr(at, '}') + 1 : NULL;
+    }
+    return at && *at == '\0' ? "" : kafka_topic_fault(" ");
 }
 
 static enum err kafka_shape_fill(struct kafka_shape *shape, const json_t *settings, char *fault) {
@@ -87,11 +97,17 @@ static enum err kafka_shape_fill(struct kafka_shape *shape, const json_t *settin
     if (err == ERR_OK) {
         err = kafka_shape_compile_headers(shape, settings, fault);
     }
-    if (err == ERR_OK && shape->topic.constant && *kafka_topic_fault(shape->topic.constant)) {
-        snprintf(fault, SINK_FAULT_LEN, "topic %s", kafka_topic_fault(shape->topic.constant));
-        err = ERR_ARGUMENT;
+    if (err != ERR_OK) {
+        return err;
     }
-    return err;
+    const char *why = shape->topic.constant
+                          ? kafka_topic_fault(shape->topic.constant)
+                          : kafka_topic_template_fault(sink_settings_text(settings, "topic"));
+    if (*why) {
+        snprintf(fault, SINK_FAULT_LEN, "topic %s", why);
+        return ERR_ARGUMENT;
+    }
+    return ERR_OK;
 }
 
 enum err kafka_shape_create(struct kafka_shape **out, const json_t *settings, const char *node,

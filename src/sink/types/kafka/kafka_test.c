@@ -40,9 +40,12 @@ static json_t *kafka_test_settings(const json_t *settings) {
 /* ---- brokers --------------------------------------------------------------------------------- */
 
 static const char *kafka_test_connect_advice(const char *error) {
-    return strcasestr(error, "authentication") ? "check sasl_mechanism, username and password"
-           : strcasestr(error, "ssl")          ? "check tls, tls_ca, tls_cert and tls_key"
-                                               : "check brokers, the network, and tls";
+    bool sasl = strcasestr(error, "authentication") || strstr(error, "SASL ");
+    return sasl                    ? "check sasl_mechanism, username and password"
+           : strstr(error, "SSL ") ? "check tls, tls_ca, tls_cert and tls_key"
+           : strstr(error, "No brokers configured")
+               ? "brokers must be HOST:PORT, without a scheme, separated by commas"
+               : "check that brokers names listeners of Kafka that this node reaches, and tls";
 }
 
 static void kafka_test_fail_connect(struct kafka_test *test, rd_kafka_resp_err_t error) {

@@ -183,7 +183,7 @@ static const struct {
     const char *line, *fault;
 } wrong_lines[] = {
     {"a\nb", "line must not contain a line end"},
-    {"{x}", "line x is unknown"},
+    {"{x}", "line {x} is unknown"},
 };
 
 START_TEST(a_wrong_line_is_explained) {

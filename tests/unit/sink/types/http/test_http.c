@@ -312,7 +312,7 @@ static const struct {
     const char *settings, *field;
 } faults[] = {
     {"{\"body\":\"{{\"}", "body does not make JSON"},
-    {"{\"body\":\"{x}\"}", "body x is unknown"},
+    {"{\"body\":\"{x}\"}", "body {x} is unknown"},
     {"{\"body\":\"{{\\\"p\\\":\\\"{payload}\\\"}}\"}", "body has {payload}, whose value may break"},
     {"{\"format\":\"clickhouse\",\"body\":\"[{payload:json}]\"}",
      "body does not make a JSON object"},

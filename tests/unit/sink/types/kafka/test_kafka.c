@@ -539,7 +539,10 @@ START_TEST(a_wrong_setting_is_refused_with_the_name_of_its_field) {
     check_fault("options", json_pack("{s:s}", "message.max.bites", "1"), "No such");
     check_fault("options", json_pack("{s:s}", "message.max.bytes", "many"), "message.max.bytes");
     check_fault("topic", json_string("a/b"), "may have letters");
-    check_fault("topic", json_string("{nothing}"), "unknown");
+    check_fault("topic", json_string("a/{id}"), "may have letters");
+    check_fault("topic", json_string("{{{id}"), "may have letters");
+    ck_assert_str_eq(fault_of("topic", json_string("{topic}.{label.site|a/b}")), "");
+    check_fault("topic", json_string("{nothing}"), "{nothing} is unknown");
     check_fault("headers", json_pack("{s:s}", "h", "{"), "");
     check_fault("tls_ca", json_string("here"), "PEM");
     check_fault("tls_key", json_string("key"), "PEM");
@@ -583,7 +586,7 @@ START_TEST(a_test_says_which_step_fails_and_what_to_change) {
     check_steps(mock.brokers, "{topic.1}", "topic ok: depends on the message");
     check_steps(mock.brokers, "a/b", "open failed: topic may have letters");
     check_steps("127.0.0.1:1", TOPIC, "connect failed: ");
-    ck_assert_ptr_nonnull(strstr(steps, "check brokers"));
+    ck_assert_ptr_nonnull(strstr(steps, "check that brokers"));
 }
 END_TEST
 
