@@ -95,6 +95,8 @@ enum err profile_reader_parse(struct store *store, const struct store_client *ro
         err = client_config_parse_text(row->config, row->config_len, row->id, out, faults);
     } else if (read == ERR_NOT_FOUND) {
         profile_reader_note_missing(name);
+    } else if (read != ERR_CANCELED) {
+        err = read; /* the client may be valid */
     }
     free(name);
     return err;
