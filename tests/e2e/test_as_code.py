@@ -112,6 +112,15 @@ def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, t
     assert f"{path}, line 9, client bad" in told_by and "colour" in told_by, told_by
     assert "No such file" in cli.fails(6, "apply", "-f", tmp_path / "none")
     assert "requires --file" in cli.fails(2, "apply")
+    loops = tmp_path / "loops"
+    loops.mkdir()
+    for name in "ab":
+        (loops / name).symlink_to(loops)
+    told_by = cli.fails(6, "apply", "-f", loops)
+    assert told_by.count("is a link to a folder that contains it") == len(told_by.splitlines()) == 2, told_by
+    path = tmp_path / "bad.json"
+    path.write_bytes(b'{"kind": "client", "id": "a", "broker": "b"}\n\0{}')
+    assert "line 2" in cli.fails(6, "apply", "-f", path)
 
 
 def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
@@ -130,6 +139,8 @@ def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
     assert node.api.post("/api/v1/clients", document).status_code == 201
     assert node.api.put("/api/v1/routes", {"routes": [{"match": {"topic": "t"}, "to": ["web"]}]}).status_code == 200
     path = tmp_path / "all.yaml"
+    (tmp_path / "all.yaml.part").write_text("of an export that was killed")
+    (tmp_path / "all.yaml.part").chmod(0o644)
     assert "35 documents" in cli.run("export", "-f", path, "--secrets", "encrypted").stderr
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     whole = path.read_text()
@@ -166,7 +177,9 @@ def test_one_resource_is_changed_in_an_editor(fleet, cli, tmp_path):
     assert "e1 changed" in cli.good("edit", "client", "e1")
     assert api.get("/api/v1/clients/e1").json()["config"]["keepalive_s"] == 31
     assert "not changed" in cli.good("edit", "client", "e1")
-    cli.environment["EDITOR"] = "sed -i s/31/-1/"
+    cli.environment["EDITOR"] = "kill -INT $PPID; sed -i s/31/32/"  # as the terminal does at Ctrl-C
+    assert "e1 changed" in cli.good("edit", "client", "e1")
+    cli.environment["EDITOR"] = "sed -i s/32/-1/"
     told = cli.fails(6, "edit", "client", "e1")
     kept = told.strip().splitlines()[-1].split()[-1]
     assert "/keepalive_s" in told and "keepalive_s: -1" in open(kept).read()

@@ -1,5 +1,6 @@
 /* Opens one resource of the fleet in an editor, and stores what was changed. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,21 +104,36 @@ static const char *cli_edit_program(void) {
     return program && *program ? program : "vi";
 }
 
-/* The variable may hold arguments, so a shell splits it. False: the error was printed. */
-static bool cli_edit_open(const struct edit *edit) {
-    struct buffer command;
+/* Waits until the command ends; -1: it could not begin. Meanwhile, interrupts from the terminal are
+ * meant for the editor. */
+static int cli_edit_run(const char *command, const char *file) {
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction interrupt, quit;
     int status = -1;
-    buffer_init(&command);
-    buffer_printf(&command, "%s \"$1\"", cli_edit_program());
-    pid_t pid = command.data ? fork() : -1;
+    sigaction(SIGINT, &ignore, &interrupt);
+    sigaction(SIGQUIT, &ignore, &quit);
+    pid_t pid = fork();
     if (pid == 0) {
-        execl("/bin/sh", "sh", "-c", command.data, "sh", edit->file, (char *)NULL);
+        sigaction(SIGINT, &interrupt, NULL);
+        sigaction(SIGQUIT, &quit, NULL);
+        execl("/bin/sh", "sh", "-c", command, "sh", file, (char *)NULL);
         _exit(127);
     }
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGQUIT, &quit, NULL);
+    return status;
+}
+
+/* The variable may hold arguments, so a shell splits it. False: the error was printed. */
+static bool cli_edit_open(const struct edit *edit) {
+    struct buffer command;
+    buffer_init(&command);
+    buffer_printf(&command, "%s \"$1\"", cli_edit_program());
+    int status = command.data ? cli_edit_run(command.data, edit->file) : -1;
     buffer_fini(&command);
-    bool good = pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     if (!good) {
         cli_error("the editor (%s) failed; nothing was changed", cli_edit_program());
     }

@@ -96,7 +96,10 @@ static enum cli_exit cli_export_to_file(struct export *export, const char *name)
     struct buffer part;
     buffer_init(&part);
     buffer_printf(&part, "%s.part", name);
-    int fd = part.data ? open(part.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+    if (part.data) {
+        (void)unlink(part.data); /* what is left of an earlier export may be readable by others */
+    }
+    int fd = part.data ? open(part.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
     export->file = fd >= 0 ? fdopen(fd, "w") : NULL;
     enum cli_exit code = export->file ? cli_export_all(export) : CLI_USAGE;
     bool good = export->file && fflush(export->file) == 0 && fsync(fd) == 0;

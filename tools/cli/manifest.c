@@ -155,7 +155,7 @@ static bool manifest_read_json(struct manifest_source *source, const char *text,
     for (;;) {
         json_error_t fault;
         const char *begin = at;
-        while (at < end && strchr(" \t\r\n", *at)) {
+        while (at < end && *at != '\0' && strchr(" \t\r\n", *at)) {
             at++;
         }
         line += manifest_lines(begin, at);
@@ -217,20 +217,43 @@ static bool manifest_read_file(struct manifest *manifest, const char *path) {
     return good;
 }
 
-static bool manifest_read_path(struct manifest *manifest, const char *path, unsigned depth);
+/* A folder that is being read. */
+struct manifest_folder {
+    const struct manifest_folder *parent; /* NULL: none */
+    dev_t device;
+    ino_t inode;
+    unsigned depth;
+};
+
+static bool manifest_read_path(struct manifest *manifest, const char *path,
+                               const struct manifest_folder *parent);
+
+/* NULL: it can be read. With several links to a folder above, the paths would double at each level.
+ */
+static const char *manifest_folder_fault(const struct manifest_folder *folder) {
+    for (const struct manifest_folder *at = folder->parent; at; at = at->parent) {
+        if (at->device == folder->device && at->inode == folder->inode) {
+            return "is a link to a folder that contains it";
+        }
+    }
+    return folder->depth > FOLDER_DEPTH_MAX ? "nested too deeply"
+           : cli_interrupted()              ? "interrupted"
+                                            : NULL;
+}
 
 static int manifest_filter(const struct dirent *entry) {
     return entry->d_name[0] != '.';
 }
 
 /* In the order of their names. Files with other endings are left out. */
-static bool manifest_read_folder(struct manifest *manifest, const char *path, unsigned depth) {
+static bool manifest_read_folder(struct manifest *manifest, const char *path,
+                                 const struct manifest_folder *folder) {
     struct dirent **entries;
     bool good = true;
-    int n = depth > FOLDER_DEPTH_MAX ? -1 : scandir(path, &entries, manifest_filter, alphasort);
+    const char *fault = manifest_folder_fault(folder);
+    int n = fault ? -1 : scandir(path, &entries, manifest_filter, alphasort);
     if (n < 0) {
-        cli_error("folder %s: %s", path,
-                  depth > FOLDER_DEPTH_MAX ? "nested too deeply" : strerror(errno));
+        cli_error("folder %s: %s", path, fault ? fault : strerror(errno));
         manifest->faults++;
         return false;
     }
@@ -240,11 +263,11 @@ static bool manifest_read_folder(struct manifest *manifest, const char *path, un
         buffer_init(&name);
         buffer_printf(&name, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/",
                       entries[i]->d_name);
-        bool folder = name.data && stat(name.data, &about) == 0 && S_ISDIR(about.st_mode);
-        bool wanted = name.data && (folder || manifest_has_suffix(name.data, ".yaml") ||
+        bool is_folder = name.data && stat(name.data, &about) == 0 && S_ISDIR(about.st_mode);
+        bool wanted = name.data && (is_folder || manifest_has_suffix(name.data, ".yaml") ||
                                     manifest_has_suffix(name.data, ".yml") ||
                                     manifest_has_suffix(name.data, ".json"));
-        good = (!wanted || manifest_read_path(manifest, name.data, depth + 1)) && good;
+        good = (!wanted || manifest_read_path(manifest, name.data, folder)) && good;
         buffer_fini(&name);
         free(entries[i]);
     }
@@ -252,11 +275,15 @@ static bool manifest_read_folder(struct manifest *manifest, const char *path, un
     return good;
 }
 
-static bool manifest_read_path(struct manifest *manifest, const char *path, unsigned depth) {
+static bool manifest_read_path(struct manifest *manifest, const char *path,
+                               const struct manifest_folder *parent) {
     struct stat about;
-    bool folder = strcmp(path, "-") != 0 && stat(path, &about) == 0 && S_ISDIR(about.st_mode);
-    return folder ? manifest_read_folder(manifest, path, depth)
-                  : manifest_read_file(manifest, path);
+    if (strcmp(path, "-") == 0 || stat(path, &about) != 0 || !S_ISDIR(about.st_mode)) {
+        return manifest_read_file(manifest, path);
+    }
+    const struct manifest_folder folder = {parent, about.st_dev, about.st_ino,
+                                           parent ? parent->depth + 1 : 0};
+    return manifest_read_folder(manifest, path, &folder);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -316,7 +343,7 @@ static bool manifest_sort(struct manifest *manifest) {
 
 bool manifest_read(struct manifest *manifest, const char *path) {
     *manifest = (struct manifest){.seen = json_object()};
-    bool good = manifest_read_path(manifest, path, 0) && manifest->faults == 0;
+    bool good = manifest_read_path(manifest, path, NULL) && manifest->faults == 0;
     if (good && manifest->count == 0) {
         cli_error("%s: has no documents (*.yaml, *.yml, *.json in a folder)", path);
         good = false;
