@@ -199,5 +199,9 @@ def test_a_secret_in_a_patch_of_many_clients_is_never_plain_in_redis(fleet):
     assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
     for client in clients:
         node.api.wait_state(client, "online")
+    shown = node.api.get("/api/v1/export?secrets=encrypted&id_prefix=c0").json()["documents"][0]
+    refused = node.api.post("/api/v1/clients:patch?id_prefix=c0", {"password": shown["password"]})
+    assert refused.status_code == 422, refused.text  # no node could decrypt it for the operation
+    assert refused.json()["errors"][0]["pointer"] == "/password" and shown["password"] not in refused.text
     removed = ended(node.api, begin(node.api, "patch", "label.site=a", {"password": None, "username": None}))
     assert removed["done"] == 3 and "password" not in node.api.client("c0")["config"]

@@ -41,15 +41,24 @@ static void api_clients_bulk_free(void *context) {
 /* ---- the patch ------------------------------------------------------------------------------- */
 
 /* Encrypted like the secrets of a client; the id of the operation takes the place of the client's.
- * NULL: out of memory. */
-static char *api_clients_bulk_patch_text(const struct http_api *api, const char *operation,
-                                         const json_t *patch) {
+ * So a secret that is encrypted already, for a client, cannot be a part of it. The caller frees
+ * *text. False: answered. */
+static bool api_clients_bulk_patch_text(const struct http_api *api, const char *operation,
+                                        const json_t *patch, char **text,
+                                        struct http_response *response) {
+    struct client_faults faults = {.count = 0};
     json_t *sealed = json_whole_copy(patch);
-    enum err err = sealed ? client_secrets_seal(sealed, operation, api->context.secrets, NULL, NULL)
-                          : ERR_MEMORY;
-    char *text = err != ERR_MEMORY ? json_to_text(sealed, JSON_COMPACT) : NULL;
+    enum err err = sealed
+                       ? client_secrets_seal(sealed, operation, api->context.secrets, NULL, &faults)
+                       : ERR_MEMORY;
+    *text = err == ERR_OK ? json_to_text(sealed, JSON_COMPACT) : NULL;
     json_decref(sealed);
-    return text;
+    if (err == ERR_ARGUMENT && faults.count > 0) {
+        http_problem_faults(response, &faults);
+    } else if (!*text) {
+        http_problem_error(response, err != ERR_OK ? err : ERR_MEMORY);
+    }
+    return *text != NULL;
 }
 
 /* The names of the fields. NULL: out of memory. */
@@ -161,16 +170,14 @@ static void api_clients_bulk_begin(struct http_request *request, const struct bu
                                   .by = request->caller.name,
                                   .scope = scope[0] != '\0' ? scope : NULL,
                                   .rate = bulk->rate};
-    if (bulk->patch) {
-        new.patch = api_clients_bulk_patch_text(request->api, id, bulk->patch);
-        new.fields = api_clients_bulk_fields(bulk->patch);
-    }
-    if (!new.selector || (bulk->patch && (!new.patch || !new.fields))) {
+    new.fields = bulk->patch ? api_clients_bulk_fields(bulk->patch) : NULL;
+    if (!new.selector || (bulk->patch && !new.fields)) {
         http_problem_memory(response);
     } else if (strlen(new.selector) > SELECTOR_LEN_MAX) {
         http_problem(response, PROBLEM_TOO_LARGE, "the selector is longer than %d characters",
                      SELECTOR_LEN_MAX);
-    } else {
+    } else if (!bulk->patch ||
+               api_clients_bulk_patch_text(request->api, id, bulk->patch, &new.patch, response)) {
         api_clients_bulk_store(request, &new, round, response);
     }
     free(new.selector);
