@@ -16,7 +16,7 @@ enum err profile_reader_refresh(struct store *store, const char *name) MUST_CHEC
 void profile_reader_freshen(struct store *store, const json_t *document);
 
 /* As client_config_parse_text. If the text names a profile and is not valid with what this node
- * knows of it, the profile is read, and the text is parsed again. */
+ * knows of it, the profile is read, unless it was just now, and the text is parsed again. */
 enum err profile_reader_parse(struct store *store, const struct store_client *row,
                               struct client_config **out, struct client_faults *faults) MUST_CHECK;
 

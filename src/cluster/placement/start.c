@@ -99,7 +99,7 @@ enum err agent_start(struct agent *agent, const struct store_member *member,
     if (err == ERR_OK) {
         return agent_start_config(agent, member, request, config);
     }
-    if (err == ERR_MEMORY) {
+    if (err != ERR_ARGUMENT) {
         return err; /* the caller tries again */
     }
     snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer, faults.items[0].detail);

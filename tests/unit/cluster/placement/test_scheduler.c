@@ -104,6 +104,32 @@ START_TEST(what_finds_no_room_waits_and_is_counted_with_its_reason) {
 }
 END_TEST
 
+START_TEST(a_missing_profile_is_not_looked_for_once_per_client) {
+    begin(1000);
+    for (int i = 0; i < 150; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "p%d", i);
+        waits(id, ",\"profile\":\"none\"");
+    }
+    store_double_reset(agent_store);
+    (void)scheduler_round(leader);
+    size_t calls = store_double_calls("list_resources");
+    ck_assert_msg(calls >= 1 && calls <= 75, "%zu calls", calls);
+    ck_assert_int_eq(waiting(), 150);
+}
+END_TEST
+
+START_TEST(a_profile_that_could_not_be_read_does_not_make_its_client_invalid) {
+    begin(1000);
+    waits("p", ",\"profile\":\"unread\"");
+    store_double_reset(agent_store);
+    store_double_plan((struct store_plan){.script = "list_resources", .fault = STORE_FAILS});
+    (void)scheduler_round(leader);
+    ck_assert_uint_ge(store_double_calls("list_resources"), 1);
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 0);
+}
+END_TEST
+
 START_TEST(clients_that_all_rest_are_looked_at_now_and_then_and_placed_at_their_time) {
     begin(1000);
     waits("later", "");
@@ -302,6 +328,8 @@ static void add(TCase *tests) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, clients_end_level_and_no_node_is_asked_anything);
     tcase_add_test(tests, what_finds_no_room_waits_and_is_counted_with_its_reason);
+    tcase_add_test(tests, a_missing_profile_is_not_looked_for_once_per_client);
+    tcase_add_test(tests, a_profile_that_could_not_be_read_does_not_make_its_client_invalid);
     tcase_add_test(tests,
                    clients_that_all_rest_are_looked_at_now_and_then_and_placed_at_their_time);
     tcase_add_test(tests, a_node_that_drains_leaves_or_lags_gets_nothing);
