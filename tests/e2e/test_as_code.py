@@ -123,6 +123,14 @@ def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, t
     assert "line 2" in cli.fails(6, "apply", "-f", path)
 
 
+def test_large_documents_go_in_several_requests(fleet, key, tmp_path):
+    cli = Cli(fleet.start_node("m1", secrets__key_file=key, http__body_max_bytes=2 * 1024 * 1024))
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps([{"kind": "client", **client(f"large{i}", password="p" * 60000)} for i in range(50)]))
+    assert totals(cli.good("apply", "-f", path))["created"] == 50
+    assert totals(cli.good("apply", "-f", path))["unchanged"] == 50
+
+
 def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
     node = fleet.nodes[0]
     strange = "a\n  b: 'c' \"d\" # e\t\u00fc \U0001f600"

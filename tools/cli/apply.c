@@ -9,7 +9,8 @@
 #include "select.h"
 #include "table.h"
 
-#define BATCH_LEN 500
+#define BATCH_LEN       500               /* clients in one request */
+#define BATCH_BYTES_MAX ((size_t)1 << 20) /* of them, unless it is one; nodes limit a body */
 
 enum apply_outcome { APPLY_CREATED, APPLY_CHANGED, APPLY_UNCHANGED, APPLY_DELETED, APPLY_FAILED };
 #define APPLY_OUTCOME_COUNT 5
@@ -222,6 +223,19 @@ static void cli_apply_take_results(struct apply *apply, const struct manifest_it
     }
 }
 
+/* How many of the next documents, which begin with a client, go into one request: at least one. */
+static size_t cli_apply_batch_len(const struct manifest_item *items, size_t count) {
+    size_t n = 0, bytes = 0;
+    while (n < count && n < BATCH_LEN && items[n].kind == MANIFEST_CLIENT) {
+        bytes += json_dumpb(items[n].document, NULL, 0, JSON_COMPACT);
+        if (n > 0 && bytes > BATCH_BYTES_MAX) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
 static void cli_apply_clients(struct apply *apply, const struct manifest_item *items, size_t n) {
     struct cli_answer answer;
     json_t *batch = json_array();
@@ -247,7 +261,7 @@ static void cli_apply_all(struct apply *apply) {
         const struct manifest_item *item = &manifest->items[i];
         size_t n = 1;
         if (item->kind == MANIFEST_CLIENT) {
-            n = manifest->count - i < BATCH_LEN ? manifest->count - i : BATCH_LEN;
+            n = cli_apply_batch_len(item, manifest->count - i);
             cli_apply_clients(apply, item, n);
         } else {
             cli_apply_resource(apply, item);
