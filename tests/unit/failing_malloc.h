@@ -13,9 +13,11 @@
 #define CAN_FAIL 1
 #endif
 
-static long left = -1;    /* allocations until one fails; below 0: none does */
-static bool stays;        /* then all fail */
-static long failed, live; /* allocations that failed; existing blocks */
+/* Some tests use only some of them. */
+#define MAY_BE_UNUSED __attribute__((unused))
+MAY_BE_UNUSED static long left = -1;    /* allocations until one fails; below 0: none does */
+MAY_BE_UNUSED static bool stays;        /* then all fail */
+MAY_BE_UNUSED static long failed, live; /* allocations that failed; existing blocks */
 
 #if CAN_FAIL
 extern void *__libc_malloc(size_t size);

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <amqp.h>
 #include <jansson.h>
 #include "base/err.h"
+#include "amqp_library.h"
 #include "sink/sink.h"
 
 #define AMQP_LINK_ERROR_LEN 160
