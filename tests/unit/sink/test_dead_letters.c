@@ -222,7 +222,8 @@ START_TEST(of_qos_0_what_the_dead_letter_sink_has_no_room_for_is_dropped_and_cou
     submit_numbers(0, 1);
     AWAIT(stored(&target_script) == 1);
     for (int i = 100; i < 104; i++) {
-        ck_assert_int_eq(submit(target.sink, numbered_message(i, 0)), ERR_OK);
+        struct message *message = numbered_message(i, 0);
+        ck_assert_int_eq(message_queue_put(sink_queue(target.sink), NULL, message, NULL), ERR_OK);
     }
     flush(target.sink);
     AWAIT(metric_get(METRIC_DROPPED_DEAD_LETTER) == 3);
