@@ -92,6 +92,7 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert any(": listening" in text for text in api)
 
     assert "1 created" in "".join(reader.page("docs/as-code.md"))
+    assert "clients" in "".join(reader.page("docs/operations.md"))
     assert "subscribed" in "".join(reader.page("docs/cli.md"))
     assert 'mqfleet_clients{state="online"}' in "".join(reader.page("docs/metrics.md"))
     assert "m1" in "".join(reader.page("docs/redis.md"))
@@ -100,8 +101,8 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert '"version"' in routes and '"matched"' in routes
     reader.fleet.wait_online(["by-hand"])
 
-    ran = {"README.md", "docs/api.md", "docs/as-code.md", "docs/cli.md", "docs/metrics.md", "docs/redis.md",
-           "docs/routes.md", "docs/sinks.md"}
+    ran = {"README.md", "docs/api.md", "docs/as-code.md", "docs/cli.md", "docs/metrics.md", "docs/operations.md",
+           "docs/redis.md", "docs/routes.md", "docs/sinks.md"}
     assert {str(page.relative_to(ROOT)) for page in PAGES if examples(page)} == ran
 
 
@@ -183,3 +184,9 @@ def test_the_scripts_in_docs_are_those_of_the_store():
     named = set(re.findall(r"^\| `([a-z_]+)` \|", page[page.index("## Transitions"):], re.MULTILINE))
     scripts = {path.stem for path in ROOT.glob("src/store/lua/**/*.lua")}
     assert len(named) > 15 and named <= scripts, named - scripts
+
+
+def test_the_runbook_has_every_alert():
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "conf/prometheus-alerts.yml").read_text())
+    told = re.findall(r"^\| `(Mqfleet\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert len(alerts) > 30 and sorted(told) == sorted(alerts)
