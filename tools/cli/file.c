@@ -59,8 +59,7 @@ static json_t *cli_file_parse(const char *name, struct buffer *data) {
         json_loadb(document + bom_len, data->len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(data);
     if (!json) {
-        bool yaml = json_error_code(&fault) == json_error_invalid_syntax && fault.position <= 64 &&
-                    fault.line <= 1;
+        bool yaml = strstr(fault.text, "'[' or '{' expected") != NULL; /* no JSON at all */
         cli_error("file %s: line %d: %s%s", name, fault.line, fault.text,
                   yaml ? " (must be JSON; mqfleet apply takes YAML)" : "");
     }
