@@ -60,6 +60,7 @@ def test_a_folder_is_applied_compared_and_pruned(fleet, cli, tmp_path):
     plan = cli.run("apply", "-f", folder, "--diff")
     assert plan.returncode == 1, plan.stdout + plan.stderr
     assert "would create sink rest" in plan.stdout and "would create client c0" in plan.stdout
+    assert "would create client s1" in plan.stdout  # it names what the plan creates
     assert api.get("/api/v1/clients").json()["clients"] == []
     assert totals(cli.good("apply", "-f", folder)) == {
         "created": 8, "changed": 0, "unchanged": 0, "deleted": 0, "failed": 0}
@@ -87,6 +88,7 @@ def test_a_folder_is_applied_compared_and_pruned(fleet, cli, tmp_path):
     assert totals(done)["deleted"] == 2, done
     assert {one["id"] for one in api.get("/api/v1/clients").json()["clients"]} == {"c1", "c2", "j1"}
     assert api.get("/api/v1/sinks/events").json()["version"]
+    assert "routes: 0" in cli.fails(6, "sinks", "delete", "events", "--yes")  # who names it
 
 
 def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, tmp_path):
@@ -173,6 +175,9 @@ def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
     assert "client-profile north" in there.run("import", "--diff", stdin=changed).stdout
     bare = Cli(fleet.start_node("m3", key_prefix="bare:"))
     assert "secrets.key_file" in bare.fails(6, "export", "--secrets", "encrypted")
+    document = {"kind": "client", "id": "r1", "url": "mqtt://127.0.0.1:1", "client_id": "r1"}
+    bare.good("import", "--paused", stdin=json.dumps(document))
+    assert json.loads(bare.good("get", "r1", "-o", "json"))["desired"] == "paused"
     told = bare.run("import", path)
     assert told.returncode == 6 and "is encrypted with key" in told.stderr
     assert "bare:" not in whole

@@ -144,6 +144,22 @@ static enum apply_outcome cli_apply_outcome_of(const json_t *result) {
     return APPLY_FAILED;
 }
 
+/* What a dry run cannot ask the node, because it depends on what would be created first. */
+static enum apply_outcome cli_apply_planned_outcome(struct apply *apply,
+                                                    const struct manifest_item *item) {
+    const struct manifest_kind_row *row = &manifest_kinds[item->kind];
+    struct cli_answer answer;
+    char *path = row->name_member ? cli_node_path(row->collection, item->name, "") : NULL;
+    if (!path) {
+        return APPLY_CHANGED;
+    }
+    cli_node_call(apply->cli, "GET", path, NULL, 5000, &answer);
+    bool absent = answer.status == 404;
+    cli_answer_fini(&answer);
+    free(path);
+    return absent ? APPLY_CREATED : APPLY_CHANGED;
+}
+
 /* ---- sinks, client profiles, routes ---------------------------------------------------------- */
 
 /* False: the error was printed, and the resource counts as failed, or nothing can be applied. */
@@ -166,7 +182,8 @@ static bool cli_apply_put(struct apply *apply, const struct manifest_item *item,
     cli_progress_clear();
     if (cli_apply_names_planned(apply, item->document, json_object_get(answer->json, "errors"),
                                 0)) {
-        cli_apply_report(apply, item->kind, item->name, APPLY_CHANGED, NULL);
+        cli_apply_report(apply, item->kind, item->name, cli_apply_planned_outcome(apply, item),
+                         NULL);
         json_object_set_new(apply->created, item->name, json_true());
         return false;
     }
@@ -216,7 +233,8 @@ static void cli_apply_take_results(struct apply *apply, const struct manifest_it
         const char *detail = json_string_value(json_object_get(one, "detail"));
         if (index < n && cli_apply_names_planned(apply, items[index].document,
                                                  json_object_get(one, "errors"), 1)) {
-            cli_apply_report(apply, items[index].kind, items[index].name, APPLY_CHANGED, NULL);
+            cli_apply_report(apply, items[index].kind, items[index].name,
+                             cli_apply_planned_outcome(apply, &items[index]), NULL);
         } else if (index < n) {
             cli_apply_fail(apply, &items[index], detail ? detail : "not applied");
         }
@@ -417,6 +435,16 @@ static void cli_apply_select(struct apply *apply) {
     manifest->count = apply->cli->labels[0] ? kept : manifest->count;
 }
 
+/* So that a second fleet does not run the same clients at once. */
+static void cli_apply_pause_clients(struct apply *apply) {
+    for (size_t i = 0; i < apply->manifest.count; i++) {
+        if (apply->manifest.items[i].kind == MANIFEST_CLIENT) {
+            json_object_set_new(apply->manifest.items[i].document, "desired",
+                                json_string("paused"));
+        }
+    }
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static void cli_apply_print_totals(const struct apply *apply) {
@@ -460,6 +488,9 @@ static enum cli_exit cli_apply_run(struct cli *cli, const char *path) {
     enum cli_exit code = CLI_INVALID;
     if (manifest_read(&apply.manifest, path)) {
         cli_apply_select(&apply);
+        if (cli_option_given(cli, OPT_PAUSED)) {
+            cli_apply_pause_clients(&apply);
+        }
         apply.total = apply.manifest.count;
         cli_apply_all(&apply);
         /* What is left of a failed apply may be what its documents replace. */

@@ -104,6 +104,8 @@ enum cli_exit {
       "change nothing, and show each difference; the exit code is 1 if there is one")                      \
     X(OPT_PRUNE, "prune", 0, NULL, "apply import",                                                         \
       "delete what no document has, of the kinds that the documents have")                                 \
+    X(OPT_PAUSED, "paused", 0, NULL, "import",                                                             \
+      "create the clients paused, as long as another fleet still runs them")                               \
     X(OPT_SECRETS, "secrets", 0, "HOW", "export",                                                          \
       "masked (default: they keep their stored values when applied) or encrypted")                         \
     X(OPT_PAYLOAD, "payload", 0, "TEXT", "routes", "explain: payload of the message")                      \

@@ -256,6 +256,26 @@ static const char *cli_node_text(const json_t *object, const char *name) {
     return text ? text : "";
 }
 
+/* Of a resource that is in use: who names it. */
+static void cli_answer_print_users(const json_t *problem) {
+    static const char *const members[] = {"clients", "profiles", "sinks", "routes"};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        const json_t *list = json_object_get(problem, members[i]);
+        size_t n = json_array_size(list);
+        for (size_t k = 0; k < n; k++) {
+            const json_t *name = json_array_get(list, k);
+            char safe[300];
+            if (json_is_string(name)) {
+                table_printable(json_string_value(name), safe, sizeof safe);
+            } else {
+                snprintf(safe, sizeof safe, "%lld", (long long)json_integer_value(name));
+            }
+            fprintf(stderr, "%s%s%s%s%s", k == 0 ? "  " : ", ", k == 0 ? members[i] : "",
+                    k == 0 ? ": " : "", safe, k + 1 == n ? "\n" : "");
+        }
+    }
+}
+
 enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *what) {
     const char *colon = what ? ": " : "";
     what = what ? what : "";
@@ -294,6 +314,9 @@ enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *wh
                     table_printable(cli_node_text(fault, "pointer"), pointer, sizeof(pointer)),
                     detail);
         }
+    }
+    if (answer->status == 409) {
+        cli_answer_print_users(answer->json);
     }
     if (answer->status >= 500 && answer->request_id[0] != '\0') {
         fprintf(stderr, "  request %s in the node's log\n", answer->request_id);
