@@ -11,7 +11,6 @@
 #include "http/server/problem.h"
 #include "mqtt/client/client_selector.h"
 #include "mqtt/config/client_profile.h"
-#include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 
 #define EXPORT_PAGE_LEN   500 /* clients of an answer, about */
