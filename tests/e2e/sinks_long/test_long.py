@@ -11,7 +11,9 @@ import threading
 import pytest
 
 from fleet.kafka import Kafka
+from fleet.nats_stream import NatsStream
 from fleet.node import ROOT
+from fleet.other_brokers import NATS
 from fleet.ports import free_port
 from fleet.postgres import PASSWORD, Postgres, PostgresServer
 from fleet.process import Process
@@ -120,6 +122,17 @@ class OfRabbitmq(Target):
         return self.taken
 
 
+class OfNats(Target):
+    def prepare(self, _request):
+        if not NATS:
+            pytest.skip("nats-server is not installed")
+        self.server = self.fleet.closing(NatsStream(self.fleet.folder / "nats")).start()
+        self.fields = {"type": "nats", "url": f"nats://127.0.0.1:{self.server.port}", "timeout_ms": 5000}
+
+    def rows(self):
+        return [(subject.split(".")[2], body) for subject, body in self.server.messages()]
+
+
 class OfMqtt(Target):
     def prepare(self, _request):
         self.server = self.fleet.start_broker("target", persistence=True, options=["max_inflight_messages 0"])
@@ -143,7 +156,7 @@ class OfKafka(Target):
         return [(row["key"], row["payload"].encode()) for row in self.server.records("messages")]
 
 
-TARGETS = [OfRedisStream, OfFile, OfHttp, OfPostgres, OfRabbitmq, OfMqtt, OfKafka]
+TARGETS = [OfRedisStream, OfFile, OfHttp, OfPostgres, OfRabbitmq, OfNats, OfMqtt, OfKafka]
 
 
 @pytest.fixture(scope="module")
