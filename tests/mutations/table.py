@@ -875,6 +875,9 @@ TARGET_ADDRESSES = [
 ]
 
 OPERATIONS = [
+    Mutation("a tenant's operations push those of others out", "src/store/lua/common/operations.lua",
+             "return redis.call('HGET', operation_key(id), 'scope') or ''", "return ''",
+             "store/test_store_operations"),
     Mutation("a patched client takes its secret to another broker", "src/http/api/clients/client_edit.c",
              "document = client_config_redacted(stored);", "document = json_whole_copy(stored);",
              "tests/e2e/test_operations.py::test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for"),

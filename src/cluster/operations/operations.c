@@ -122,24 +122,30 @@ void operations_wake(struct operations *operations) {
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
-/* Whether a secret could not be decrypted. It must not be stored for a client. */
-static bool operations_is_sealed(const json_t *patch) {
+/* Whether a secret could not be decrypted. It must not be stored for a client. ERR_MEMORY. */
+static enum err operations_find_sealed(const json_t *patch, bool *sealed) {
     char *text = patch ? json_to_text(patch, JSON_COMPACT) : NULL;
-    bool sealed = text && strstr(text, "\"" SECRET_SEALED);
+    *sealed = text && strstr(text, "\"" SECRET_SEALED);
     free(text);
-    return sealed;
+    return patch && !text ? ERR_MEMORY : ERR_OK;
 }
 
-/* NULL: there is none, or it is invalid. */
-static json_t *operations_open_patch(const struct operations *operations,
-                                     const struct store_operation *operation) {
-    json_t *patch =
-        operation->patch ? json_from_text(operation->patch, strlen(operation->patch), 0) : NULL;
-    client_secrets_open_document(patch, operation->id, operations->wiring.secrets);
-    return patch;
+/* Sets patch and blocked. An invalid patch, written by hand, is none. ERR_MEMORY. */
+static enum err operations_open_patch(const struct operations *operations,
+                                      struct execution *execution) {
+    const struct store_operation *operation = execution->operation;
+    enum err err = operation->patch ? json_parse(&execution->patch, operation->patch,
+                                                 strlen(operation->patch), 0, NULL)
+                                    : ERR_OK;
+    if (err == ERR_MEMORY) {
+        return err;
+    }
+    client_secrets_open_document(execution->patch, operation->id, operations->wiring.secrets);
+    return operations_find_sealed(execution->patch, &execution->blocked);
 }
 
-/* Takes over the contents of an operation whose action this version knows. */
+/* Takes over the contents of an operation whose action this version knows. Without memory it is
+ * added by a later refresh. */
 static void operations_add(struct operations *operations, struct store_operation *operation) {
     enum operation_action action;
     struct execution *execution = calloc(1, sizeof *execution);
@@ -153,15 +159,15 @@ static void operations_add(struct operations *operations, struct store_operation
     *operation = (struct store_operation){0};
     execution->operation = own;
     execution->action = action;
-    execution->patch = operations_open_patch(operations, own);
-    execution->blocked = operations_is_sealed(execution->patch);
-    if (execution->blocked) {
-        log_event(LOG_WARN, "operation_blocked", KS("operation", own->id),
-                  KS("detail", "this node leads and lacks the key of a secret in the patch"));
-    }
     execution->listed = true;
     execution->next_ms = clock_ms();
     DL_APPEND(operations->executions, execution);
+    if (operations_open_patch(operations, execution) != ERR_OK) {
+        operations_remove(operations, execution);
+    } else if (execution->blocked) {
+        log_event(LOG_WARN, "operation_blocked", KS("operation", own->id),
+                  KS("detail", "this node leads and lacks the key of a secret in the patch"));
+    }
 }
 
 static struct execution *operations_find(const struct operations *operations, const char *id) {

@@ -13,8 +13,9 @@
 #include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 
-#define EXPORT_PAGE_LEN   500 /* clients of an answer, about */
-#define EXPORT_SCANS_MAX  20  /* HSCANs of an answer */
+#define EXPORT_PAGE_LEN   500                       /* clients of an answer, about */
+#define EXPORT_BYTES_MAX  ((size_t)4 * 1024 * 1024) /* of their stored texts, about */
+#define EXPORT_SCANS_MAX  20                        /* HSCANs of an answer */
 #define SCAN_COUNT        200
 #define SELECTOR_KEYS_MAX 32
 
@@ -24,6 +25,7 @@ struct export {
     bool encrypted; /* secrets are shown encrypted, otherwise masked */
     struct http_cursor cursor;
     json_t *documents, *skipped;
+    size_t bytes;     /* of the stored texts of the clients on this page */
     json_int_t total; /* documents in the fleet, about; 0 after the first page */
 };
 
@@ -249,6 +251,7 @@ static enum err export_scan(struct export *export) {
                               &rows, &n, NULL);
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
         export_client(export, &rows[i]);
+        export->bytes += rows[i].config_len;
     }
     store_clients_free(rows, n);
     if (cursor->scan == 0) {

@@ -72,7 +72,8 @@ static void api_events_on_event(void *context, const struct event_bus_event *ite
     struct event_subscriber *event_subscriber = context;
     if (item->kind == EVENT_BUS_STATUS) {
         event_stream_comment(event_subscriber->stream, item->text);
-    } else if (item->kind == EVENT_BUS_DROPPED && item->count > 0) {
+    } else if (item->kind == EVENT_BUS_DROPPED && item->count > 0 &&
+               !scope_is_set(&event_subscriber->scope)) { /* it counts those of others, too */
         event_stream_count_lost(event_subscriber->stream, item->count);
     } else if (item->kind == EVENT_BUS_DROPPED) {
         api_events_put_event(event_subscriber, "dropped", "{\"count\":null}");

@@ -258,6 +258,45 @@ START_TEST(their_number_is_bounded) {
 }
 END_TEST
 
+static enum err begin_in_scope(const char *id, const char *scope, const char *const *ids,
+                               size_t n) {
+    const struct store_operation new = {
+        .id = (char *)id, .action = (char *)"pause", .scope = (char *)scope, .rate = 1};
+    return store_create_operation(store, &new, ids, n);
+}
+
+START_TEST(operations_of_a_scope_leave_those_of_others_alone) {
+    static const char *ids[] = {"a"};
+    struct store_operation *operations;
+    char id[16];
+    size_t n;
+    must_create("a");
+    begin("mine", "pause", ids, 0);
+    ck_assert_int_eq(begin_in_scope("theirs", "label.tenant=a", ids, 0), ERR_OK);
+    for (int i = 0; i < 120; i++) {
+        snprintf(id, sizeof id, "b%d", i);
+        ck_assert_int_eq(begin_in_scope(id, "label.tenant=b", ids, 0), ERR_OK);
+        clock_sleep_ms(1);
+    }
+    ck_assert_int_eq(store_operations(store, NULL, &operations, &n), ERR_OK);
+    ck_assert(n >= 102 && n <= 103);
+    store_operations_free(operations, n);
+    store_operations_free(only("mine"), 1);
+    store_operations_free(only("theirs"), 1);
+    for (int i = 0; i < STORE_OPERATIONS_SCOPE_MAX; i++) {
+        snprintf(id, sizeof id, "r%d", i);
+        ck_assert_int_eq(begin_in_scope(id, "label.tenant=b", ids, 1), ERR_OK);
+    }
+    ck_assert_int_eq(begin_in_scope("more", "label.tenant=b", ids, 1), ERR_REFUSED);
+    ck_assert_int_eq(begin_in_scope("other", "label.tenant=a", ids, 1), ERR_OK);
+    for (int i = 0; i < STORE_OPERATIONS_MAX; i++) {
+        snprintf(id, sizeof id, "w%d", i);
+        ck_assert_int_eq(begin_in_scope(id, NULL, ids, 1), ERR_OK);
+    }
+    ck_assert_int_eq(begin_in_scope("w", NULL, ids, 1), ERR_REFUSED);
+}
+END_TEST
+
 START_TEST(a_client_that_cannot_be_changed_fails_in_the_end) {
     static const char *ids[] = {"a"};
     bool ended = false;
@@ -285,6 +324,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_step_that_deletes_leaves_nothing_of_its_clients);
     tcase_add_test(tcase, only_a_member_executes_and_a_cancelled_operation_ends);
     tcase_add_test(tcase, their_number_is_bounded);
+    tcase_add_test(tcase, operations_of_a_scope_leave_those_of_others_alone);
     tcase_add_test(tcase, a_client_that_cannot_be_changed_fails_in_the_end);
 }
 

@@ -113,19 +113,21 @@ static void api_clients_bulk_answer_count(const struct bulk *bulk, const struct 
                                select_round_starting_json(round), "incomplete", round->incomplete));
 }
 
-static void api_clients_bulk_answer_created(struct http_request *request, const char *id,
+/* If it cannot be read back, as it was begun: it runs, and must not be begun again. */
+static void api_clients_bulk_answer_created(struct http_request *request,
+                                            const struct store_operation *new,
                                             const struct select_round *round,
                                             struct http_response *response) {
     struct store_operation *created = NULL;
     size_t n = 0;
-    enum err err = store_operations(request->api->context.store, id, &created, &n);
-    json_t *document = err == ERR_OK && n == 1 ? operation_view(&created[0]) : NULL;
+    enum err err = store_operations(request->api->context.store, new->id, &created, &n);
+    json_t *document = operation_view(err == ERR_OK && n == 1 ? &created[0] : new);
     if (document) {
         json_object_set_new(document, "starting", select_round_starting_json(round));
         http_answer_json(response, 202, document);
-        http_answer_header(response, "Location", "/api/v1/operations/%s", id);
+        http_answer_header(response, "Location", "/api/v1/operations/%s", new->id);
     } else {
-        http_problem_store(response, err != ERR_OK ? err : ERR_PROTOCOL);
+        http_problem_memory(response);
     }
     store_operations_free(created, n);
 }
@@ -150,11 +152,12 @@ static void api_clients_bulk_store(struct http_request *request, const struct st
              selection->item_count, new->selector);
     if (err == ERR_REFUSED) {
         http_problem(response, PROBLEM_OVERLOAD,
-                     "16 operations are running; wait for one to end, or cancel one");
+                     "%d operations are running; wait for one to end, or cancel one",
+                     new->scope ? STORE_OPERATIONS_SCOPE_MAX : STORE_OPERATIONS_MAX);
     } else if (err != ERR_OK) {
         http_problem_store(response, err);
     } else {
-        api_clients_bulk_answer_created(request, new->id, round, response);
+        api_clients_bulk_answer_created(request, new, round, response);
     }
 }
 
@@ -169,7 +172,8 @@ static void api_clients_bulk_begin(struct http_request *request, const struct bu
                                   .selector = client_selector_query(round->query.selector),
                                   .by = request->caller.name,
                                   .scope = scope[0] != '\0' ? scope : NULL,
-                                  .rate = bulk->rate};
+                                  .rate = bulk->rate,
+                                  .total = (int64_t)round->selection.item_count};
     new.fields = bulk->patch ? api_clients_bulk_fields(bulk->patch) : NULL;
     if (!new.selector || (bulk->patch && !new.fields)) {
         http_problem_memory(response);

@@ -2,6 +2,8 @@
 -- description and progress, a list the ids that are left. A step names the position at which it
 -- begins, so that each step is committed once, whoever executes it.
 
+-- Of callers without a scope, and of those with one and the same scope. So the operations of one
+-- tenant neither keep others from beginning theirs, nor push them out of the list.
 local OPERATIONS_RUNNING_MAX = 16
 local OPERATIONS_MAX = 100 -- with the ended ones
 local OPERATION_FAILURES_MAX = 100 -- that are listed; all are counted
@@ -28,19 +30,27 @@ local function forget_operation(id)
     redis.call('DEL', operation_key(id), operation_ids_key(id))
 end
 
--- The newest ones remain; running ones always do. Returns how many are running.
+local function operation_scope(id)
+    return redis.call('HGET', operation_key(id), 'scope') or ''
+end
+
+-- Whether an operation, or an upload of ids that was given up, is to be forgotten.
+local function operation_is_old(state, age_ms, keep_ms)
+    return age_ms > (state and keep_ms or OPERATION_UPLOAD_MS)
+end
+
+-- The newest ones of each scope remain; running ones always do. Returns how many run by scope.
 local function trim_operations(keep_ms)
     local ids = redis.call('ZRANGEBYSCORE', OPERATIONS, '-inf', '+inf', 'WITHSCORES')
-    local count, running = #ids / 2, 0
-    for i = 1, #ids, 2 do
-        local id, state = ids[i], operation_state(ids[i])
-        local age_ms = NOW_MS - to_integer(ids[i + 1])
-        local old = state and age_ms > keep_ms or not state and age_ms > OPERATION_UPLOAD_MS
+    local counts, running = {}, {}
+    for i = #ids - 1, 1, -2 do -- the newest first
+        local id, state, age_ms = ids[i], operation_state(ids[i]), NOW_MS - to_integer(ids[i + 1])
+        local scope = state and operation_scope(id) or ''
+        counts[scope] = (counts[scope] or 0) + (state and 1 or 0)
         if state == 'running' then
-            running = running + 1
-        elseif old or state and count > OPERATIONS_MAX then
+            running[scope] = (running[scope] or 0) + 1
+        elseif operation_is_old(state, age_ms, keep_ms) or state and counts[scope] > OPERATIONS_MAX then
             forget_operation(id)
-            count = count - 1
         end
     end
     return running

@@ -1,7 +1,7 @@
 -- create_operation: begins an operation whose ids were stored with operation_ids. ARGV[2...]:
 -- operation, number of ids, how long ended ones are kept in ms, then names and values of its fields
--- (opaque). Ended operations that are old, or too many, are forgotten.
--- Refused: other ids ('STATE'); too many are running ('REFUSED').
+-- (opaque, but `scope`: of the caller). Ended operations that are old, or too many, are forgotten.
+-- Refused: other ids ('STATE'); too many of that scope are running ('REFUSED').
 -- Answers: 'OK'.
 
 local id, total = ARGV[2], tonumber(ARGV[3])
@@ -12,7 +12,12 @@ of_type(OPERATIONS, 'zset')
 if redis.call('LLEN', operation_ids_key(id)) ~= total then
     return { 'STATE' }
 end
-if trim_operations(tonumber(ARGV[4])) >= OPERATIONS_RUNNING_MAX then
+local scope = ''
+for i = 5, #ARGV - 1, 2 do
+    scope = ARGV[i] == 'scope' and ARGV[i + 1] or scope
+end
+local running = trim_operations(tonumber(ARGV[4]))[scope] or 0
+if running >= (scope == '' and OPERATIONS_RUNNING_MAX or OPERATIONS_RUNNING_MAX / 4) then
     forget_operation(id)
     return { 'REFUSED' }
 end
