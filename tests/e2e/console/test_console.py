@@ -151,6 +151,18 @@ def test_the_fleet_page_tells_what_is_wrong_and_why(fleet, browser):
 
 
 @needs_browser
+def test_a_client_without_a_node_has_its_page_too(fleet, browser):
+    node = fleet.start_node("m1", node_info__size=0)
+    fleet.api.post("/api/v1/clients", fleet.document("w1"))
+    browser.open(console(node) + "#/client/w1")
+    browser.see("Waits for")
+    browser.see('"subscriptions"')  # its configuration
+    assert browser.text("main > div > .error") == ""
+    browser.go("client/%E0%A4%A")
+    browser.see("there is no client")
+
+
+@needs_browser
 def test_all_clients_that_match_are_paused_after_their_number_was_shown(fleet, browser):
     node = fleet.start_node("m1")
     ids = fleet.online(3, labels={"site": "oslo"})

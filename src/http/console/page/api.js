@@ -44,16 +44,6 @@ export async function call(method, path, options) {
 export const get = async (path, signal) => (await call("GET", path, { signal })).json;
 export const post = async (path, body, signal) => (await call("POST", path, { body, signal })).json;
 
-// null instead of an answer that this node or caller does not have.
-export async function getIfAny(path, signal) {
-    try {
-        return await get(path, signal);
-    } catch (problem) {
-        if (problem instanceof Problem && [403, 404, 405].includes(problem.status)) return null;
-        throw problem;
-    }
-}
-
 export const segment = (name) => encodeURIComponent(name).replace(/^\.+$/, (dots) => "%2E".repeat(dots.length));
 export const clientPath = (id, action) => `/api/v1/clients/${segment(id)}${action ? `/${action}` : ""}`;
 

@@ -1,6 +1,6 @@
 // One client: status, configuration with a diff before it is saved, history, live messages.
-import { call, clientPath, events, get, getIfAny, post } from "/console/api.js";
-import { ago, button, changes, confirm, details, every, field, fill, h, number, problem, redraw, state, table, toast } from "/console/dom.js";
+import { call, clientPath, events, get, post } from "/console/api.js";
+import { ago, button, changes, confirm, details, every, field, fill, h, number, problem, redraw, section, state, table, toast } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 
 const shownMax = 200;
@@ -177,8 +177,7 @@ function drawPublish(id) {
 function drawPending(id) {
     const place = h("div", {});
     const load = async () => {
-        const answer = await getIfAny(clientPath(id, "publications"));
-        const list = answer?.publications ?? [];
+        const { publications: list } = await get(clientPath(id, "publications"));
         fill(place, table(texts.pending, [{ title: texts.topic }, { title: texts.qos, number: true }, { title: texts.size, number: true },
             { title: texts.age, number: true }, { title: texts.tries, number: true }, { title: texts.state }],
         list.map((one) => [one.topic, one.qos, number(one.bytes), `${Math.round(one.age_ms / 1000)} s`, one.tries, one.state])),
@@ -197,12 +196,17 @@ export async function showClient({ body, signal, session, rest }) {
     const [id] = rest;
     const status = h("div", {}), history = h("div", {}), actions = h("div", {}), audit = h("div", {});
     const reload = async () => {
-        const [client, changed, trail] = await Promise.all([get(clientPath(id), signal), getIfAny(clientPath(id, "events"), signal),
-            getIfAny(clientPath(id, "changes"), signal)]);
+        const client = await get(clientPath(id), signal);
         redraw(actions, client.desired, () => drawActions(id, client, session, reload));
         redraw(status, client, () => drawStatus(client));
-        redraw(history, [changed, client.status.state], () => drawHistory(changed?.events ?? [], client.status));
-        redraw(audit, trail, () => drawAudit(trail?.changes ?? []));
+        await section(history, async () => {
+            const { events: list } = await get(clientPath(id, "events"), signal);
+            redraw(history, [list, client.status.state], () => drawHistory(list, client.status));
+        });
+        await section(audit, async () => {
+            const { changes: list } = await get(clientPath(id, "changes"), signal);
+            redraw(audit, list, () => drawAudit(list));
+        });
     };
     await reload();
     const configuration = drawConfiguration(id, session, reload);
@@ -214,6 +218,6 @@ export async function showClient({ body, signal, session, rest }) {
         session.may("operator") ? [h("h2", {}, texts.live), drawLive(id, signal), h("h2", {}, texts.publish), drawPublish(id),
             h("h2", {}, texts.pending), pending.place] : null);
     await configuration.load();
-    await pending?.load();
+    if (pending) await section(pending.place, pending.load);
     await every(3000, signal, status, reload);
 }

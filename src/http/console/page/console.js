@@ -1,5 +1,5 @@
 // The frame: sign-in, navigation, and one page at a time.
-import { get, getIfAny, hasToken, Problem, useToken } from "/console/api.js";
+import { get, hasToken, Problem, useToken } from "/console/api.js";
 import { field, fill, h, problem } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 import { showBrokers } from "/console/brokers.js";
@@ -42,10 +42,18 @@ const session = {
 
 const offered = (page) => (!page.needs || session.may(page.needs)) && (!page.fleet || session.wholeFleet);
 
+function decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    } catch {
+        return text; // no valid escape: as it stands
+    }
+}
+
 function place() {
     const [name, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
     const [page, ...rest] = name.split("/");
-    return { page: pages[page] ? page : "fleet", rest: rest.map(decodeURIComponent), query: new URLSearchParams(query) };
+    return { page: Object.hasOwn(pages, page) ? page : "fleet", rest: rest.map(decoded), query: new URLSearchParams(query) };
 }
 
 function drawFrame(current) {
@@ -103,8 +111,7 @@ function showSignIn(wrong) {
 // Opens at once where no token is needed.
 async function begin(tried = false) {
     try {
-        caller = (await getIfAny("/api/v1/caller")) ?? { name: "", role: "admin", scope: null };
-        await get("/api/v1/summary?by=state");
+        caller = await get("/api/v1/caller");
     } catch (error) {
         if (error.status === 401 || error.status === 403) {
             useToken(null);

@@ -132,6 +132,21 @@ export function changes(list) {
         list.map((one) => (one.more ? [texts.more(one.more), null, null] : [h("code", {}, one.field || "/"), show(one.before), show(one.after)])));
 }
 
+// The nodes whose share is missing in an answer; null: none.
+export function missing(incomplete) {
+    return incomplete.length > 0 ? h("p", { class: "warn", role: "status" }, texts.incomplete(incomplete.map((one) => one.node))) : null;
+}
+
+// A section of a page: a failure is shown in its place, and the rest of the page stays.
+export async function section(place, run) {
+    try {
+        await run();
+    } catch (error) {
+        if (error.name === "AbortError" || error.status === 401) throw error;
+        fill(place, problem(error));
+    }
+}
+
 // Draws again only if the data has changed, and keeps the focus where it was.
 const drawn = new WeakMap();
 export function redraw(place, data, draw) {

@@ -1,6 +1,6 @@
 // The fleet at a glance: numbers, what needs attention, nodes and sinks.
-import { get, getIfAny } from "/console/api.js";
-import { every, h, number, redraw, state, table } from "/console/dom.js";
+import { get } from "/console/api.js";
+import { every, h, missing, number, redraw, state, table } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 
 const link = (query, text) => h("a", { href: `#/clients?${new URLSearchParams(query)}` }, text);
@@ -69,14 +69,13 @@ export async function showFleet({ body, signal, session }) {
         const whole = session.wholeFleet;
         const [states, errors, nodes, sinks, own, brokers] = await Promise.all([
             get("/api/v1/summary?by=state", signal), get("/api/v1/summary?by=error", signal),
-            whole ? getIfAny("/api/v1/nodes", signal) : null, whole ? getIfAny("/api/v1/sinks", signal) : null,
-            whole ? getIfAny("/api/v1/problems", signal) : null, getIfAny("/api/v1/summary?by=broker&state=backoff", signal)]);
-        const missing = states.incomplete?.nodes ?? states.incomplete ?? [];
+            whole ? get("/api/v1/nodes", signal) : null, whole ? get("/api/v1/sinks", signal) : null,
+            whole ? get("/api/v1/problems", signal) : null, get("/api/v1/summary?by=broker&state=backoff", signal)]);
         redraw(body, [states, errors, nodes, sinks, own, brokers], () => [
-            missing.length > 0 ? h("p", { class: "warn" }, texts.incomplete(missing.map((one) => one.node ?? one))) : null,
+            missing(states.incomplete),
             drawStates(states),
             h("h2", {}, texts.attention), drawProblems(problemsOf({ own, errors, nodes, sinks })),
-            brokers?.groups?.length > 0 ? [h("h2", {}, texts.brokersInTrouble), table(texts.brokersInTrouble,
+            brokers.groups.length > 0 ? [h("h2", {}, texts.brokersInTrouble), table(texts.brokersInTrouble,
                 [{ title: texts.broker }, { title: texts.clients, number: true }],
                 brokers.groups.map((group) => [link({ broker: group.value ?? "" }, group.value ?? "–"), number(group.count)]))] : null,
             h("div", { class: "two" }, h("div", {}, nodes ? drawNodes(nodes) : null), h("div", {}, sinks ? drawSinks(sinks) : null)),

@@ -1,5 +1,5 @@
 // Work on many clients that goes on in the fleet.
-import { call, getIfAny, segment } from "/console/api.js";
+import { call, get, segment } from "/console/api.js";
 import { ago, button, every, h, number, redraw, state, table } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 
@@ -8,9 +8,8 @@ const counts = (reasons) => Object.entries(reasons).map(([reason, count]) => `${
 
 export async function showOperations({ body, signal, session }) {
     const reload = async () => {
-        const answer = await getIfAny("/api/v1/operations", signal);
-        redraw(body, answer, () => (answer === null ? h("p", { class: "soft" }, texts.noOperations)
-            : table(texts.pages.operations, [{ title: texts.operation }, { title: texts.state }, { title: texts.progress }, { title: texts.clients, number: true },
+        const answer = await get("/api/v1/operations", signal);
+        redraw(body, answer, () => table(texts.pages.operations, [{ title: texts.operation }, { title: texts.state }, { title: texts.progress }, { title: texts.clients, number: true },
                 { title: texts.failed, number: true }, { title: texts.reason }, { title: texts.rate, number: true }, { title: texts.who }, { title: texts.started2 }, { title: "" }],
             answer.operations.map((one) => [name(one), state(one.state),
                 h("progress", { value: one.done + one.failed + one.skipped, max: one.total || 1, "aria-label": name(one) }),
@@ -18,7 +17,7 @@ export async function showOperations({ body, signal, session }) {
                 one.state === "running" && session.may("operator") ? button(texts.cancelOperation, async () => {
                     await call("POST", `/api/v1/operations/${segment(one.id)}:cancel`);
                     await reload();
-                }) : null]))));
+                }) : null])));
     };
     await every(1000, signal, body, reload);
 }

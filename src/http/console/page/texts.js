@@ -31,14 +31,13 @@ export const texts = {
     brokersInTrouble: "Brokers with clients in backoff",
     nodes: "Nodes", sinks: "Sinks",
 
-    selector: "Search", any: "any", state: "State", error: "Error", broker: "Broker", node: "Node", label: "Label (name=value)",
+    any: "any", state: "State", error: "Error", broker: "Broker", node: "Node", label: "Label (name=value)",
     idPrefix: "Id begins with", profile: "Profile", silent: "silent", degraded: "degraded", search: "Search", clear: "Clear",
     id: "Id", since: "Since", lastError: "Last error", selected: (count) => `${count} clients match`, nextPage: "Next page", firstPage: "First page",
     bulk: "Actions for all that match",
     actions: { pause: "Pause", resume: "Resume", restart: "Restart", release: "Move to another node", delete: "Delete" },
     bulkNeedsSelector: "Select some of the clients first.",
     bulkConfirm: (action, count) => `${action}: ${count} clients?`,
-    bulkUnavailable: "This node has no bulk operations.",
     started: (id) => `Operation ${id} has started.`,
     done: (action, id) => `${action}: ${id}`,
     deleteConfirm: (id) => `Delete client ${id}? Its configuration is removed from the fleet.`,
@@ -70,20 +69,19 @@ export const texts = {
     importDone: (created, changed, unchanged, failed) => `${created} created, ${changed} changed, ${unchanged} unchanged, ${failed} failed`,
     line: "Number",
 
-    name: "Name", address: "Address", clients: "Clients", places: "Places", load: "Load", leader: "leader", seen: "Seen", started2: "Started",
+    name: "Name", address: "Address", clients: "Clients", places: "Places", load: "Load", leader: "leader", started2: "Started",
     drain: "Drain", undrain: "Undrain", drainConfirm: (name) => `Move all clients away from node ${name}? Other nodes take them over.`,
     level: "Level the nodes", levelStarted: "Levelling has started.",
 
-    incident: "Incident", connectRate: "Connects/s", roundTrip: "Round trip p50 / p99 (ms)", noBrokersRoute: "This node does not report brokers.",
+    incident: "Incident", connectRate: "Connects/s", roundTrip: "Round trip p50 / p99 (ms)",
 
     type: "Type", origin: "Of", queued: "Queued", accepted: "Accepted", latency: "p50 / p99 (ms)", givenUp: "Given up",
     sinkDocument: "Document (JSON)", newSink: "New sink", sinkName: "Name", deleteSink: (name) => `Delete sink ${name}?`, testOk: "The test passed.",
     routesHint: "All rules are looked at in this order. A message goes to all sinks of `to` before it is acknowledged.",
     explain: "Explain", client: "Client", explainHint: "Where does a message go? Nothing is sent.",
     matched: "Matching routes", also: "Also", scripted: "What scripts make of it",
-    replay: "Replay", replayAll: "Replay all shown", dropAll: "Delete all shown", sink: "Sink", replayed: (n) => `${n} replayed`, droppedLetters: (n) => `${n} deleted`,
+    replayAll: "Replay all shown", dropAll: "Delete all shown", sink: "Sink", replayed: (n) => `${n} replayed`, droppedLetters: (n) => `${n} deleted`,
     replayConfirm: "Send these messages to the sinks that rejected them?", dropLettersConfirm: "Delete these dead letters? The messages are gone for good.",
 
-    operation: "Operation", who: "By", progress: "Progress", rate: "per s", cancelOperation: "Cancel", noOperations: "This node has no bulk operations.",
-    finished: "Finished",
+    operation: "Operation", who: "By", progress: "Progress", rate: "per s", cancelOperation: "Cancel",
 };
