@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/system/json_memory.h"
+#include "http/api/if_match.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "store/quotas.h"
@@ -185,14 +186,9 @@ static void api_quotas_store(struct http_request *request, const json_t *checked
 
 void api_quotas_put(struct http_request *request, struct http_response *response) {
     json_t *body = NULL;
-    int64_t expected = STORE_VERSION_ANY;
-    bool none = request->if_match && strcmp(request->if_match, "\"0\"") == 0;
-    if (request->if_match && !none && http_etag_parse(request->if_match, &expected) != ERR_OK) {
-        http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the quotas");
-        return;
-    }
-    expected = none ? 0 : expected > 0 ? expected : STORE_VERSION_ANY;
-    if (!http_body_object(request, response, &body)) {
+    int64_t expected;
+    if (!if_match_read_single(request, "quotas", &expected, response) ||
+        !http_body_object(request, response, &body)) {
         return;
     }
     json_t *checked = api_quotas_check_all(body, response);

@@ -7,6 +7,7 @@
 #include "cluster/operations/audit_record.h"
 #include "http/api/clients/client_edit.h"
 #include "http/api/clients/client_waits.h"
+#include "http/api/if_match.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 #include "http/api/routes.h"
@@ -72,23 +73,6 @@ void api_client_get(struct http_request *request, struct http_response *response
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
-
-/* The version in If-Match; 0: any. False: answered. */
-static bool api_client_expected_version(const struct http_request *request, int64_t *version,
-                                        struct http_response *response) {
-    *version = 0;
-    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
-        return true;
-    }
-    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the client");
-    return false;
-}
-
-static void api_client_answer_version_mismatch(const struct http_request *request,
-                                               struct http_response *response) {
-    http_problem(response, PROBLEM_VERSION, "client %s has been changed; read it again",
-                 request->parameter);
-}
 
 static void api_client_row_destroy(void *row) {
     store_client_fini(row);
@@ -164,7 +148,7 @@ static bool api_client_write_row(struct http_request *request, struct store_clie
                      "client_id %.128s at this broker belongs to client %.256s",
                      edit->input.config->client_id, other_id ? other_id : "?");
     } else if (err == ERR_VERSION && write->expected != 0) {
-        api_client_answer_version_mismatch(request, response);
+        if_match_answer_changed(request, "client", response);
     } else if (err == ERR_VERSION) {
         again = true;
     } else {
@@ -211,7 +195,7 @@ static bool api_client_try_write(struct http_request *request, const struct clie
     bool done = true;
     if (api_client_read_row(request, &row, response)) {
         if (write->expected != 0 && row.version != write->expected) {
-            api_client_answer_version_mismatch(request, response);
+            if_match_answer_changed(request, "client", response);
         } else if (api_client_answer_edit(&edit, write->apply(&edit, write->body, write->desired),
                                           response)) {
             done = api_client_write_row(request, &row, &edit, write, response);
@@ -224,7 +208,7 @@ static bool api_client_try_write(struct http_request *request, const struct clie
 
 static void api_client_write(struct http_request *request, struct client_write *write,
                              struct http_response *response) {
-    if (api_client_expected_version(request, &write->expected, response) &&
+    if (if_match_read(request, "client", &write->expected, response) &&
         !api_client_try_write(request, write, response)) {
         api_client_retry_write(request, response);
     }
@@ -300,7 +284,7 @@ enum err api_client_delete_stored(const struct http_request *request, const char
 
 void api_client_delete(struct http_request *request, struct http_response *response) {
     int64_t expected;
-    if (!api_client_expected_version(request, &expected, response)) {
+    if (!if_match_read(request, "client", &expected, response)) {
         return;
     }
     int64_t seen = request->scope_version; /* with a scope, only this version is in the scope */
@@ -315,7 +299,7 @@ void api_client_delete(struct http_request *request, struct http_response *respo
     } else if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
     } else if (err == ERR_VERSION) {
-        api_client_answer_version_mismatch(request, response);
+        if_match_answer_changed(request, "client", response);
     } else {
         http_problem_store(response, err);
     }

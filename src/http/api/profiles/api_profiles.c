@@ -6,6 +6,7 @@
 #include "base/system/out_of_memory.h"
 #include "base/text.h"
 #include "http/api/document_changes.h"
+#include "http/api/if_match.h"
 #include "http/api/job.h"
 #include "http/api/profiles/profile_users.h"
 #include "http/api/sinks/api_routes.h"
@@ -104,17 +105,6 @@ static void api_profile_change_destroy(void *data) {
     api_profile_change_forget(change);
     json_decref(change->body);
     free(change);
-}
-
-/* False: answered. */
-static bool api_profile_expected_version(const struct http_request *request, int64_t *version,
-                                         struct http_response *response) {
-    *version = 0;
-    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
-        return true;
-    }
-    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the profile");
-    return false;
 }
 
 static enum err api_profile_read_present(struct profile_change *change) {
@@ -314,8 +304,7 @@ static void api_profile_answer(struct http_request *request, struct http_respons
         api_profile_answer_not_found(request, response);
         break;
     case ERR_VERSION:
-        http_problem(response, PROBLEM_VERSION, "profile %s has been changed; read it again",
-                     request->parameter);
+        if_match_answer_changed(request, "profile", response);
         break;
     case ERR_FULL:
         http_problem(response, PROBLEM_STATE,
@@ -356,7 +345,7 @@ void api_profile_put(struct http_request *request, struct http_response *respons
     if (!client_profile_name_is_valid(request->parameter)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "the name of a profile must be " CLIENT_PROFILE_NAME_FORMAT);
-    } else if (api_profile_expected_version(request, &expected, response) &&
+    } else if (if_match_read(request, "profile", &expected, response) &&
                http_read_flag(request, "dry_run", &dry_run, response) &&
                http_body_object(request, response, &body)) {
         api_profile_begin(request, response, body, dry_run, expected);
@@ -365,7 +354,7 @@ void api_profile_put(struct http_request *request, struct http_response *respons
 
 void api_profile_delete(struct http_request *request, struct http_response *response) {
     int64_t expected;
-    if (api_profile_expected_version(request, &expected, response)) {
+    if (if_match_read(request, "profile", &expected, response)) {
         api_profile_begin(request, response, NULL, false, expected);
     }
 }

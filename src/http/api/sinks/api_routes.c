@@ -4,6 +4,7 @@
 #include "base/system/json_memory.h"
 #include "http/api/api.h"
 #include "http/api/document_changes.h"
+#include "http/api/if_match.h"
 #include "http/api/sinks/api_routes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
@@ -103,22 +104,6 @@ struct route_table *api_routes_compile(const struct http_request *request, const
     return table;
 }
 
-/* The version in If-Match; "0": as long as none were ever set. False: answered. */
-static bool api_routes_expected_version(const struct http_request *request, int64_t *version,
-                                        struct http_response *response) {
-    const char *etag = request->if_match;
-    *version = 0;
-    if (etag && strcmp(etag, "\"0\"") == 0) {
-        return true;
-    }
-    if (!etag || http_etag_parse(etag, version) == ERR_OK) {
-        *version = *version > 0 ? *version : STORE_VERSION_ANY;
-        return true;
-    }
-    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the routes");
-    return false;
-}
-
 static void api_routes_store(struct http_request *request, json_t *list, int64_t expected,
                              struct http_response *response) {
     int64_t version;
@@ -159,7 +144,7 @@ void api_routes_put(struct http_request *request, struct http_response *response
     int64_t expected;
     bool dry_run;
     if (!http_read_flag(request, "dry_run", &dry_run, response) ||
-        !api_routes_expected_version(request, &expected, response) ||
+        !if_match_read_single(request, "routes", &expected, response) ||
         !http_body_object(request, response, &body)) {
         return;
     }

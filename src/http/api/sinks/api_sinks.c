@@ -4,6 +4,7 @@
 #include "base/system/json_memory.h"
 #include "cluster/resources/sink_document.h"
 #include "http/api/document_changes.h"
+#include "http/api/if_match.h"
 #include "http/api/sinks/api_routes.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
@@ -81,23 +82,6 @@ void api_sink_types(struct http_request *request, struct http_response *response
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
-
-/* The version in If-Match; 0: any. False: answered. */
-static bool api_sink_expected_version(const struct http_request *request, int64_t *version,
-                                      struct http_response *response) {
-    *version = 0;
-    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
-        return true;
-    }
-    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the sink");
-    return false;
-}
-
-static void api_sink_answer_version_mismatch(const struct http_request *request,
-                                             struct http_response *response) {
-    http_problem(response, PROBLEM_VERSION, "sink %s has been changed; read it again",
-                 request->parameter);
-}
 
 static void api_sink_answer_not_found(const struct http_request *request,
                                       struct http_response *response) {
@@ -217,7 +201,7 @@ static void api_sink_store(struct http_request *request, json_t *document, int64
     if (err == ERR_OK) {
         api_sink_answer_put(request, &sink, put.created, response);
     } else if (err == ERR_VERSION) {
-        api_sink_answer_version_mismatch(request, response);
+        if_match_answer_changed(request, "sink", response);
     } else if (err == ERR_NOT_FOUND) {
         api_sink_answer_not_found(request, response);
     } else if (err == ERR_WRONG_STATE) {
@@ -252,7 +236,7 @@ void api_sink_put(struct http_request *request, struct http_response *response) 
     struct store_resource *rows = NULL;
     size_t n = 0;
     if (!api_sink_check_name(request, response) ||
-        !api_sink_expected_version(request, &expected, response) ||
+        !if_match_read(request, "sink", &expected, response) ||
         !http_read_flag(request, "dry_run", &dry_run, response) ||
         !http_body_object(request, response, &document)) {
         return;
@@ -405,7 +389,7 @@ static bool api_sink_is_unused(const struct http_request *request, struct http_r
 
 void api_sink_delete(struct http_request *request, struct http_response *response) {
     int64_t expected;
-    if (!api_sink_expected_version(request, &expected, response) ||
+    if (!if_match_read(request, "sink", &expected, response) ||
         !api_sink_is_unused(request, response)) {
         return;
     }
@@ -415,7 +399,7 @@ void api_sink_delete(struct http_request *request, struct http_response *respons
         node_heartbeat_now(request->api->context.node);
         http_answer_empty(response, 204);
     } else if (err == ERR_VERSION) {
-        api_sink_answer_version_mismatch(request, response);
+        if_match_answer_changed(request, "sink", response);
     } else if (err == ERR_NOT_FOUND) {
         api_sink_answer_not_found(request, response);
     } else {
