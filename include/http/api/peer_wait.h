@@ -19,6 +19,13 @@ struct peer_wait_plan {
     void (*free_context)(void *context);
 };
 
+/* The timeout for answers that one hanging node must not delay: peer_timeout_ms, at most 2 s. */
+int64_t peer_wait_short_ms(const struct conf *conf);
+
+/* A call to the node on behalf of the request, without a body; borrows from both. */
+struct peer_call peer_wait_call(const struct http_request *request, const struct store_node *node,
+                                const char *method, const char *path);
+
 /* On a handler thread. Copies the calls. */
 void peer_wait_begin(struct http_request *request, struct http_response *response,
                      const struct peer_call *calls, size_t n, const struct peer_wait_plan *plan);

@@ -12,7 +12,6 @@
 #include "http/server/problem.h"
 
 #define STATUSES_PER_CALL_MAX 500
-#define STATUSES_MS_MAX       2000 /* limits the delay of a list by a node that hangs */
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
@@ -84,10 +83,6 @@ static void peer_proxy_merge_statuses(json_t *all, const struct peer_call *peer)
         (void)json_object_update(all, statuses);
     }
     json_decref(answer);
-}
-
-static int64_t peer_proxy_statuses_timeout_ms(const struct conf *conf) {
-    return conf->peer_timeout_ms < STATUSES_MS_MAX ? conf->peer_timeout_ms : STATUSES_MS_MAX;
 }
 
 /* The status that the owner reported, or why there is none. */
@@ -220,14 +215,9 @@ static size_t peer_proxy_query_calls(struct status_query *status_query,
         call->body = body ? json_to_text(body, JSON_COMPACT) : NULL;
         json_decref(body);
         if (node && node->state != STORE_NODE_DEAD && call->body) {
-            peers[n++] = (struct peer_call){.host = node->host,
-                                            .port = node->port,
-                                            .incarnation = node->incarnation,
-                                            .method = "POST",
-                                            .path = "/fleet/statuses",
-                                            .body = call->body,
-                                            .body_len = strlen(call->body),
-                                            .request_id = request->id};
+            peers[n] = peer_wait_call(request, node, "POST", "/fleet/statuses");
+            peers[n].body = call->body;
+            peers[n++].body_len = strlen(call->body);
         }
     }
     return n;
@@ -246,12 +236,12 @@ static bool peer_proxy_query_send(struct status_query *status_query, struct http
         n = peer_proxy_query_calls(status_query, request, &peer_list, peers);
     }
     if (n > 0) {
-        peer_wait_begin(request, response, peers, n,
-                        &(struct peer_wait_plan){.timeout_ms = peer_proxy_statuses_timeout_ms(
-                                                     request->api->context.conf),
-                                                 .then = peer_proxy_query_answered,
-                                                 .context = status_query,
-                                                 .free_context = peer_proxy_query_destroy});
+        peer_wait_begin(
+            request, response, peers, n,
+            &(struct peer_wait_plan){.timeout_ms = peer_wait_short_ms(request->api->context.conf),
+                                     .then = peer_proxy_query_answered,
+                                     .context = status_query,
+                                     .free_context = peer_proxy_query_destroy});
     }
     store_nodes_free(peer_list.nodes, peer_list.n);
     free(peers);
@@ -350,17 +340,12 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
     }
     char scope[SCOPE_TEXT_LEN];
     scope_format(&request->caller.scope, scope);
-    struct peer_call peer = {.host = owner->host,
-                             .port = owner->port,
-                             .incarnation = owner->incarnation,
-                             .method = method,
-                             .path = path,
-                             .body = body,
-                             .body_len = body_len,
-                             .caller = request->caller.name,
-                             .request_id = request->id,
-                             .scope = scope,
-                             .limit_exempt = request->publish_share != NULL};
+    struct peer_call peer = peer_wait_call(request, owner, method, path);
+    peer.body = body;
+    peer.body_len = body_len;
+    peer.caller = request->caller.name;
+    peer.scope = scope;
+    peer.limit_exempt = request->publish_share != NULL;
     peer_wait_begin(request, response, &peer, 1,
                     &(struct peer_wait_plan){.timeout_ms = timeout_ms,
                                              .then = peer_proxy_forward_answered,

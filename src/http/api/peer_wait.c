@@ -7,7 +7,8 @@
 #include "http/api/api.h"
 #include "http/server/problem.h"
 
-#define GRACE_MS 1000 /* lets the calls reach their own timeout first */
+#define GRACE_MS     1000 /* lets the calls reach their own timeout first */
+#define SHORT_MS_MAX 2000
 
 /* Shared by the request and its calls; the last reference frees it. */
 struct peer_wait {
@@ -116,6 +117,20 @@ static void peer_wait_continue(struct http_request *request, struct http_respons
     pthread_mutex_unlock(&wait->lock);
     wait->plan.then(request, response, wait->calls, wait->call_count, wait->plan.context);
     peer_wait_free_context(wait); /* freed on this thread, not on that of the last call */
+}
+
+int64_t peer_wait_short_ms(const struct conf *conf) {
+    return conf->peer_timeout_ms < SHORT_MS_MAX ? conf->peer_timeout_ms : SHORT_MS_MAX;
+}
+
+struct peer_call peer_wait_call(const struct http_request *request, const struct store_node *node,
+                                const char *method, const char *path) {
+    return (struct peer_call){.host = node->host,
+                              .port = node->port,
+                              .incarnation = node->incarnation,
+                              .method = method,
+                              .path = path,
+                              .request_id = request->id};
 }
 
 void peer_wait_begin(struct http_request *request, struct http_response *response,

@@ -106,15 +106,14 @@ void api_brokers(struct http_request *request, struct http_response *response) {
         return;
     }
     struct brokers_question *question = calloc(1, sizeof *question);
-    struct select_round *round = question ? select_round_create(&query) : NULL;
-    if (!round) {
-        free(question);
+    if (!question) {
         http_problem_memory(response);
         return;
     }
     question->limit = (size_t)limit;
-    round->kind = &brokers_round;
-    round->context = question;
-    round->free_context = api_brokers_free;
-    select_round_begin(request, response, round, api_brokers_answer);
+    select_round_begin(request, response, &query,
+                       &(struct select_round_plan){.kind = &brokers_round,
+                                                   .then = api_brokers_answer,
+                                                   .context = question,
+                                                   .free_context = api_brokers_free});
 }

@@ -13,13 +13,13 @@
 #include "base/text.h"
 #include "cluster/peers/peer_calls.h"
 #include "http/api/api.h"
+#include "http/api/peer_wait.h"
 #include "http/server/pending.h"
 #include "http/server/problem.h"
 #include "http/server/handler_pool.h"
 
 #define CHECKS_PER_TURN_MAX 200   /* clients checked before other handler tasks run */
 #define LISTEN_IDLE_MS      10000 /* how long the listener stays after the last wait */
-#define CALL_MS_MAX         2000
 
 enum wait_item_state {
     WAIT_ITEM_WATCHED, /* in the list of its client */
@@ -283,7 +283,7 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
         store_nodes(context->store, context->conf->heartbeat_ttl_ms, &nodes, &n, NULL) != ERR_OK) {
         return;
     }
-    int64_t timeout_ms = context->conf->peer_timeout_ms;
+    int64_t timeout_ms = peer_wait_short_ms(context->conf);
     for (size_t i = 0; i < n; i++) {
         json_t *ids = json_object_get(asked, nodes[i].name);
         bool asks = ids && nodes[i].state != STORE_NODE_DEAD;
@@ -298,9 +298,8 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
                                            .body = body,
                                            .body_len = strlen(body)};
             enum err err = /* without an answer, events notify */
-                peer_calls_post(context->peer_calls, &call,
-                                timeout_ms < CALL_MS_MAX ? timeout_ms : CALL_MS_MAX,
-                                client_waits_on_statuses, waits);
+                peer_calls_post(context->peer_calls, &call, timeout_ms, client_waits_on_statuses,
+                                waits);
             (void)err;
         }
         free(body);

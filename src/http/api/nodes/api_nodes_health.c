@@ -9,8 +9,6 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
-#define HEALTH_MS_MAX 2000 /* limits the delay by a node that hangs */
-
 struct nodes_health {
     struct store_node *nodes;
     size_t n;
@@ -97,12 +95,7 @@ static size_t nodes_health_prepare_calls(struct nodes_health *health,
             health->answers[i] = api_readiness_json(api);
         } else if (node->incarnation[0] != '\0' && node->state != STORE_NODE_DEAD) {
             health->asked[n] = i;
-            calls[n++] = (struct peer_call){.host = node->host,
-                                            .port = node->port,
-                                            .incarnation = node->incarnation,
-                                            .method = "GET",
-                                            .path = "/readyz",
-                                            .request_id = request->id};
+            calls[n++] = peer_wait_call(request, node, "GET", "/readyz");
         }
     }
     return n;
@@ -111,7 +104,6 @@ static size_t nodes_health_prepare_calls(struct nodes_health *health,
 /* Takes over `health`. */
 static void nodes_health_ask(struct nodes_health *health, struct http_request *request,
                              struct http_response *response) {
-    const struct conf *conf = request->api->context.conf;
     health->asked = calloc(health->n + 1, sizeof *health->asked);
     health->answers = calloc(health->n + 1, sizeof(json_t *));
     struct peer_call *calls = calloc(health->n + 1, sizeof *calls);
@@ -123,13 +115,12 @@ static void nodes_health_ask(struct nodes_health *health, struct http_request *r
     }
     size_t n = nodes_health_prepare_calls(health, request, calls);
     if (n > 0) {
-        peer_wait_begin(request, response, calls, n,
-                        &(struct peer_wait_plan){.timeout_ms = conf->peer_timeout_ms < HEALTH_MS_MAX
-                                                                   ? conf->peer_timeout_ms
-                                                                   : HEALTH_MS_MAX,
-                                                 .then = nodes_health_answered,
-                                                 .context = health,
-                                                 .free_context = nodes_health_destroy});
+        peer_wait_begin(
+            request, response, calls, n,
+            &(struct peer_wait_plan){.timeout_ms = peer_wait_short_ms(request->api->context.conf),
+                                     .then = nodes_health_answered,
+                                     .context = health,
+                                     .free_context = nodes_health_destroy});
     } else {
         nodes_health_answer(health, response);
         nodes_health_destroy(health);

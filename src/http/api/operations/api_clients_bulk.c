@@ -291,13 +291,8 @@ void api_clients_bulk(struct http_request *request, struct http_response *respon
         return;
     }
     query.limit = SELECTION_ALL; /* the ids of all that match */
-    struct select_round *round = select_round_create(&query);
-    if (!round) {
-        http_problem_memory(response);
-        api_clients_bulk_free(bulk);
-        return;
-    }
-    round->context = bulk;
-    round->free_context = api_clients_bulk_free;
-    select_round_begin(request, response, round, api_clients_bulk_selected);
+    select_round_begin(request, response, &query,
+                       &(struct select_round_plan){.then = api_clients_bulk_selected,
+                                                   .context = bulk,
+                                                   .free_context = api_clients_bulk_free});
 }

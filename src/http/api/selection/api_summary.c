@@ -101,13 +101,8 @@ void api_summary(struct http_request *request, struct http_response *response) {
         api_summary_free(summary);
         return;
     }
-    struct select_round *round = select_round_create(&query);
-    if (!round) {
-        http_problem_memory(response);
-        api_summary_free(summary);
-        return;
-    }
-    round->context = summary;
-    round->free_context = api_summary_free;
-    select_round_begin(request, response, round, api_summary_answer);
+    select_round_begin(request, response, &query,
+                       &(struct select_round_plan){.then = api_summary_answer,
+                                                   .context = summary,
+                                                   .free_context = api_summary_free});
 }

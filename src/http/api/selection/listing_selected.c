@@ -108,13 +108,8 @@ static void listing_selected_chosen(struct http_request *request, struct http_re
 void listing_selected(struct listing *listing, struct http_request *request,
                       struct http_response *response) {
     listing->query.limit = listing->limit;
-    struct select_round *round = select_round_create(&listing->query);
-    if (!round) {
-        listing_destroy(listing);
-        http_problem_memory(response);
-        return;
-    }
-    round->context = listing;
-    round->free_context = listing_destroy;
-    select_round_begin(request, response, round, listing_selected_chosen);
+    select_round_begin(request, response, &listing->query,
+                       &(struct select_round_plan){.then = listing_selected_chosen,
+                                                   .context = listing,
+                                                   .free_context = listing_destroy});
 }

@@ -10,25 +10,30 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
-#define SELECT_PATH   "/fleet/select"
-#define SELECT_MS_MAX 2000 /* limits the delay by a node that hangs */
+#define SELECT_PATH "/fleet/select"
 
 /* The round with what it needs until the last answer. */
 struct select_calls {
     struct select_round *round;
-    select_round_then *then;
     struct store_node *nodes; /* all registered nodes */
     size_t node_count;
     size_t *asked; /* of each call: the index of its node */
     char *body;
 };
 
-struct select_round *select_round_create(struct selection_query *query) {
+/* NULL: out of memory. */
+static struct select_round *select_round_create(struct selection_query *query,
+                                                const struct select_round_plan *plan) {
     struct select_round *round = calloc(1, sizeof *round);
     if (!round) {
         selection_query_fini(query);
+        plan->free_context(plan->context);
         return NULL;
     }
+    round->kind = plan->kind;
+    round->then = plan->then;
+    round->context = plan->context;
+    round->free_context = plan->free_context;
     round->query = *query;
     *query = (struct selection_query){0};
     round->incomplete = json_array();
@@ -36,11 +41,11 @@ struct select_round *select_round_create(struct selection_query *query) {
     return round;
 }
 
-void select_round_destroy(struct select_round *round) {
+static void select_round_destroy(struct select_round *round) {
     if (!round) {
         return;
     }
-    if (round->context && round->free_context) {
+    if (round->context) {
         round->free_context(round->context);
     }
     selection_fini(&round->selection);
@@ -178,7 +183,7 @@ static void select_round_end(struct select_calls *calls, struct http_request *re
     struct select_round *round = calls->round;
     if (select_round_add_own(round, request, response)) {
         selection_finish(&round->selection);
-        calls->then(request, response, round);
+        round->then(request, response, round);
     }
 }
 
@@ -196,14 +201,11 @@ static void select_round_answered(struct http_request *request, struct http_resp
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-static int64_t select_round_timeout_ms(const struct conf *conf) {
-    return conf->peer_timeout_ms < SELECT_MS_MAX ? conf->peer_timeout_ms : SELECT_MS_MAX;
-}
-
 /* A node whose heartbeat is missing may only be late. */
 static size_t select_round_prepare_calls(struct select_calls *calls,
                                          const struct http_request *request,
                                          struct peer_call *peers) {
+    const char *path = calls->round->kind ? calls->round->kind->path : SELECT_PATH;
     size_t n = 0;
     for (size_t i = 0; i < calls->node_count; i++) {
         const struct store_node *node = &calls->nodes[i];
@@ -213,15 +215,9 @@ static size_t select_round_prepare_calls(struct select_calls *calls,
         }
         if (!reason) {
             calls->asked[n] = i;
-            peers[n++] = (struct peer_call){.host = node->host,
-                                            .port = node->port,
-                                            .incarnation = node->incarnation,
-                                            .method = "POST",
-                                            .path = calls->round->kind ? calls->round->kind->path
-                                                                       : SELECT_PATH,
-                                            .body = calls->body,
-                                            .body_len = strlen(calls->body),
-                                            .request_id = request->id};
+            peers[n] = peer_wait_call(request, node, "POST", path);
+            peers[n].body = calls->body;
+            peers[n++].body_len = strlen(calls->body);
         } else if (node->clients > 0) {
             select_round_add_incomplete(calls->round, node, reason);
         }
@@ -240,7 +236,7 @@ static void select_round_send(struct select_calls *calls, struct http_request *r
     }
     peer_wait_begin(
         request, response, peers, n,
-        &(struct peer_wait_plan){.timeout_ms = select_round_timeout_ms(request->api->context.conf),
+        &(struct peer_wait_plan){.timeout_ms = peer_wait_short_ms(request->api->context.conf),
                                  .then = select_round_answered,
                                  .context = calls,
                                  .free_context = select_calls_destroy});
@@ -255,16 +251,16 @@ static char *select_round_body(const struct select_round *round) {
 }
 
 void select_round_begin(struct http_request *request, struct http_response *response,
-                        struct select_round *round, select_round_then *then) {
+                        struct selection_query *query, const struct select_round_plan *plan) {
     const struct http_context *context = &request->api->context;
-    struct select_calls *calls = calloc(1, sizeof *calls);
+    struct select_round *round = select_round_create(query, plan);
+    struct select_calls *calls = round ? calloc(1, sizeof *calls) : NULL;
     if (!calls) {
         select_round_destroy(round);
         http_problem_memory(response);
         return;
     }
     calls->round = round;
-    calls->then = then;
     enum err err = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &calls->nodes,
                                &calls->node_count, NULL);
     calls->body = select_round_body(round);

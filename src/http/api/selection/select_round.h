@@ -10,6 +10,11 @@
 
 struct select_round;
 
+/* Continues the request with the finished selection. The round is destroyed afterwards; `context`
+ * may be taken out of it. */
+typedef void select_round_then(struct http_request *request, struct http_response *response,
+                               struct select_round *round);
+
 /* Another question than the selection. */
 struct select_round_kind {
     const char *path; /* POST, with the query as body */
@@ -25,23 +30,23 @@ struct select_round {
     json_t *incomplete;         /* [{"node","clients","reason"}]: nodes that did not answer */
     int64_t starting;           /* clients that have an owner which does not run them yet */
     bool has_old_nodes;         /* a node answers, but does not know the question */
-    void *context;              /* of `then`, owned; NULL: none */
+    select_round_then *then;
+    void *context; /* of `then`, owned; NULL: none */
     void (*free_context)(void *context);
 };
 
-/* Continues the request with the finished selection. The round is destroyed afterwards; `context`
- * may be taken out of it. */
-typedef void select_round_then(struct http_request *request, struct http_response *response,
-                               struct select_round *round);
+struct select_round_plan {
+    const struct select_round_kind *kind; /* NULL: the selection */
+    select_round_then *then;
+    void *context;
+    void (*free_context)(void *context);
+};
 
-/* Takes over the contents of the query. NULL: out of memory. */
-struct select_round *select_round_create(struct selection_query *query);
-void select_round_destroy(struct select_round *round); /* only before select_round_begin */
 /* For answers: a caller with a scope is not told how many other clients there are. */
 json_t *select_round_starting_json(const struct select_round *round);
-/* Takes over the round, and continues with `then` unless Redis fails: then the request is answered.
- */
+/* Asks all nodes, and continues with `then`. After an error the request is answered instead. Takes
+ * over the contents of the query and plan->context, also after an error. */
 void select_round_begin(struct http_request *request, struct http_response *response,
-                        struct select_round *round, select_round_then *then);
+                        struct selection_query *query, const struct select_round_plan *plan);
 
 #endif

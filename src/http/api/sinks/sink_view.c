@@ -10,8 +10,6 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
-#define NODES_MS_MAX 2000 /* limits the delay by a node that hangs */
-
 /* ---- one node -------------------------------------------------------------------------------- */
 
 static const char *sink_view_state(const struct sink_status *status) {
@@ -241,14 +239,9 @@ static size_t sink_view_calls(const struct sink_view *view, const struct http_re
         const struct store_node *node = &view->nodes[i];
         bool is_this = strcmp(node->name, node_name(request->api->context.node)) == 0;
         if (!is_this && node->state != STORE_NODE_DEAD && node->incarnation[0] != '\0') {
-            calls[n++] = (struct peer_call){.host = node->host,
-                                            .port = node->port,
-                                            .incarnation = node->incarnation,
-                                            .method = "POST",
-                                            .path = "/fleet/sinks",
-                                            .body = "{}",
-                                            .body_len = 2,
-                                            .request_id = request->id};
+            calls[n] = peer_wait_call(request, node, "POST", "/fleet/sinks");
+            calls[n].body = "{}";
+            calls[n++].body_len = 2;
         }
     }
     return n;
@@ -267,7 +260,6 @@ static enum err sink_view_load(const struct http_request *request, struct sink_v
 
 void sink_view_answer(struct http_request *request, struct http_response *response,
                       const char *name) {
-    const struct conf *conf = request->api->context.conf;
     struct sink_view *view = calloc(1, sizeof *view);
     if (!view) {
         http_problem_memory(response);
@@ -286,13 +278,12 @@ void sink_view_answer(struct http_request *request, struct http_response *respon
         sink_view_end(request, response, view);
         sink_view_destroy(view);
     } else {
-        int64_t timeout_ms =
-            conf->peer_timeout_ms < NODES_MS_MAX ? conf->peer_timeout_ms : NODES_MS_MAX;
-        peer_wait_begin(request, response, calls, n,
-                        &(struct peer_wait_plan){.timeout_ms = timeout_ms,
-                                                 .then = sink_view_answered,
-                                                 .context = view,
-                                                 .free_context = sink_view_destroy});
+        peer_wait_begin(
+            request, response, calls, n,
+            &(struct peer_wait_plan){.timeout_ms = peer_wait_short_ms(request->api->context.conf),
+                                     .then = sink_view_answered,
+                                     .context = view,
+                                     .free_context = sink_view_destroy});
     }
     free(calls);
 }
