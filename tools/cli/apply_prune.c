@@ -50,8 +50,7 @@ static enum cli_exit cli_apply_find_resources(struct apply *apply, struct apply_
     const json_t *row;
     snprintf(path, sizeof path, "/api/v1/%s", collection);
     cli_node_call(apply->cli, "GET", path, NULL, 5000, &answer);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, collection);
+    enum cli_exit code = cli_answer_check(&answer, collection);
     const char *list = surplus->kind == MANIFEST_PROFILE ? "profiles" : collection;
     json_array_foreach(json_object_get(answer.json, list), i, row) {
         const char *name = json_string_value(json_object_get(row, "name"));

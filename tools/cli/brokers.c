@@ -78,8 +78,7 @@ enum cli_exit command_brokers(struct cli *cli) {
     const char *limit = cli_option_given(cli, OPT_LIMIT) ? cli->values[OPT_LIMIT] : BROKERS_LIMIT;
     snprintf(path, sizeof path, "/api/v1/brokers?limit=%.20s", limit);
     cli_node_call(cli, "GET", path, NULL, 5000, &answer);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, "brokers");
+    enum cli_exit code = cli_answer_check(&answer, "brokers");
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {

@@ -151,6 +151,16 @@ extern const struct cli_option_row cli_option_rows[OPTION_COUNT];
 bool cli_option_fits(enum cli_option option, const struct cli_command *command);
 bool cli_option_given(const struct cli *cli, enum cli_option option);
 
+/* The first word of a command that has several actions. */
+struct cli_verb {
+    const char *name;
+    int words_min, words_max; /* with the verb */
+    enum cli_exit (*run)(struct cli *cli);
+};
+/* The verb of the command line, by default "list". NULL: the usage was printed. */
+const struct cli_verb *cli_find_verb(const struct cli *cli, const struct cli_verb *verbs,
+                                     size_t count);
+
 /* False with a line on stderr: unknown command or option, or wrong number of words. */
 bool cli_parse(struct cli *cli, int argc, char **argv);
 /* The nearest name to a mistyped one, or NULL if none is similar. */

@@ -105,7 +105,7 @@ static enum cli_exit cli_clients_count(struct cli *cli) {
     char *whole = buffer_take(&path);
     cli_node_call(cli, "GET", whole ? whole : "/", NULL, 0, &answer);
     free(whole);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     const json_t *count = json_object_get(answer.json, "count");
     if (code == CLI_OK && json_is_integer(count)) {
         printf("%lld\n", (long long)json_integer_value(count));
@@ -255,7 +255,7 @@ enum cli_exit command_get(struct cli *cli) {
     char *path = cli_node_path("clients", cli->words[0], "");
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->format == CLI_FORMAT_ID) {

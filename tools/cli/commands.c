@@ -267,15 +267,33 @@ static bool cli_commands_check_fits(const struct cli *cli) {
     return true;
 }
 
+static void cli_commands_print_usage(const struct cli_command *command) {
+    cli_error("usage: mqfleet %s%s%s; see mqfleet help %s", command->name,
+              command->words[0] != '\0' ? " " : "", command->words, command->name);
+}
+
 static bool cli_commands_check_words(const struct cli *cli) {
     const struct cli_command *command = cli->command;
     if (cli->word_count < command->words_min ||
         (command->words_max >= 0 && cli->word_count > command->words_max)) {
-        cli_error("usage: mqfleet %s%s%s; see mqfleet help %s", command->name,
-                  command->words[0] != '\0' ? " " : "", command->words, command->name);
+        cli_commands_print_usage(command);
         return false;
     }
     return true;
+}
+
+const struct cli_verb *cli_find_verb(const struct cli *cli, const struct cli_verb *verbs,
+                                     size_t count) {
+    const char *name = cli->word_count > 0 ? cli->words[0] : "list";
+    int words = cli->word_count > 0 ? cli->word_count : 1;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(verbs[i].name, name) == 0 && words >= verbs[i].words_min &&
+            words <= verbs[i].words_max) {
+            return &verbs[i];
+        }
+    }
+    cli_commands_print_usage(cli->command);
+    return NULL;
 }
 
 static bool cli_commands_set_format(struct cli *cli) {

@@ -69,7 +69,7 @@ static enum cli_exit cli_drain_wait_until_empty(struct cli *cli, const char *nod
     do {
         struct cli_answer answer;
         cli_node_call(cli, "GET", path, NULL, 0, &answer);
-        code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
+        code = cli_answer_check(&answer, node);
         if (code == CLI_OK) {
             cli_drain_show(&wait,
                            (long long)json_integer_value(json_object_get(answer.json, "clients")),
@@ -87,8 +87,7 @@ static enum cli_exit cli_drain_set(struct cli *cli, const char *action) {
     char *path = cli_node_path("nodes", cli->words[0], action);
     cli_node_call(cli, "POST", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
+    enum cli_exit code = cli_answer_check(&answer, cli->words[0]);
     const char *state = json_string_value(json_object_get(answer.json, "state"));
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
@@ -121,7 +120,7 @@ enum cli_exit command_undrain(struct cli *cli) {
 static enum cli_exit cli_drain_look(struct cli *cli, struct move_wait *wait, bool *ended) {
     struct cli_answer answer;
     cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     const json_t *rebalance = json_object_get(answer.json, "rebalance");
     if (code == CLI_OK) {
         *ended = json_integer_value(json_object_get(rebalance, "rate")) == 0;
@@ -161,7 +160,7 @@ enum cli_exit command_rebalance(struct cli *cli) {
     }
     cli_node_call(cli, "POST", path, NULL, 0, &answer);
     free(escaped);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     bool stops = json_integer_value(json_object_get(answer.json, "rate")) == 0;
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);

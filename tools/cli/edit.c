@@ -78,8 +78,7 @@ static enum cli_exit cli_edit_read(struct edit *edit) {
     char *path = cli_edit_path(edit);
     cli_node_call(edit->cli, "GET", path ? path : "/", NULL, 5000, &answer);
     free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, edit->name);
+    enum cli_exit code = cli_answer_check(&answer, edit->name);
     if (code == CLI_OK) {
         json_t *document = cli_edit_document(edit, answer.json);
         long long version = json_integer_value(json_object_get(answer.json, "version"));
@@ -156,8 +155,7 @@ static enum cli_exit cli_edit_put(struct edit *edit, const struct manifest_item 
     json_t *document = json_deep_copy(item->document);
     cli_node_call(edit->cli, "PUT", path ? path : "/", document, 5000, &answer);
     free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, edit->name);
+    enum cli_exit code = cli_answer_check(&answer, edit->name);
     if (code == CLI_OK && edit->cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {

@@ -64,7 +64,7 @@ static enum cli_exit cli_export_page(struct export *export, char **cursor) {
     *cursor = NULL;
     cli_node_call(export->cli, "GET", path ? path : "/", NULL, 5000, &answer);
     free(path);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     export->total += (size_t)json_integer_value(json_object_get(answer.json, "total"));
     json_array_foreach(json_object_get(answer.json, "documents"), i, document) {
         if (code == CLI_OK && !cli_export_write(export, document)) {

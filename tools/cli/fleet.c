@@ -42,7 +42,7 @@ void cli_fleet_print_nodes(const json_t *nodes) {
 static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
     struct cli_answer answer;
     cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     const json_t *nodes = json_object_get(answer.json, "nodes");
     size_t i;
     const json_t *node;

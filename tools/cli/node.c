@@ -324,6 +324,10 @@ enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *wh
     return cli_answer_exit_code(answer);
 }
 
+enum cli_exit cli_answer_check(const struct cli_answer *answer, const char *what) {
+    return cli_answer_succeeded(answer) ? CLI_OK : cli_answer_explain(answer, what);
+}
+
 void cli_answer_print(const struct cli_answer *answer) {
     fwrite(answer->text ? answer->text : "", 1, answer->text_len, stdout);
     fputc('\n', stdout);

@@ -32,6 +32,8 @@ bool cli_answer_succeeded(const struct cli_answer *answer);
 /* Prints the error with all its faults on stderr; what: its subject, or NULL. Returns the exit
  * code. */
 enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *what);
+/* CLI_OK for 2xx; otherwise as cli_answer_explain. */
+enum cli_exit cli_answer_check(const struct cli_answer *answer, const char *what);
 enum cli_exit cli_answer_exit_code(const struct cli_answer *answer);
 /* Prints the body unchanged, and a newline. */
 void cli_answer_print(const struct cli_answer *answer);

@@ -11,9 +11,7 @@
 static enum cli_exit cli_profiles_call(struct cli *cli, const char *method, const char *path,
                                        json_t *body, struct cli_answer *answer) {
     cli_node_call(cli, method, path, body, PROFILES_TIMEOUT_MS, answer);
-    return cli_answer_succeeded(answer)
-               ? CLI_OK
-               : cli_answer_explain(answer, cli->word_count > 1 ? cli->words[1] : NULL);
+    return cli_answer_check(answer, cli->word_count > 1 ? cli->words[1] : NULL);
 }
 
 static char *cli_profiles_path(const struct cli *cli) {
@@ -133,21 +131,10 @@ static enum cli_exit cli_profiles_delete(struct cli *cli) {
 }
 
 enum cli_exit command_profiles(struct cli *cli) {
-    static const struct {
-        const char *verb;
-        int words;
-        enum cli_exit (*run)(struct cli *cli);
-    } verbs[] = {{"list", 1, cli_profiles_list},
-                 {"show", 2, cli_profiles_show},
-                 {"put", 2, cli_profiles_put},
-                 {"delete", 2, cli_profiles_delete}};
-    const char *verb = cli->word_count > 0 ? cli->words[0] : "list";
-    int words = cli->word_count > 0 ? cli->word_count : 1;
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].verb, verb) == 0 && words == verbs[i].words) {
-            return verbs[i].run(cli);
-        }
-    }
-    cli_error("usage: mqfleet profiles %s; see mqfleet help profiles", cli->command->words);
-    return CLI_USAGE;
+    static const struct cli_verb verbs[] = {{"list", 1, 1, cli_profiles_list},
+                                            {"show", 2, 2, cli_profiles_show},
+                                            {"put", 2, 2, cli_profiles_put},
+                                            {"delete", 2, 2, cli_profiles_delete}};
+    const struct cli_verb *verb = cli_find_verb(cli, verbs, sizeof verbs / sizeof verbs[0]);
+    return verb ? verb->run(cli) : CLI_USAGE;
 }

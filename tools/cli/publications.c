@@ -38,8 +38,7 @@ enum cli_exit command_publications(struct cli *cli) {
     char *path = cli_node_path("clients", cli->words[0], "publications");
     cli_node_call(cli, drop ? "DELETE" : "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
+    enum cli_exit code = cli_answer_check(&answer, cli->words[0]);
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {

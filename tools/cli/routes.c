@@ -65,7 +65,7 @@ static void cli_routes_print(const struct cli *cli, const json_t *routes) {
 static enum cli_exit cli_routes_call(struct cli *cli, const char *method, const char *path,
                                      json_t *body, struct cli_answer *answer) {
     cli_node_call(cli, method, path, body, 0, answer);
-    return cli_answer_succeeded(answer) ? CLI_OK : cli_answer_explain(answer, NULL);
+    return cli_answer_check(answer, NULL);
 }
 
 static enum cli_exit cli_routes_list(struct cli *cli) {
@@ -288,22 +288,13 @@ static bool cli_routes_check_options(const struct cli *cli, bool explains) {
 }
 
 enum cli_exit command_routes(struct cli *cli) {
-    static const struct {
-        const char *verb;
-        int words;
-        enum cli_exit (*run)(struct cli *cli);
-    } verbs[] = {{"list", 1, cli_routes_list},
-                 {"get", 1, cli_routes_get},
-                 {"apply", 2, cli_routes_apply},
-                 {"explain", 2, cli_routes_explain}};
-    const char *verb = cli->word_count > 0 ? cli->words[0] : "list";
-    int words = cli->word_count > 0 ? cli->word_count : 1;
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].verb, verb) == 0 && words == verbs[i].words) {
-            bool fits = cli_routes_check_options(cli, verbs[i].run == cli_routes_explain);
-            return fits ? verbs[i].run(cli) : CLI_USAGE;
-        }
+    static const struct cli_verb verbs[] = {{"list", 1, 1, cli_routes_list},
+                                            {"get", 1, 1, cli_routes_get},
+                                            {"apply", 2, 2, cli_routes_apply},
+                                            {"explain", 2, 2, cli_routes_explain}};
+    const struct cli_verb *verb = cli_find_verb(cli, verbs, sizeof verbs / sizeof verbs[0]);
+    if (!verb || !cli_routes_check_options(cli, verb->run == cli_routes_explain)) {
+        return CLI_USAGE;
     }
-    cli_error("usage: mqfleet routes %s; see mqfleet help routes", cli->command->words);
-    return CLI_USAGE;
+    return verb->run(cli);
 }

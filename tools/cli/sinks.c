@@ -67,7 +67,7 @@ static struct table *cli_sinks_table(void) {
 static enum cli_exit cli_sinks_call(struct cli *cli, const char *method, const char *path,
                                     json_t *body, const char *what, struct cli_answer *answer) {
     cli_node_call(cli, method, path, body, 5000, answer);
-    return cli_answer_succeeded(answer) ? CLI_OK : cli_answer_explain(answer, what);
+    return cli_answer_check(answer, what);
 }
 
 static enum cli_exit cli_sinks_list(struct cli *cli, const char *name) {
@@ -176,23 +176,11 @@ static enum cli_exit cli_sinks_test(struct cli *cli) {
 }
 
 enum cli_exit command_sinks(struct cli *cli) {
-    static const struct {
-        const char *verb;
-        int words_min, words_max;
-        enum cli_exit (*run)(struct cli *cli);
-    } verbs[] = {{"list", 1, 1, cli_sinks_list_all},
-                 {"get", 2, 2, cli_sinks_get},
-                 {"apply", 2, 2, cli_sinks_apply},
-                 {"delete", 2, 2, cli_sinks_delete},
-                 {"test", 1, 2, cli_sinks_test}};
-    const char *verb = cli->word_count > 0 ? cli->words[0] : "list";
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        int words = cli->word_count > 0 ? cli->word_count : 1;
-        if (strcmp(verbs[i].verb, verb) == 0 && words >= verbs[i].words_min &&
-            words <= verbs[i].words_max) {
-            return verbs[i].run(cli);
-        }
-    }
-    cli_error("usage: mqfleet sinks %s; see mqfleet help sinks", cli->command->words);
-    return CLI_USAGE;
+    static const struct cli_verb verbs[] = {{"list", 1, 1, cli_sinks_list_all},
+                                            {"get", 2, 2, cli_sinks_get},
+                                            {"apply", 2, 2, cli_sinks_apply},
+                                            {"delete", 2, 2, cli_sinks_delete},
+                                            {"test", 1, 2, cli_sinks_test}};
+    const struct cli_verb *verb = cli_find_verb(cli, verbs, sizeof verbs / sizeof verbs[0]);
+    return verb ? verb->run(cli) : CLI_USAGE;
 }

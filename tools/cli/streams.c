@@ -114,8 +114,7 @@ static enum cli_exit cli_streams_last_changes(struct cli *cli) {
     char *path = cli_node_path("clients", cli->words[0], "events");
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code =
-        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
+    enum cli_exit code = cli_answer_check(&answer, cli->words[0]);
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {

@@ -49,7 +49,7 @@ enum cli_exit command_summary(struct cli *cli) {
     struct cli_answer answer;
     cli_node_call(cli, "GET", whole ? whole : "/", NULL, 0, &answer);
     free(whole);
-    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_check(&answer, NULL);
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {
