@@ -5,55 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "failing_malloc.h"
-
-static struct router *router;
-static struct message_queue *first, *second;
-static struct route route;
-
-static void note_fault(void *context, const char *pointer, const char *detail) {
-    (void)context;
-    ck_abort_msg("%s: %s", pointer, detail);
-}
+#include "router_fixture.h"
 
 static void setup(void) {
-    static const char list[] =
-        "[{\"match\":{\"topic\":\"s\"},\"to\":[\"second\"],\"lua\":\"return function(m) "
-        "return {m, m} end\"}, {\"match\":{\"labels\":{\"site\":\"oslo\"}},\"to\":[\"second\"]}]";
-    json_t *json = json_loads(list, 0, NULL);
-    router = router_create();
-    first = message_queue_create(100, 1000000, 10);
-    second = message_queue_create(100, 1000000, 10);
-    ck_assert(router_add_sink(router, "first", first));
-    ck_assert(router_add_sink(router, "second", second));
-    ck_assert(router_set_routes(router, route_table_create(json, note_fault, NULL)));
-    json_decref(json);
-    route = (struct route){0};
-}
-
-static size_t drain(struct message_queue *queue) {
-    static const bool all[100] = {[0 ... 99] = true};
-    struct message *batch[100];
-    struct message_queue_entry entries[100];
-    size_t n = message_queue_peek(queue, batch, 100, SIZE_MAX, 0);
-    message_queue_take(queue, all, entries, n);
-    for (size_t i = 0; i < n; i++) {
-        message_destroy(entries[i].message);
-    }
-    return n;
-}
-
-static void teardown(void) {
-    route_fini(&route);
-    drain(first);
-    drain(second);
-    router_destroy(router);
-    message_queue_destroy(first);
-    message_queue_destroy(second);
-}
-
-static struct message_origin *oslo(void) {
-    static const struct message_label label = {"site", "oslo"};
-    return message_origin_create("broker:1883", &label, 1);
+    setup_router();
+    ck_assert(router_set_routes(
+        router, table_of("[{\"match\":{\"topic\":\"s\"},\"to\":[\"second\"],\"lua\":"
+                         "\"return function(m) return {m, m} end\"}, "
+                         "{\"match\":{\"labels\":{\"site\":\"oslo\"}},\"to\":[\"second\"]}]")));
 }
 
 /* With the allocation of that number failing. */
@@ -67,8 +26,7 @@ static enum err submit_failing(struct message *message, long allocation) {
 START_TEST(a_message_without_memory_is_offered_again_soon) {
     route_set(&route, router, NULL, NULL, oslo());
     for (long allocation = 0; allocation < 40; allocation++) {
-        struct message *message = message_create(&(struct message){
-            .id = "i", .client_id = "c", .topic = "s", .payload = (const uint8_t *)"", .qos = 1});
+        struct message *message = message_to("s", 1);
         enum err err = submit_failing(message, allocation);
         if (err != ERR_OK) {
             ck_assert_int_eq(err, ERR_FULL);
@@ -93,8 +51,7 @@ START_TEST(a_route_without_memory_is_as_before) {
         set = route_set(&route, router, "second", NULL, origin);
         left = -1;
         ck_assert(set || CAN_FAIL);
-        struct message *message = message_create(&(struct message){
-            .id = "i", .client_id = "c", .topic = "t", .payload = (const uint8_t *)"", .qos = 1});
+        struct message *message = message_to("t", 1);
         ck_assert_int_eq(submit_failing(message, -1), ERR_OK);
         ck_assert_uint_eq(drain(set ? second : first), 1);
     }
@@ -104,7 +61,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("route_memory");
     TCase *tcase = tcase_create("route_memory");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, teardown_router);
     tcase_add_test(tcase, a_message_without_memory_is_offered_again_soon);
     tcase_add_test(tcase, a_route_without_memory_is_as_before);
     suite_add_tcase(suite, tcase);

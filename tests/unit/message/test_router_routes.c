@@ -7,66 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "router_fixture.h"
 
 #define THREADS 2
 #define CHANGES 300
 
-static struct router *router;
-static struct message_queue *first, *second;
-static struct route route;
-
-static void fail_on_fault(void *context, const char *pointer, const char *detail) {
-    (void)context;
-    ck_abort_msg("%s: %s", pointer, detail);
-}
-
-static struct route_table *table_of(const char *list) {
-    json_t *json = json_loads(list, 0, NULL);
-    ck_assert_ptr_nonnull(json);
-    struct route_table *table = route_table_create(json, fail_on_fault, NULL);
-    json_decref(json);
-    return table;
-}
-
-static struct message_origin *oslo(void) {
-    static const struct message_label label = {"site", "oslo"};
-    return message_origin_create("broker:1883", &label, 1);
-}
-
 static void setup(void) {
-    router = router_create();
-    first = message_queue_create(100, 1000000, 10);
-    second = message_queue_create(100, 1000000, 10);
-    ck_assert(router_add_sink(router, "first", first));
-    ck_assert(router_add_sink(router, "second", second));
-    route = (struct route){0};
+    setup_router();
     route_set(&route, router, NULL, NULL, NULL);
-}
-
-static size_t drain(struct message_queue *queue) {
-    static const bool all[100] = {[0 ... 99] = true};
-    struct message *batch[100];
-    struct message_queue_entry entries[100];
-    size_t n = message_queue_peek(queue, batch, 100, SIZE_MAX, 0);
-    message_queue_take(queue, all, entries, n);
-    for (size_t i = 0; i < n; i++) {
-        message_destroy(entries[i].message);
-    }
-    return n;
-}
-
-static void teardown(void) {
-    route_fini(&route);
-    drain(first);
-    drain(second);
-    router_destroy(router);
-    message_queue_destroy(first);
-    message_queue_destroy(second);
-}
-
-static struct message *message_to(const char *topic, uint8_t qos) {
-    return message_create(&(struct message){
-        .id = "i", .client_id = "c", .topic = topic, .payload = (const uint8_t *)"", .qos = qos});
 }
 
 static enum err submit(const char *topic, uint8_t qos) {
@@ -297,7 +245,7 @@ int main(void) {
     Suite *suite = suite_create("router_routes");
     TCase *tcase = tcase_create("router_routes");
     tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, teardown_router);
     tcase_add_test(tcase, routes_take_effect_when_the_route_is_set_again);
     tcase_add_test(tcase, a_client_may_have_routes_of_its_own);
     tcase_add_test(tcase, the_labels_of_the_client_decide);
