@@ -68,6 +68,7 @@ static void sinks_begin(struct sinks *sinks, struct sinks_slot *slot) {
         sinks_note_fault(sinks, slot, fault);
         return;
     }
+    slot->unread = false;
     sinks_note_applied(sinks, slot);
     sinks_name_dead_letter(slot, slot->wish.settings);
     sinks_require_origin(sinks, slot->wish.type, slot->wish.settings);
@@ -98,11 +99,10 @@ static void sinks_end_if_left(struct sinks *sinks, struct sinks_slot *slot) {
     log_event(LOG_INFO, "sink_removed", KS("sink", slot->name));
 }
 
-static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
+/* Reads the secrets of the node for it. */
+static void sinks_offer_change(struct sinks *sinks, struct sinks_slot *slot) {
     char fault[SINK_FAULT_LEN] = "out of memory";
-    if (!sinks_is_due(slot)) {
-        return;
-    }
+    slot->read_at_ms = clock_ms() + SINKS_RETRY_MS;
     sinks_require_origin(sinks, slot->wish.type, slot->wish.settings);
     slot->unread = sink_change(slot->sink, slot->wish.settings, fault) != ERR_OK;
     if (slot->unread) {
@@ -114,6 +114,12 @@ static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
     slot->version = slot->wish.version;
     slot->retry_at_ms = clock_ms() + SINKS_RETRY_MS;
     pthread_mutex_unlock(&sinks->lock);
+}
+
+static void sinks_change(struct sinks *sinks, struct sinks_slot *slot) {
+    if (sinks_is_due(slot)) {
+        sinks_offer_change(sinks, slot);
+    }
 }
 
 static bool sinks_has_reference(const struct sinks_slot *slot) {
@@ -133,14 +139,13 @@ static void sinks_check_change(struct sinks *sinks, struct sinks_slot *slot) {
     if (status.changing) {
         return;
     }
-    if (!sinks_connect(sinks, slot, missing) && !*status.change_fault) {
-        sinks_note_fault(sinks, slot, missing);
-        return;
-    }
-    if (sinks_has_reference(slot) && clock_ms() >= slot->retry_at_ms) {
-        sinks_change(sinks, slot);
+    bool connected = sinks_connect(sinks, slot, missing);
+    if (clock_ms() >= slot->read_at_ms && sinks_has_reference(slot)) {
+        sinks_offer_change(sinks, slot);
     } else if (slot->unread) {
         return;
+    } else if (!connected && !*status.change_fault) {
+        sinks_note_fault(sinks, slot, missing);
     } else if (!*status.change_fault || !*slot->fault) {
         sinks_note_fault(sinks, slot, status.change_fault);
     } else {

@@ -37,6 +37,7 @@ struct sinks_slot {
     bool unread; /* the last change failed before the sink got it: a secret cannot be read */
     char fault[SINK_FAULT_LEN]; /* why the wish is not fulfilled; "": it is */
     int64_t fault_since_ms, retry_at_ms;
+    int64_t read_at_ms; /* the secrets of the node, again */
 };
 
 struct sinks {

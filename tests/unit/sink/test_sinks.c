@@ -1,16 +1,20 @@
 /* The sinks of a node: names, what the router sends them, status, threads. */
 #include "sink/sinks.h"
 
+#include "base/config/conf.h"
 #include "message/sink_name.h"
 #include "sink_fixture.h"
 
 static struct router *router;
 static struct sinks *sinks;
 static struct route route;
+static char folder[] = "/tmp/mqfleet-test-sinks-XXXXXX";
+static struct conf conf = {.secrets_files_allow = folder};
 
 static void setup(void) {
     router = router_create();
     sinks = sinks_create(&(struct sink_environment){.node = "n",
+                                                    .conf = &conf,
                                                     .redis_url = "",
                                                     .key_prefix = "",
                                                     .redis_timeout_ms = 300,
@@ -193,8 +197,6 @@ END_TEST
 
 /* ---- sinks of the fleet ---------------------------------------------------------------------- */
 
-static char folder[] = "/tmp/mqfleet-test-sinks-XXXXXX";
-
 static void setup_fleet(void) {
     setup();
     strcpy(folder, "/tmp/mqfleet-test-sinks-XXXXXX");
@@ -358,6 +360,55 @@ START_TEST(settings_that_cannot_be_opened_leave_the_old_ones_in_effect) {
 }
 END_TEST
 
+static void write_text(const char *name, const char *text) {
+    FILE *file = fopen(path_of(name), "w");
+    ck_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void maintain_for_seconds(int count) {
+    for (int i = 0; i < count; i++) {
+        clock_advance_ms(1000);
+        sinks_maintain(sinks);
+    }
+}
+
+/* The sink is as it should be for longer than the time between two readings. */
+static void check_secret_is_read_again(int64_t version, const char *dead_letter) {
+    write_text("a", "redis://127.0.0.1:1");
+    apply("redis_stream", version,
+          json_pack("{s:s, s:{s:s}, s:s}", "key", "k", "url", "file", path_of("a"), "dead_letter",
+                    dead_letter));
+    AWAIT((sinks_maintain(sinks),
+           status_of("kept").version == version && !status_of("kept").changing));
+    maintain_for_seconds(20);
+    ck_assert_ptr_null(strstr(status_of("kept").fault, path_of("a")));
+    unlink(path_of("a"));
+    maintain_for_seconds(6);
+    ck_assert_ptr_nonnull(strstr(status_of("kept").fault, path_of("a")));
+    write_text("a", "redis://127.0.0.1:2");
+    maintain_for_seconds(6);
+    AWAIT((sinks_maintain(sinks), !strstr(status_of("kept").fault, path_of("a"))));
+}
+
+START_TEST(a_secret_in_a_file_is_read_again_however_long_the_sink_has_been_well) {
+    check_secret_is_read_again(1, "");
+    check_secret_is_read_again(2, "missing");
+    ck_assert_ptr_nonnull(strstr(status_of("kept").fault, "missing"));
+}
+END_TEST
+
+START_TEST(a_sink_with_an_unreadable_secret_that_gives_way_to_another_leaves_no_trace) {
+    write_text("a", "redis://127.0.0.1:1");
+    apply("redis_stream", 1, json_pack("{s:s, s:{s:s}}", "key", "k", "url", "file", path_of("a")));
+    AWAIT(is_applied(1));
+    unlink(path_of("a"));
+    apply("redis_stream", 2, json_pack("{s:s, s:{s:s}}", "key", "l", "url", "file", path_of("a")));
+    ck_assert_ptr_nonnull(strstr(status_of("kept").fault, path_of("a")));
+    apply("null", 3, json_pack("{s:s}", "dead_letter", "missing"));
+    AWAIT((sinks_maintain(sinks), strstr(status_of("kept").fault, "missing")));
+}
+END_TEST
+
 START_TEST(a_removed_sink_writes_what_it_has_and_its_name_may_come_back) {
     int numbers[300];
     apply_file("a", 1);
@@ -489,6 +540,9 @@ int main(void) {
     tcase_add_test(fleet, a_message_after_a_change_of_an_idle_sink_is_for_the_new_target);
     tcase_add_test(fleet, a_change_ends_the_wait_of_a_broken_target);
     tcase_add_test(fleet, settings_that_cannot_be_opened_leave_the_old_ones_in_effect);
+    tcase_add_test(fleet, a_secret_in_a_file_is_read_again_however_long_the_sink_has_been_well);
+    tcase_add_test(fleet,
+                   a_sink_with_an_unreadable_secret_that_gives_way_to_another_leaves_no_trace);
     tcase_add_test(fleet, a_removed_sink_writes_what_it_has_and_its_name_may_come_back);
     tcase_add_test(fleet, a_sink_of_another_type_takes_the_place_of_the_old_one);
     tcase_add_test(fleet, what_a_node_cannot_have_is_known_and_not_had);
