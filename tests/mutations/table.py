@@ -723,6 +723,8 @@ FLEET_SINKS = [
              "sink_stop(slot->sink, SINKS_REMOVE_MS);", "sink_stop(slot->sink, 0);", "sink/test_sinks"),
     Mutation("a file with a secret is read again only while something is wrong", "src/sink/sinks_fleet.c",
              "clock_ms() >= slot->read_at_ms &&", "clock_ms() >= slot->retry_at_ms &&", "sink/test_sinks"),
+    Mutation("a sink of the API reaches a Unix socket of the node", "src/net/redis/redis_connect.c",
+             "if (redis->url.path) {\n        return redis_fail", "if (false) {\n        return redis_fail", "net/test_redis"),
     Mutation("the type of a sink changes", "src/store/lua/fleet/put_resource.lua",
              "if resource and resource.type ~= type_of then", "if false then", "store/test_store_resources"),
     Mutation("a write over another one's is not noticed", "src/store/lua/fleet/put_resource.lua",

@@ -17,7 +17,8 @@
 
 struct redis;
 
-/* Which addresses may be connected to, after a name was resolved. */
+/* Which addresses may be connected to, after a name was resolved. With `allowed`, no Unix socket
+ * may be: who gives the url has no business with the files of the machine. */
 struct redis_access {
     /* False: *why is a static text. NULL: all are allowed. */
     bool (*allowed)(const void *context, const char *host, const struct sockaddr *address,

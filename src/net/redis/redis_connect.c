@@ -61,8 +61,11 @@ static enum err redis_connect_check_peer(struct redis *redis) {
     struct sockaddr_storage address;
     socklen_t len = sizeof address;
     const char *why = "its address is not known";
-    if (!redis->access.allowed || redis->url.path) {
+    if (!redis->access.allowed) {
         return ERR_OK;
+    }
+    if (redis->url.path) {
+        return redis_fail(redis, ERR_UNAVAILABLE, "a Unix socket is not allowed here");
     }
     bool allowed = getpeername(redis->context->fd, (struct sockaddr *)&address, &len) == 0 &&
                    redis->access.allowed(redis->access.context, redis->peer.host,

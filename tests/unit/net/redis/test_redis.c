@@ -6,6 +6,12 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
 #include "redis_fixture.h"
@@ -479,6 +485,39 @@ START_TEST(wait_tells_whether_replicas_have_it) {
 }
 END_TEST
 
+/* ---- access ---------------------------------------------------------------------------------- */
+
+static bool allows_all(const void *context, const char *host, const struct sockaddr *address,
+                       const char **why) {
+    return (void)context, (void)host, (void)address, (void)why, true;
+}
+
+/* The socket of a local service, such as the Redis of a node without a fleet. */
+START_TEST(a_restricted_connection_sends_nothing_to_a_unix_socket) {
+    char folder[] = "/tmp/mqfleet-test-redis-XXXXXX", byte;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct redis_reply *reply = NULL;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", folder);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    char text[sizeof address.sun_path + 8];
+    snprintf(text, sizeof text, "unix://%s", address.sun_path);
+    struct redis *local = redis_create(text, TIMEOUT_MS);
+    redis_restrict(local, &(struct redis_access){.allowed = allows_all});
+    ck_assert_int_eq(CALL(local, &reply, "PING"), ERR_UNAVAILABLE);
+    ck_assert_msg(strstr(redis_error(local), "Unix socket"), "%s", redis_error(local));
+    redis_destroy(local);
+    int accepted = accept(listener, NULL, NULL);
+    ck_assert_int_eq(recv(accepted, &byte, 1, 0), 0);
+    close(accepted);
+    close(listener);
+    unlink(address.sun_path);
+    rmdir(folder);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("redis");
     TCase *tcase = tcase_create("redis");
@@ -510,6 +549,7 @@ int main(void) {
     tcase_add_test(tcase, while_the_server_is_gone_calls_fail_at_once_and_connects_are_paced);
     tcase_add_test(tcase, a_server_that_is_back_is_used_again_within_300_ms);
     tcase_add_test(tcase, wait_tells_whether_replicas_have_it);
+    tcase_add_test(tcase, a_restricted_connection_sends_nothing_to_a_unix_socket);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
