@@ -32,10 +32,10 @@ struct store_operation {
     char *failures; /* JSON objects "id" "reason" "detail", one per line; the first 100 */
 };
 
-#define STORE_OPERATIONS_MAX       16 /* running ones of callers without a scope */
-#define STORE_OPERATIONS_SCOPE_MAX 4  /* of callers with one and the same scope */
+#define STORE_OPERATIONS_MAX       16 /* running at once, of all callers without a scope */
+#define STORE_OPERATIONS_SCOPE_MAX 4  /* running at once, of all callers with the same scope */
 /* Begins an operation with new->id and the ids (borrowed). Uses id, action, selector, by,
- * patch, scope, fields and rate of `new`. ERR_REFUSED: that many are running. */
+ * patch, scope, fields and rate of `new`. ERR_REFUSED: too many are running. */
 enum err store_create_operation(struct store *store, const struct store_operation *new,
                                 const char *const *ids, size_t n) MUST_CHECK;
 /* The newest first. which: an id, "running", or NULL for all. *n 0: none. store_operations_free. */

@@ -10,21 +10,21 @@
 
 #define STORE_QUOTAS_MAX 200
 
-/* *document: new; NULL: none were ever set, and *version is 0. clients[n]: how many count for each
- * of the scopes. */
+/* *document: the caller frees it; NULL with *version 0: quotas were never set. clients[n]: the
+ * number of clients that count for each of the n scopes. */
 enum err store_quotas(struct store *store, const char *const *scopes, size_t n, int64_t *clients,
                       char **document, int64_t *version) MUST_CHECK;
-/* expected_version 0: none were ever set. ERR_VERSION. */
+/* expected_version: STORE_VERSION_ANY, or 0 for quotas that were never set. ERR_VERSION. */
 enum err store_put_quotas(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 
 #define STORE_QUOTA_HASHES 3
-/* Zero at first; after STORE_QUOTA_HASHES hashes everything was compared once. */
+/* Begins as {0}. When hash reaches STORE_QUOTA_HASHES, every client has been compared once. */
 struct store_quota_scan {
     unsigned hash;
     uint64_t cursor;
 };
-/* One step of comparing the clients with what counts for quotas. */
+/* Compares one page of clients with those that are counted for quotas, and corrects the counts. */
 enum err store_count_quotas(struct store *store, struct store_quota_scan *scan) MUST_CHECK;
 
 #endif

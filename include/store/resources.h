@@ -22,8 +22,9 @@ struct store_resource {
     char *name, *type, *document; /* owned */
     int64_t version;              /* time of the write in ms, or more */
 };
-/* All of one kind, by name; name: only that one, NULL for all. revision (may be NULL): of all
- * resources, as in struct store_heartbeat. store_resources_free. */
+/* Reads the resources of one kind, sorted by name. name: only this one; NULL: all. *revision: that
+ * of all resources, as in struct store_heartbeat; may be NULL. The caller calls
+ * store_resources_free. */
 enum err store_resources(struct store *store, enum store_resource_kind kind, const char *name,
                          struct store_resource **rows, size_t *n, int64_t *revision) MUST_CHECK;
 void store_resources_free(struct store_resource *rows, size_t n);
@@ -34,8 +35,9 @@ struct store_put {
     bool created;             /* result */
     char *other_type;         /* result of ERR_WRONG_STATE; owned */
 };
-/* Creates or changes it. ERR_NOT_FOUND: there is none with a version; ERR_VERSION; ERR_WRONG_STATE:
- * it has another type; ERR_REFUSED: there are too many, or all are too large together. */
+/* Creates or replaces a resource. ERR_NOT_FOUND: a version is expected, but there is no such
+ * resource; ERR_VERSION: it has another version; ERR_WRONG_STATE: it has another type; ERR_REFUSED:
+ * there would be too many resources, or their total size would be too large. */
 enum err store_put_resource(struct store *store, enum store_resource_kind kind,
                             const struct store_resource *resource,
                             struct store_put *put) MUST_CHECK;
@@ -45,10 +47,10 @@ enum err store_delete_resource(struct store *store, enum store_resource_kind kin
 
 /* ---- routes of the fleet ------------------------------------------------------------------- */
 
-/* *document: new; NULL: none were ever set, and *version is 0. */
+/* *document: the caller frees it; NULL with *version 0: routes were never set. */
 enum err store_routes(struct store *store, char **document, int64_t *version) MUST_CHECK;
 #define STORE_VERSION_ANY (-1)
-/* expected_version 0: none were ever set. ERR_VERSION. */
+/* expected_version: STORE_VERSION_ANY, or 0 for routes that were never set. ERR_VERSION. */
 enum err store_put_routes(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 

@@ -10,7 +10,7 @@
 #include "base/system/clock.h"
 #include "base/system/condition.h"
 
-#define SLICE_MS  100 /* how often a wait looks whether the sink stops */
+#define SLICE_MS  100 /* interval at which a wait checks for the stop of the sink */
 #define HOST_LEN  256
 #define ERROR_LEN 160
 

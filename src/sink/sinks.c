@@ -159,7 +159,8 @@ void sinks_join_slot(struct sinks_slot *slot) {
     }
 }
 
-/* The thread that flushes the queue: most nodes never need the sink. */
+/* Starts a sink with its first message, because most nodes never need it. Runs on the thread that
+ * flushes the queue. */
 static bool sinks_start_on_demand(void *context) {
     struct sinks_slot *slot = context;
     char fault[SINK_FAULT_LEN];

@@ -9,7 +9,7 @@
 #include "sink/sinks.h"
 
 /* Writes one line for each fault in sinks.NAME and sink.*, and returns how many there are. Loads
- * modules, and opens each sink, which connects to nothing. */
+ * the modules, and opens each sink without connecting it. */
 int node_sinks_check(const struct conf *conf, FILE *out);
 /* Adds all of them. ERR_ARGUMENT: fault (FAULT_LEN) names the setting. */
 enum err node_sinks_add(struct sinks *sinks, const struct conf *conf, char *fault) MUST_CHECK;

@@ -47,7 +47,7 @@ static void cli_apply_print_changes(const json_t *changes) {
     }
 }
 
-/* detail, changes: NULL: none. */
+/* Counts and prints what became of a document. result: the answer for it; NULL: none. */
 void cli_apply_report(struct apply *apply, enum manifest_kind kind, const char *name,
                       enum apply_outcome outcome, const json_t *result) {
     const char *kind_name = manifest_kinds[kind].kind;
@@ -102,8 +102,8 @@ static const char *cli_apply_text_at(const json_t *document, const char *pointer
     return json_string_value(document);
 }
 
-/* Whether each of the faults is at a name that the dry run would create. skip: segments of the
- * pointers before those of the document. */
+/* Whether each fault is only the name of a resource that the plan creates. skip: the number of
+ * segments of a pointer before those of the document. */
 static bool cli_apply_names_planned(const struct apply *apply, const json_t *document,
                                     const json_t *errors, size_t skip) {
     size_t i;

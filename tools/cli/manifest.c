@@ -54,7 +54,8 @@ static bool manifest_note_name(struct manifest_source *source, const struct mani
     return json_object_set_new(source->manifest->seen, key, json_string(place)) == 0;
 }
 
-/* The name of the resource, a copy. NULL: a fault. A client may be named by its client_id. */
+/* A copy of the name of the resource, for a client possibly its client_id. NULL: there is none, and
+ * the fault was recorded. */
 static char *manifest_name(struct manifest_source *source, enum manifest_kind kind,
                            const json_t *document, size_t line) {
     const char *member = manifest_kinds[kind].name_member;

@@ -33,7 +33,8 @@ extern const struct manifest_kind_row manifest_kinds[MANIFEST_KIND_COUNT];
 struct manifest_item {
     enum manifest_kind kind;
     char *name;       /* owned; "routes" for the routes */
-    json_t *document; /* as the API takes it: without kind, and without a name of the path; owned */
+    json_t *document; /* owned; the body for the API, without kind, and without a name that the path
+                         has */
     const char *file; /* borrowed from the manifest */
     size_t line;
 };

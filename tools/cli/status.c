@@ -235,7 +235,8 @@ static void cli_status_print_causes(const json_t *causes, const json_t *advices)
     json_decref(left);
 }
 
-/* As counted by the leader; as text if a client with that reason was seen. */
+/* Prints the reasons that the leader counted, each with an example's explanation if there is one.
+ */
 static void cli_status_print_unplaced(const json_t *unplaced, const json_t *waits) {
     json_t *causes = json_object(), *count;
     const char *reason;

@@ -44,15 +44,15 @@ bool operation_action_is_of_owner(enum operation_action action);
 /* False: unknown. Any thread. */
 bool operation_action_parse(const char *name, enum operation_action *action);
 
-/* What becomes of one client. */
+/* What an operation does to one client. */
 struct operation_change {
-    enum store_step_what what; /* DONE: the owner is asked, for an action of owners */
+    enum store_step_what what; /* DONE: for an action of owners, the owner is asked first */
     char *config, *identity, *record, *detail; /* owned; NULL: none */
     const char *reason;                        /* static */
 };
 
-/* Decides what becomes of a client that exists. patch: of OPERATION_PATCH, secrets decrypted.
- * ERR_MEMORY: tried again. */
+/* Decides what an operation does to an existing client. patch: for OPERATION_PATCH, with decrypted
+ * secrets. ERR_MEMORY: the client is tried again. */
 typedef enum err operation_prepare(void *context, const struct store_operation *operation,
                                    enum operation_action action, const json_t *patch,
                                    const struct store_client *row, struct operation_change *out);
@@ -77,7 +77,7 @@ void operations_destroy(struct operations *operations);
 void operations_set_prepare(struct operations *operations, operation_prepare *prepare,
                             void *context);
 
-/* Executes at most one batch. Returns when it wants to be called again (clock_ms). */
+/* Executes at most one batch. Returns the time of the next call (clock_ms). */
 int64_t operations_step(struct operations *operations);
 /* A new operation may have begun. */
 void operations_wake(struct operations *operations);

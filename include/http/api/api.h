@@ -109,7 +109,8 @@ json_t *client_view_render(const struct http_api *api, const struct store_client
 json_t *client_status_json(const struct http_api *api, const struct client_status *status);
 /* The status of a client that no node owns. */
 json_t *client_waiting_json(const struct store_client *row);
-/* The same as facts, borrowed from the arguments. config NULL: not read, or is_invalid. */
+/* The facts about such a client; they borrow from the arguments. config NULL: the configuration was
+ * not read, or is invalid. */
 void client_waiting_facts(const struct store_client *row, const struct client_config *config,
                           bool is_invalid, char broker[CLIENT_BROKER_LEN],
                           struct workers_visited *out);

@@ -23,13 +23,13 @@ void http_cursor_format(const struct http_cursor *cursor, char out[HTTP_CURSOR_L
 enum err http_cursor_parse(const char *text, struct http_cursor *out) MUST_CHECK;
 #define HTTP_KEY_CURSOR_BEGIN 'k' /* no other cursor begins so */
 
-/* The place behind a client in an order: its key of the order, and its id. */
+/* A position in a sorted list: behind the client with this sort key and id. */
 struct http_key_cursor {
     unsigned order; /* below 256 */
     int64_t key;
     char *id; /* owned */
 };
-/* NULL: out of memory. free(). */
+/* The caller frees the text. NULL: out of memory. */
 char *http_key_cursor_format(const struct http_key_cursor *cursor);
 /* ERR_ARGUMENT, ERR_MEMORY. */
 enum err http_key_cursor_parse(const char *text, struct http_key_cursor *out) MUST_CHECK;

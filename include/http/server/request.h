@@ -37,7 +37,7 @@ struct http_request {
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
     struct http_query query;
-    int64_t wait_ms;     /* how long the caller waits for the outcome; 0: not at all */
+    int64_t wait_ms;     /* how long the caller waits for the outcome; 0: it does not */
     char *if_match;      /* NULL: not sent */
     char *if_none_match; /* NULL: not sent */
     bool forwarded;      /* sent by another node on behalf of a caller */

@@ -66,18 +66,19 @@ struct route_scripted {
 };
 
 struct route_decision {
-    uint64_t to;   /* sinks that all must accept the message itself */
-    uint64_t also; /* best effort; none of them in `to` */
+    uint64_t to;   /* sinks that must all accept the message */
+    uint64_t also; /* sinks that get it with best effort; none of them is in `to` */
     struct route_scripted scripted[ROUTES_SCRIPTED_MAX];
     size_t scripted_count;
-    bool to_default; /* no route gave a sink in `to` */
-    bool stopped;    /* the last one said stop */
+    bool to_default; /* no route names a sink in `to` */
+    bool stopped;    /* the last route has `stop` */
 };
 
-/* Called for each route that counts, in order. */
+/* Called for each route that applies to the message, in order. */
 typedef void route_taken(void *context, const struct route_table *table, size_t route);
 
-/* The cost grows with the routes that match. taken NULL: nobody asks. */
+/* Writes to *out what the routes decide about the message. The cost grows with the number of routes
+ * that match. taken: may be NULL. */
 void route_table_match(const struct route_table *table, struct message_view *view,
                        struct route_decision *out, route_taken *taken, void *context);
 

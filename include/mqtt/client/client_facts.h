@@ -30,10 +30,10 @@ enum client_selector_key {
 /* What a selector looks at. All strings are borrowed; NULL: the client has none. */
 struct client_facts {
     const char *id;
-    const char *state;  /* as shown: "online" ... */
-    const char *error;  /* the code of what keeps it from working; NULL while it works */
-    const char *broker; /* "host:port", the one that it uses now */
-    const char *node;   /* its owner */
+    const char *state;  /* as the API shows it, such as "online" */
+    const char *error;  /* code of the current error; NULL: none */
+    const char *broker; /* "host:port" of the current broker */
+    const char *node;   /* the owner */
     const struct client_pair *labels;
     size_t label_count;
     const char *profile;
@@ -42,8 +42,8 @@ struct client_facts {
 
 #define CLIENT_BROKER_LEN (256 + 8) /* "host:port" */
 
-/* Sets the facts that are in the configuration, borrowed from it and from `broker`; the broker, the
- * first one, only if it is not set. */
+/* Sets the facts that are in the configuration; they borrow from it and from `broker`. The broker
+ * is the first one of the configuration, unless it is already set. */
 void client_facts_set_config(struct client_facts *facts, const struct client_config *config,
                              char broker[CLIENT_BROKER_LEN]);
 /* The value of a key; label: the name, for CLIENT_SELECTOR_LABEL. NULL: the client has none. */

@@ -18,7 +18,7 @@ struct silence {
     uint32_t acted_at_s; /* the last one */
 };
 
-/* When something is due: the beginning of the silence, or the next action; 0: nothing. */
+/* Time of the next event, which is the beginning of the silence or the next action; 0: none. */
 int64_t silence_due_ms(const struct silence *silence);
 /* Whether an action is due now. The interval doubles with each: expect_s * 2, * 4 ... up to
  * SILENCE_INTERVAL_S_MAX. */

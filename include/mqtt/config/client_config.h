@@ -173,7 +173,7 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
 enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
-/* The same with that profile (NULL: none), whatever the document names. */
+/* The same with the given profile (NULL: none), not the one that the document names. */
 enum err client_config_parse_with(json_t *document, struct client_profile *profile,
                                   enum client_source source, const char *id_hint,
                                   struct client_config **out,
@@ -185,7 +185,7 @@ void client_config_destroy(struct client_config *config);
 /* The TLS settings, with defaults for omitted fields; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);
 const struct rate_limit_values *client_config_limits(const struct client_config *config);
-/* NULL: none. Borrowed, as are the limits. */
+/* The routes of the client; NULL: none. Borrowed. */
 struct route_table *client_config_routes(const struct client_config *config);
 /* Whether the broker is asked to keep the session when the connection ends. */
 bool client_config_keeps_session(const struct client_config *config);

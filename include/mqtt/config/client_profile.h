@@ -36,21 +36,23 @@ void client_profile_release(struct client_profile *profile);                /* N
 
 /* The name of the profile in a client's document; NULL: none. Borrowed. */
 const char *client_profile_of(const json_t *document);
-/* The document with the fields of a profile below its own ones. Objects are merged by field, null
- * removes a field, anything else (lists too) is replaced as a whole. The client's brokers replace
- * all brokers of the profile; so do its subscriptions. NULL: out of memory. */
+/* The document, completed by the fields of the profile. Objects are merged by field, null
+ * removes a field, and any other value, a list too, replaces that of the profile. The client's
+ * brokers replace all brokers of the profile, and its subscriptions all subscriptions. NULL: out of
+ * memory. */
 json_t *client_profile_merge(const json_t *fields, const json_t *document);
-/* Whether the document has its own brokers, and they would get a password or headers of the
- * profile, whose brokers are others. */
+/* Whether the document names brokers that the profile does not, and a password or headers of the
+ * profile would be sent to them. */
 bool client_profile_sends_elsewhere(const json_t *fields, const json_t *document);
 bool client_profile_has_secrets(const struct client_profile *profile);
-/* Whether it gives its clients that label. */
+/* Whether the profile gives its clients this label. */
 bool client_profile_has_label(const struct client_profile *profile, const char *name,
                               const char *value);
 
 /* Checks the fields of a profile one by one. Fields that a client completes may be missing. */
 void client_profile_check(json_t *fields, struct client_faults *faults);
-/* Notes the filters of `before` that `fields` does not have, for sessions that still have them. */
+/* Adds to `fields` a note of the filters that only `before` has, because sessions may still have
+ * them. */
 enum err client_profile_retire(json_t *fields, const json_t *before) MUST_CHECK;
 /* Encrypts or decrypts the secrets of a profile, as client_secrets_seal and _open_document do for a
  * client. */

@@ -281,16 +281,17 @@ void worker_receiving(void *client);
 void worker_skipped(void *client, const struct engine_skipped *skipped);
 
 /* worker_messages.c, too: clients that receive nothing (expect_message_within_s). */
-/* When to call worker_silence_check (monotonic); 0: there is nothing to watch. ONLINE. */
+/* Time of the next worker_silence_check (monotonic); 0: none. Only in ONLINE. */
 int64_t worker_silence_due_ms(const struct client *client);
-/* Begins the silence and acts, if it is time. ONLINE, without work. False: the timer is set, or a
- * new connection is requested. */
+/* Marks the client as silent and performs on_silence, if they are due. Only in ONLINE and without
+ * work. False: the timer is set, or a new connection is requested. */
 bool worker_silence_check(struct client *client);
-/* The next message has arrived, or another reason. No effect if the client is not silent. */
+/* Ends the silence; why: a message has arrived, for example. No effect if the client is not silent.
+ */
 void worker_silence_end(struct client *client, const char *why);
-/* After a change of the configuration. ONLINE. */
+/* Applies a changed configuration. Only in ONLINE. */
 void worker_silence_update(struct client *client);
-/* The client makes a new start: acts at once when it becomes silent again. */
+/* Forgets earlier silences: the next one is acted on immediately. */
 void worker_silence_reset(struct client *client);
 
 /* worker_publication.c: publications. */

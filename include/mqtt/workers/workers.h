@@ -272,9 +272,9 @@ int64_t workers_silent_count(struct workers *workers);
 /* The sum over all workers; all 0 if the engine does not support it. */
 void workers_buffers(struct workers *workers, struct engine_buffers *out);
 
-/* Brokers that no client of this node reaches: see incidents_snapshot. */
+/* The brokers that no client of this node reaches, like incidents_snapshot. */
 size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max);
-/* All brokers of this node: see incidents_visit. */
+/* Visits all brokers of this node, like incidents_visit. */
 void workers_visit_brokers(struct workers *workers, incidents_visitor *visitor, void *context);
 
 #endif

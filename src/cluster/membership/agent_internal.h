@@ -52,7 +52,7 @@ struct deleted_client {
     int64_t version; /* 0: no entry */
 };
 
-/* The last clients that were moved for the sake of balance. */
+/* The clients that levelling moved last. */
 #define REBALANCED_MAX 1024
 struct rebalanced_client {
     uint64_t id_hash;
@@ -61,16 +61,16 @@ struct rebalanced_client {
 
 struct rebalance {
     bool active;           /* this node has more than its share, and gives clients away */
-    int64_t well_since_ms; /* 0: not known */
-    uint64_t nodes_hash;   /* of the nodes at that time */
-    int64_t refilled_ms;   /* when `budget` was last refilled */
+    int64_t well_since_ms; /* since when nothing forbids moves; 0: not known */
+    uint64_t nodes_hash;   /* the nodes at well_since_ms */
+    int64_t refilled_ms;   /* last refill of `budget` */
     int64_t budget;        /* clients that may leave now, in thousandths */
-    int64_t share;         /* of the fleet's rate, in thousandths; 0: not known, all of it */
-    int64_t rest_until_ms; /* no client could move */
-    size_t from;           /* where the next step goes on in the list of clients */
-    int64_t asked_ms;      /* since when an operator's request is known; 0: there is none */
-    int64_t renew_next_ms; /* of an operator's request */
-    int64_t moved_count;   /* since it became active */
+    int64_t share;         /* part of the fleet's rate, in thousandths; 0: not known, all of it */
+    int64_t rest_until_ms; /* pause after a step that moved no client */
+    size_t from;           /* position of the next step in the list of clients */
+    int64_t asked_ms;      /* first seen request of an operator; 0: none */
+    int64_t renew_next_ms; /* next renewal of that request */
+    int64_t moved_count;   /* clients moved since `active` was set */
     struct rebalanced_client moved[REBALANCED_MAX]; /* ring */
     size_t moved_next;
 };

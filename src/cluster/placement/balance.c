@@ -113,7 +113,7 @@ int64_t balance_goals(const struct placement_node *nodes, size_t n, int64_t *goa
     return moves;
 }
 
-/* Goes through those that have too many and those that have too few, both by name. */
+/* Pairs the nodes above their goals with the nodes below, both sorted by name. */
 void balance_quotas(const struct placement_node *nodes, const int64_t *goals, size_t n, size_t from,
                     int64_t *quotas) {
     size_t to = 0;

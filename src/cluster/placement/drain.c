@@ -5,10 +5,11 @@
 #include "base/system/clock.h"
 #include "cluster/membership/agent_internal.h"
 
-#define DRAIN_CLIENTS_MAX 500  /* that leave at the same time, and that one step considers */
-#define DRAIN_REST_MS     2000 /* after a step in which no client could leave */
+#define DRAIN_CLIENTS_MAX 500  /* leaving at the same time, and considered by one step */
+#define DRAIN_REST_MS     2000 /* pause after a step in which no client could leave */
 
-/* Hands over what fits among DRAIN_CLIENTS_MAX clients, from drain_from on. Returns how many. */
+/* Hands over the clients that fit, of up to DRAIN_CLIENTS_MAX from drain_from on. Returns their
+ * number. */
 static size_t drain_hand_over(struct agent *agent, const struct workers_client *rows, size_t n) {
     size_t begun = 0;
     enum placement_wait stays = PLACEMENT_SOON;

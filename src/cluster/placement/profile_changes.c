@@ -14,8 +14,8 @@
     1000 /* a client that was changed is listed until it has applied it */
 
 struct profile_changes {
-    uint64_t generation; /* of the table of profiles that all running clients have */
-    uint64_t listed;     /* that the list below has */
+    uint64_t generation; /* the generation of profiles that all running clients have */
+    uint64_t listed;     /* the generation for which the list below was made */
     struct workers_client *rows;
     size_t n, next;
     int64_t list_next_ms;

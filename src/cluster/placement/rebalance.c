@@ -76,7 +76,7 @@ static void rebalance_set_share(struct rebalancing *step) {
     step->agent->rebalance.share = share > 0 || excess <= 0 ? share : 1;
 }
 
-/* Cheap: from the last heartbeat. Only if it is true, the nodes are read. */
+/* A cheap check with the numbers of the last heartbeat; the nodes are read only if it is true. */
 static bool rebalance_may_be_due(const struct rebalancing *step) {
     struct agent *agent = step->agent;
     int64_t own = (int64_t)workers_count(agent->wiring.workers) * step->fleet.nodes;

@@ -42,8 +42,8 @@ static enum client_error agent_start_find_fault(struct agent *agent, struct clie
     return readable ? CLIENT_ERROR_NONE : CLIENT_ERROR_SECRET_UNREADABLE;
 }
 
-/* A change of its profile may have changed what a broker distinguishes the client by. *taken: that
- * belongs to another client. */
+/* Stores the client's current identity, which a change of its profile may have changed. *taken:
+ * this identity belongs to another client. */
 static enum err agent_start_renew_identity(struct agent *agent, const struct start_request *request,
                                            const struct client_config *config, bool *taken) {
     char *identity = config->profile ? client_config_identity(config) : NULL, *other_id = NULL;

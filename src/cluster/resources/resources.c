@@ -26,10 +26,10 @@ struct resources {
     size_t profile_count;
     char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
-    bool routes_refused;        /* the last ones that were read; logged */
-    int64_t revision;           /* of all of these */
-    int64_t announced;          /* by the heartbeat before that */
-    int64_t announced_until_ms; /* clock_ms; then the revision has gone back to it */
+    bool routes_refused;        /* the routes read last are invalid, which was logged */
+    int64_t revision;           /* of all resources above */
+    int64_t announced;          /* revision in the last heartbeat before the read */
+    int64_t announced_until_ms; /* clock_ms; after it, a heartbeat with this revision is new */
     int64_t retry_at_ms;
 };
 
@@ -127,7 +127,7 @@ static enum err resources_apply(struct resources *resources, const struct store_
 
 struct resources_fault {
     bool out_of_memory;
-    char text[SINK_FAULT_LEN]; /* the first one; the API reports all */
+    char text[SINK_FAULT_LEN]; /* only the first fault; the API reports all */
 };
 
 static void resources_note_route_fault(void *context, const char *pointer, const char *detail) {

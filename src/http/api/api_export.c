@@ -25,8 +25,8 @@ struct export {
     bool encrypted; /* secrets are shown encrypted, otherwise masked */
     struct http_cursor cursor;
     json_t *documents, *skipped;
-    size_t bytes;     /* of the stored texts of the clients on this page */
-    json_int_t total; /* documents in the fleet, about; 0 after the first page */
+    size_t bytes;     /* size of the stored clients on this page */
+    json_int_t total; /* approximate number of documents; 0 after the first page */
 };
 
 /* ---- the query ------------------------------------------------------------------------------- */

@@ -135,7 +135,7 @@ static void api_quotas_check(const json_t *quota, size_t index, json_t *checked,
     }
 }
 
-/* The document for the store. NULL: answered. */
+/* Checks the body. Returns the document to store; NULL: answered. */
 static json_t *api_quotas_check_all(const json_t *body, struct http_response *response) {
     const json_t *list = json_object_get(body, "quotas");
     struct client_faults faults = {.count = 0};

@@ -15,7 +15,8 @@ void http_cursor_format(const struct http_cursor *cursor, char out[HTTP_CURSOR_L
              cursor->scan, cursor->after);
 }
 
-/* Hexadecimal digits as written above, then `end`; moves past both. */
+/* Reads a hexadecimal number that is followed by `end`, and moves *text past both. Returns 0 if
+ * there is none. */
 static int cursor_parse_hex(const char **text, char end, uint64_t *out) {
     uint64_t value = 0;
     size_t digits = strspn(*text, "0123456789abcdef");
@@ -54,7 +55,8 @@ char *http_key_cursor_format(const struct http_key_cursor *cursor) {
     return buffer_take(&text);
 }
 
-/* Pairs of hexadecimal digits. */
+/* *out: the id, decoded from pairs of hexadecimal digits; the caller frees it. ERR_ARGUMENT: the
+ * text is no such encoding; ERR_MEMORY. */
 static enum err cursor_parse_id(const char *text, char **out) {
     size_t len = strlen(text);
     if (len == 0 || len % 2 != 0 || strspn(text, "0123456789abcdef") != len) {

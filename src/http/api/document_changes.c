@@ -13,7 +13,7 @@ struct document_comparison {
     bool failed;
 };
 
-/* Takes over nothing: the values are shared. */
+/* before, after: their references are shared, not taken over. */
 static void document_note_change(struct document_comparison *comparison, const char *pointer,
                                  const json_t *before, const json_t *after) {
     if (json_array_size(comparison->changes) == DOCUMENT_CHANGES_MAX) {

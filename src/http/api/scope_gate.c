@@ -8,7 +8,8 @@
 #include "http/server/pending.h"
 #include "http/server/problem.h"
 
-/* From the begin of the gate until its 404. Longer than reading and comparing a large client. */
+/* Time from the start of the check to its 404. Longer than it takes to read and compare a large
+ * client. */
 #define SCOPE_MISSING_MS 25
 
 bool scope_gate_is_needed(const struct http_request *request) {

@@ -29,11 +29,11 @@ struct route_table {
     UT_hash_handle hh;
 };
 
-/* The shared ones, by text. Their references are counted with the lock. */
+/* The shared tables, by their text. The lock also guards their reference counts. */
 static pthread_mutex_t route_tables_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct route_table *route_tables;
 
-/* Rules whose topics match, as bits, so that they come out in order. */
+/* Rules whose topics match; a bit each, which keeps their order. */
 struct route_candidates {
     uint64_t words[WORDS_MAX];
     size_t first, end; /* words that may have bits */

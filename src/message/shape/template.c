@@ -17,17 +17,18 @@ enum piece_form { FORM_RAW, FORM_JSON, FORM_BASE64, FORM_COUNT };
 static const char *const forms[FORM_COUNT] = {
     [FORM_RAW] = "", [FORM_JSON] = ":json", [FORM_BASE64] = ":base64"};
 
+/* Literal text, or a placeholder for a part of the message. */
 struct piece {
-    const char *text; /* of a literal; NULL: a part of the message */
+    const char *text; /* the literal; NULL: a placeholder */
     size_t len;
-    struct message_name name; /* of a part */
+    struct message_name name; /* the part of the message */
     enum piece_form form;
-    const char *source;  /* of a part, as it was written, for errors */
-    const char *standby; /* for a missing value; NULL: it must be there */
+    const char *source;  /* the placeholder as it was written, for errors */
+    const char *standby; /* replaces a missing value; NULL: the value is required */
 };
 
 struct template {
-    char *text; /* in parts, braces and bars became NULs */
+    char *text; /* NULs replace the braces and bars of placeholders */
     size_t piece_count;
     struct piece pieces[TEMPLATE_PIECES_MAX];
 };

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define METER_SPAN_MS_MIN 1000 /* the rate of a single attempt is not that of a flood */
+#define METER_SPAN_MS_MIN 1000 /* else a single attempt would look like a flood */
 
 /* After a minute without a note, nothing before it is recent. */
 static void broker_meter_turn(struct broker_meter *meter, int64_t now_ms) {

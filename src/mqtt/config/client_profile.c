@@ -279,8 +279,8 @@ static const struct {
 } client_profile_not_shared[] = {
     {"id", "it names one client"},
     {"client_id", "the clients of a profile would disconnect each other"},
-    {"desired", "each client is paused and resumed by itself"},
-    {"profile", "a profile has no profile"},
+    {"desired", "each client is paused and resumed on its own"},
+    {"profile", "profiles cannot be nested"},
 };
 
 /* Without a broker beside it, anyone who may create a client could have it sent to a broker of

@@ -188,7 +188,7 @@ static bool worker_silence_act(struct client *client, int64_t now_ms) {
     return !reconnect;
 }
 
-/* False: it is too early, look again later. */
+/* Whether the silence may begin now. False: check again later. */
 static bool worker_silence_may_begin(struct client *client) {
     bool receiving = worker_silence_is_receiving(client);
     if (receiving) {

@@ -43,8 +43,8 @@ static void api_clients_item_fini(struct create_item *item) {
     json_decref(item->errors);
 }
 
-/* A document as the API shows it has masks in the place of secrets. They stand for those of the
- * stored client, if the caller may see it. False: there is none. */
+/* Replaces the masks in a document, as the API shows it, by the secrets of the stored client.
+ * False: there is no such client that the caller may see. */
 static bool api_clients_item_keep_secrets(const struct http_request *request, json_t *document) {
     const char *id = json_string_value(json_object_get(document, "id"));
     struct store_client row = {0};

@@ -85,7 +85,8 @@ static enum err clients_list_continue_behind(struct selection_query *query, cons
     return place.order == selection_query_order(query) ? ERR_OK : ERR_ARGUMENT;
 }
 
-/* *scans: the way that the earlier pages took, or that the first one takes. */
+/* *scans: whether the pages of this list are read by a scan; a cursor says how the earlier ones
+ * were. */
 static bool clients_list_read_cursor(struct listing *listing, struct http_response *response,
                                      bool *scans) {
     struct selection_query *query = &listing->query;

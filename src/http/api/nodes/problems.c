@@ -182,7 +182,7 @@ static void problems_add_failover(struct problems *problems, const struct fleet_
     room -= largest->size > largest->clients ? largest->size - largest->clients : 0;
     if (view->n > 1 && room < largest->clients) {
         snprintf(cause, sizeof cause,
-                 "if node %s fails, %lld of its %lld clients find no room on the others",
+                 "if node %s fails, the other nodes have no room for %lld of its %lld clients",
                  largest->name, (long long)(largest->clients - room), (long long)largest->clients);
         problems_add(problems, FLEET_PROBLEM_NO_FAILOVER, largest->name, cause);
     }

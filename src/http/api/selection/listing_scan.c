@@ -9,7 +9,7 @@
 #include "http/api/selection/listing.h"
 #include "http/server/problem.h"
 
-#define SCAN_PAGES_MAX 20  /* of HSCAN in one request */
+#define SCAN_PAGES_MAX 20  /* calls of HSCAN for one request */
 #define SCAN_COUNT     500 /* rows per HSCAN if the selector may exclude most of them */
 
 static bool listing_scan_is_filtered(const struct listing *listing) {

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include "base/err.h"
 
-/* Different values; clients with further ones are only counted, in tally.others. */
+/* Different values that are counted separately; all further ones are counted in tally.others. */
 #define TALLY_GROUPS_MAX 100000
 
 struct tally_group;

@@ -89,7 +89,7 @@ static void file_sink_close(void *state) {
     free(sink);
 }
 
-/* The line ends that are part of values are seen when the line is made. */
+/* Line ends in the values are only found when a line is made. */
 static enum err file_sink_compile_line(struct file_sink *sink,
                                        const struct sink_environment *environment,
                                        const json_t *settings, char *fault) {
@@ -141,8 +141,7 @@ static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
     return count;
 }
 
-/* The index behind the message of the last of n lines: each message that was not rejected has one.
- */
+/* The index behind the message of line n. Each message that was not rejected has one line. */
 static size_t file_sink_lines_end(const struct sink_batch *batch, size_t n) {
     size_t i = 0;
     for (; n > 0 && i < batch->count; i++) {

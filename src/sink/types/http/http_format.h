@@ -16,9 +16,9 @@ struct http_document {
     const struct sink_template *body; /* in place of the default document; NULL: that one */
 };
 
-/* What a body by template must be. */
+/* What the template `body` must produce. */
 enum http_body {
-    HTTP_BODY_NONE, /* there is none */
+    HTTP_BODY_NONE, /* no template is allowed */
     HTTP_BODY_JSON,
     HTTP_BODY_JSON_LINE,
     HTTP_BODY_OBJECT_LINE,
@@ -44,12 +44,12 @@ struct http_format {
 
 /* NULL: unknown. */
 const struct http_format *http_format_find(const char *name);
-/* ERR_ARGUMENT: fault (SINK_FAULT_LEN) says why such a body cannot have that template; NULL: it has
- * none. */
+/* Checks the template of the body; NULL: none. ERR_ARGUMENT: fault (SINK_FAULT_LEN) says why it
+ * does not fit the format. */
 enum err http_format_check_body(const struct http_format *format, const struct template *body,
                                 char *fault) MUST_CHECK;
-/* Appends what a request has of a message. ERR_NOT_FOUND: it must be rejected, and out is as
- * before; reason (SINK_REASON_LEN) says why. Out of memory: ERR_MEMORY, or out->failed. */
+/* Appends a message to the body of a request. ERR_NOT_FOUND: the message must be rejected, and out
+ * is unchanged; reason (SINK_REASON_LEN) says why. Out of memory: ERR_MEMORY, or out->failed. */
 enum err http_format_append(const struct http_format *format, struct buffer *out,
                             const struct message *message, const struct http_document *document,
                             char *reason) MUST_CHECK;

@@ -26,10 +26,10 @@ struct postgres_target {
     size_t count;
     const struct sink_environment *environment;
     const char *hosts, *ports;  /* lists of the url */
-    struct sink_lookup *lookup; /* that has not ended yet; NULL: none */
-    size_t server_index;        /* of the parameters host, hostaddr and port */
+    struct sink_lookup *lookup; /* still running; NULL: none */
+    size_t server_index;        /* position of host, hostaddr and port among the parameters */
     struct buffer server[3];    /* lists of the same length: an element for each address */
-    size_t turn;                /* which address is tried first */
+    size_t turn;                /* the address that is tried first */
     int64_t connect_timeout_ms; /* at most timeout_ms */
     int64_t timeout_ms;         /* of one step */
 };

@@ -1,9 +1,8 @@
--- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation, then id,
--- identity ('' if unknown) of each, and the version of which this is the present identity although
--- another one is stored, because a profile has changed (0: the stored one holds). Any node may call
--- it, not only the leader. Refused: nodes
--- restore their clients ('STATE'); the target is not registered under this incarnation, dead, or
--- without a heartbeat ('FENCED'), or does not accept clients ('REFUSED'); per id: see below.
+-- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation; then of each client
+-- id, identity ('' if unknown) and a version (0: none). A stored identity is kept, unless the client has
+-- this version: then a profile has changed the identity. Any node may call it, not only the leader.
+-- Refused: nodes restore their clients ('STATE'); the target is not registered under this incarnation,
+-- dead, or without a heartbeat ('FENCED'), or does not accept clients ('REFUSED'); per id: see below.
 -- Answers: 'OK', and per id 'ASSIGNED' 'GONE' 'FULL' 'LATER' 'IDENTITY', epoch.
 
 if #ARGV - 3 > BATCH_MAX * 3 then

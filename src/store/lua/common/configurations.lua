@@ -1,11 +1,12 @@
--- The changes of one client's configuration, for a single change and for a step of an operation. The
--- caller ends with finish_configurations(). record: for the audit trail.
+-- Changes of a client's configuration, by a single request or by a step of an operation. After its
+-- changes, a script calls finish_configurations(). record: the entry for the audit trail.
 
 local unbound = {} -- node -> ids that were deleted
 local somebody_waits = false
 
--- A new version in place. The same configuration under the version that it would replace changes
--- nothing but the identity, which a profile may have changed. Returns 'OK', version, changed | 'NOT_FOUND' | 'VERSION' | 'EXISTS', the other id.
+-- Replaces the configuration by a new version. A call that is repeated with the version that it has
+-- replaced changes nothing but the identity, which a profile may have changed.
+-- Returns 'OK', version, changed | 'NOT_FOUND' | 'VERSION' | 'EXISTS', the other id.
 local function update_configuration(id, expected, config, identity, record, keep_ms)
     config = profile_mark.add(config)
     local waiting = redis.call('HGET', NO, id)
@@ -67,7 +68,7 @@ local function delete_configuration(id, expected, record, keep_ms)
     end
     local time_ms = NOW_MS + TOMBSTONE_MS
     redis.call('ZADD', TOMBSTONES, time_ms, id)
-    -- Covers every earlier assignment and configuration, also one that Redis has lost.
+    -- Not less than any earlier epoch or version, even one that Redis has lost.
     local epoch = math.max(meta.epoch, owner and owner.epoch or 0, NOW_US)
     local version = math.max(meta.version, NOW_MS)
     redis.call('HSET', BURIED, id, string.format('%.0f %.0f %.0f', time_ms, version, epoch))

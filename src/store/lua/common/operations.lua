@@ -2,12 +2,12 @@
 -- description and progress, a list the ids that are left. A step names the position at which it
 -- begins, so that each step is committed once, whoever executes it.
 
--- Of callers without a scope, and of those with one and the same scope. So the operations of one
--- tenant neither keep others from beginning theirs, nor push them out of the list.
+-- Limits for all callers without a scope together, and for all callers with the same scope. So one tenant
+-- cannot keep others from starting operations, nor push theirs out of the list.
 local OPERATIONS_RUNNING_MAX = 16
-local OPERATIONS_MAX = 100 -- with the ended ones
-local OPERATION_FAILURES_MAX = 100 -- that are listed; all are counted
-local OPERATION_UPLOAD_MS = 600000 -- an upload of ids that was not finished by then is forgotten
+local OPERATIONS_MAX = 100 -- running and ended
+local OPERATION_FAILURES_MAX = 100 -- listed with their details; all are counted
+local OPERATION_UPLOAD_MS = 600000 -- limit of an upload of ids, after which it is dropped
 
 local function operation_state(id)
     local state = redis.pcall('HGET', operation_key(id), 'state')
@@ -89,7 +89,8 @@ local function add_failures(id, failures)
     end
 end
 
--- Commits a step that began at `position` and looked at `count` ids. Ids for later go to the end.
+-- Commits a step that began at `position` and looked at `count` ids. Ids that
+-- must be tried later are appended.
 local function commit_step(id, position, count, outcomes)
     local key = operation_key(id)
     for _, kind in ipairs({ 'done', 'skipped', 'failed' }) do

@@ -1,6 +1,6 @@
--- Quotas of the fleet: for the clients with one label value each. Which client counts for which quota is
--- a hash of its own, so that counting is repeatable: a quota's number changes only with that hash. A step
--- of the leader (count_quotas) compares it with the clients, because older nodes do not keep it.
+-- Quotas of the fleet. Each one limits the number of clients with one value of a label. A hash records
+-- which client counts for which quota, and the number of a quota changes only with that hash, so a script
+-- may be repeated. Older nodes do not write the hash: the leader (count_quotas) compares it with the clients.
 -- One table, because a script has at most 200 local names.
 
 local quotas = {

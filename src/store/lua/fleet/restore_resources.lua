@@ -1,7 +1,7 @@
--- restore_resources: puts back the sinks, profiles and routes of the fleet that a node knows, after
--- Redis has lost them all. ARGV[2...]: revision, version and document of the routes ('': none), and
--- kind, name, version, type, document of each. Nothing happens if there are resources: then Redis
--- says what there is.
+-- restore_resources: restores the sinks, profiles and routes of the fleet from what a node knows, after
+-- Redis has lost all of them. ARGV[2...]: revision, version and document of the routes ('': none), and
+-- kind, name, version, type, document of each. If Redis has any
+-- resource, nothing is restored.
 -- Answers: 'OK', restored (1 or 0).
 
 if redis.call('EXISTS', RESOURCES) + redis.call('EXISTS', SINKS) + redis.call('EXISTS', PROFILES) +
