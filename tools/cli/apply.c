@@ -40,7 +40,7 @@ static void cli_apply_print_changes(const json_t *changes) {
     const json_t *change;
     json_array_foreach(changes, i, change) {
         char safe[512];
-        const char *field = json_string_value(json_object_get(change, "field"));
+        const char *field = cli_json_text(change, "field");
         printf("  %s\n", table_printable(field ? field : "", safe, sizeof safe));
         cli_apply_print_value("-", json_object_get(change, "before"));
         cli_apply_print_value("+", json_object_get(change, "after"));
@@ -109,7 +109,7 @@ static bool cli_apply_names_planned(const struct apply *apply, const json_t *doc
     size_t i;
     const json_t *error;
     json_array_foreach(errors, i, error) {
-        const char *pointer = json_string_value(json_object_get(error, "pointer"));
+        const char *pointer = cli_json_text(error, "pointer");
         for (size_t n = 0; pointer && n < skip; n++) {
             pointer = strchr(pointer + 1, '/');
         }
@@ -122,7 +122,7 @@ static bool cli_apply_names_planned(const struct apply *apply, const json_t *doc
 }
 
 static enum apply_outcome cli_apply_outcome_of(const json_t *result) {
-    const char *name = json_string_value(json_object_get(result, "outcome"));
+    const char *name = cli_json_text(result, "outcome");
     for (size_t i = 0; name && i < APPLY_FAILED; i++) {
         if (strcmp(name, apply_outcomes[i].name) == 0) {
             return (enum apply_outcome)i;
@@ -209,15 +209,15 @@ static void cli_apply_take_results(struct apply *apply, const struct manifest_it
     size_t i;
     const json_t *one;
     json_array_foreach(json_object_get(answer, "results"), i, one) {
-        size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
+        size_t index = (size_t)cli_json_number(one, "index");
         if (index < n) {
             cli_apply_report(apply, items[index].kind, items[index].name, cli_apply_outcome_of(one),
                              one);
         }
     }
     json_array_foreach(json_object_get(answer, "failed"), i, one) {
-        size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
-        const char *detail = json_string_value(json_object_get(one, "detail"));
+        size_t index = (size_t)cli_json_number(one, "index");
+        const char *detail = cli_json_text(one, "detail");
         if (index < n && cli_apply_names_planned(apply, items[index].document,
                                                  json_object_get(one, "errors"), 1)) {
             cli_apply_report(apply, items[index].kind, items[index].name,
@@ -284,7 +284,7 @@ static bool cli_apply_document_matches(const struct cli *cli, const struct manif
     for (size_t i = 0; cli->labels[i]; i++) {
         size_t len = strcspn(cli->labels[i], "=");
         char *name = strndup(cli->labels[i], len);
-        const char *value = name ? json_string_value(json_object_get(labels, name)) : NULL;
+        const char *value = name ? cli_json_text(labels, name) : NULL;
         bool same = value && strcmp(value, cli->labels[i] + len + 1) == 0;
         free(name);
         if (!same) {

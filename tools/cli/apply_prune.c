@@ -29,7 +29,7 @@ static bool cli_apply_note_page(void *context, json_t *clients) {
     size_t i;
     const json_t *client;
     json_array_foreach(clients, i, client) {
-        const char *id = json_string_value(json_object_get(client, "id"));
+        const char *id = cli_json_text(client, "id");
         if (id) {
             cli_apply_note_surplus(context, id);
         }
@@ -53,7 +53,7 @@ static enum cli_exit cli_apply_find_resources(struct apply *apply, struct apply_
     enum cli_exit code = cli_answer_check(&answer, collection);
     const char *list = surplus->kind == MANIFEST_PROFILE ? "profiles" : collection;
     json_array_foreach(json_object_get(answer.json, list), i, row) {
-        const char *name = json_string_value(json_object_get(row, "name"));
+        const char *name = cli_json_text(row, "name");
         if (name && cli_apply_is_of_fleet(surplus->kind, row)) {
             cli_apply_note_surplus(surplus, name);
         }

@@ -7,14 +7,9 @@
 
 #define BROKERS_LIMIT "100" /* unless --limit is given */
 
-static const char *cli_brokers_text(const json_t *row, const char *name) {
-    const char *value = json_string_value(json_object_get(row, name));
-    return value ? value : "";
-}
-
 static void cli_brokers_put_count(struct table *table, const json_t *row, const char *name) {
     const json_t *clients = json_object_get(row, "clients");
-    table_printf(table, "%lld", (long long)json_integer_value(json_object_get(clients, name)));
+    table_printf(table, "%lld", cli_json_number(clients, name));
 }
 
 /* "-": not known. */
@@ -30,9 +25,9 @@ static void cli_brokers_put_ms(struct table *table, const json_t *row, const cha
 static void cli_brokers_put_row(struct table *table, const json_t *row) {
     static const char *const counts[] = {"all", "online", "connecting", "backoff", "conflict"};
     const json_t *incident = json_object_get(row, "incident");
-    const char *expires = cli_brokers_text(row, "certificate_expires_at");
+    const char *expires = cli_json_text_or_empty(row, "certificate_expires_at");
     char ago[32];
-    table_put(table, cli_brokers_text(row, "broker"));
+    table_put(table, cli_json_text_or_empty(row, "broker"));
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         cli_brokers_put_count(table, row, counts[i]);
     }
@@ -41,9 +36,8 @@ static void cli_brokers_put_row(struct table *table, const json_t *row) {
     cli_brokers_put_ms(table, row, "p99");
     table_printf(table, "%zu", json_array_size(json_object_get(row, "nodes")));
     table_put(table, *expires ? expires : "-");
-    table_put(table,
-              table_ago(json_string_value(json_object_get(incident, "since")), ago, sizeof ago));
-    table_put(table, cli_brokers_text(incident, "message"));
+    table_put(table, table_ago(cli_json_text(incident, "since"), ago, sizeof ago));
+    table_put(table, cli_json_text_or_empty(incident, "message"));
 }
 
 static void cli_brokers_print(const struct cli *cli, const json_t *answer) {
@@ -55,7 +49,7 @@ static void cli_brokers_print(const struct cli *cli, const json_t *answer) {
     const json_t *row;
     json_array_foreach(json_object_get(answer, "brokers"), i, row) {
         if (cli->format == CLI_FORMAT_ID) {
-            puts(cli_brokers_text(row, "broker"));
+            puts(cli_json_text_or_empty(row, "broker"));
         } else {
             cli_brokers_put_row(table, row);
         }
@@ -65,10 +59,10 @@ static void cli_brokers_print(const struct cli *cli, const json_t *answer) {
     }
     table_destroy(table);
     const json_t *others = json_object_get(answer, "others");
-    long long count = json_integer_value(json_object_get(others, "brokers"));
+    long long count = cli_json_number(others, "brokers");
     if (count > 0) {
         cli_error("%lld more brokers with %lld clients: --limit shows more", count,
-                  (long long)json_integer_value(json_object_get(others, "clients")));
+                  cli_json_number(others, "clients"));
     }
 }
 
@@ -88,7 +82,8 @@ enum cli_exit command_brokers(struct cli *cli) {
     const json_t *node;
     json_array_foreach(json_object_get(code == CLI_OK ? answer.json : NULL, "incomplete"), i,
                        node) {
-        cli_error("node %s: %s", cli_brokers_text(node, "node"), cli_brokers_text(node, "reason"));
+        cli_error("node %s: %s", cli_json_text_or_empty(node, "node"),
+                  cli_json_text_or_empty(node, "reason"));
     }
     cli_answer_fini(&answer);
     return code;

@@ -9,10 +9,6 @@
 #include "select.h"
 #include "table.h"
 
-static const char *cli_clients_text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
-}
-
 /* ---- clients --------------------------------------------------------------------------------- */
 
 struct listing {
@@ -25,8 +21,8 @@ struct listing {
  * current broker. */
 static const char *cli_clients_broker_url(const json_t *client, char *out, size_t size) {
     const json_t *config = json_object_get(client, "config");
-    const char *url = cli_clients_text(config, "url"), *broker = cli_clients_text(config, "broker");
-    const char *at = cli_clients_text(json_object_get(client, "status"), "broker");
+    const char *url = cli_json_text(config, "url"), *broker = cli_json_text(config, "broker");
+    const char *at = cli_json_text(json_object_get(client, "status"), "broker");
     const json_t *urls = json_object_get(config, "urls");
     if (json_array_size(urls) > 0) {
         return at ? at : json_string_value(json_array_get(urls, 0));
@@ -34,8 +30,7 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
     if (url || !broker) {
         return url ? url : at;
     }
-    snprintf(out, size, "%s:%lld", broker,
-             (long long)json_integer_value(json_object_get(config, "port")));
+    snprintf(out, size, "%s:%lld", broker, cli_json_number(config, "port"));
     return out;
 }
 
@@ -43,26 +38,24 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
 static const char *cli_clients_explain(const json_t *status, char *out, size_t size) {
     char waiting[256];
     const char *why = cli_answer_waiting(status, waiting, sizeof(waiting));
-    const char *error = cli_clients_text(json_object_get(status, "last_error"), "message");
+    const char *error = cli_json_text(json_object_get(status, "last_error"), "message");
     snprintf(out, size, "%s%s%s", why ? why : "", why && error ? "; " : "", error ? error : "");
     return out;
 }
 
 static void cli_clients_put_row(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
-    const char *state = cli_clients_text(status, "state");
+    const char *state = cli_json_text(status, "state");
     bool well = state && strcmp(state, "online") == 0 &&
                 !json_is_true(json_object_get(status, "degraded")) &&
                 !json_is_true(json_object_get(status, "silent"));
     char ago[32], broker[300], why[512];
-    table_put(table, cli_clients_text(client, "id"));
+    table_put(table, cli_json_text(client, "id"));
     table_put(table, state);
-    table_put(table, table_ago(cli_clients_text(status, "since"), ago, sizeof(ago)));
-    table_put(table, cli_clients_text(json_object_get(client, "placement"), "node"));
-    table_printf(table, "%lld",
-                 (long long)json_integer_value(json_object_get(status, "messages_in")));
-    table_printf(table, "%lld",
-                 (long long)json_integer_value(json_object_get(status, "messages_out")));
+    table_put(table, table_ago(cli_json_text(status, "since"), ago, sizeof(ago)));
+    table_put(table, cli_json_text(json_object_get(client, "placement"), "node"));
+    table_printf(table, "%lld", cli_json_number(status, "messages_in"));
+    table_printf(table, "%lld", cli_json_number(status, "messages_out"));
     table_put(table, cli_clients_broker_url(client, broker, sizeof(broker)));
     table_put(table, well ? "" : cli_clients_explain(status, why, sizeof(why)));
 }
@@ -85,7 +78,7 @@ static bool cli_clients_show_page(void *context, json_t *clients) {
         if (listing->cli->format == CLI_FORMAT_JSON) {
             cli_clients_print_json(client);
         } else if (listing->cli->format == CLI_FORMAT_ID) {
-            puts(cli_clients_text(client, "id") ? cli_clients_text(client, "id") : "");
+            puts(cli_json_text(client, "id") ? cli_json_text(client, "id") : "");
         } else {
             cli_clients_put_row(listing->table, client);
         }
@@ -147,7 +140,7 @@ static void cli_clients_show_line(const char *name, const char *value) {
 
 static void cli_clients_show_time(const char *name, const json_t *object, const char *member) {
     char ago[32], line[96];
-    const char *time = cli_clients_text(object, member);
+    const char *time = cli_json_text(object, member);
     if (time) {
         snprintf(line, sizeof(line), "%s (%s)", time, table_ago(time, ago, sizeof(ago)));
         cli_clients_show_line(name, line);
@@ -159,9 +152,9 @@ static const char *cli_clients_refusal_message(const json_t *refused, const char
     size_t i;
     const json_t *one;
     json_array_foreach(refused, i, one) {
-        const char *name = cli_clients_text(one, "filter");
+        const char *name = cli_json_text(one, "filter");
         if (name && filter && strcmp(name, filter) == 0) {
-            return cli_clients_text(one, "message");
+            return cli_json_text(one, "message");
         }
     }
     return NULL;
@@ -175,9 +168,9 @@ static void cli_clients_show_subscriptions(const json_t *status) {
     json_array_foreach(json_object_get(status, "subscriptions"), i, one) {
         const json_t *granted = json_object_get(one, "granted");
         long long value = (long long)json_integer_value(granted);
-        snprintf(line, sizeof(line), "%s  QoS %lld, %s", cli_clients_text(one, "filter"),
-                 (long long)json_integer_value(json_object_get(one, "qos")),
-                 cli_clients_refusal_message(refused, cli_clients_text(one, "filter")) ? "refused"
+        snprintf(line, sizeof(line), "%s  QoS %lld, %s", cli_json_text(one, "filter"),
+                 cli_json_number(one, "qos"),
+                 cli_clients_refusal_message(refused, cli_json_text(one, "filter")) ? "refused"
                  : json_is_null(granted) ? "not acknowledged yet"
                  : value >= 0x80         ? "refused"
                                          : "granted");
@@ -190,9 +183,9 @@ static void cli_clients_show_held_by(const json_t *status) {
     const json_t *one;
     char line[512];
     json_array_foreach(json_object_get(status, "held_by"), i, one) {
-        const char *error = cli_clients_text(one, "last_error");
-        snprintf(line, sizeof(line), "sink %s is %s%s%s", cli_clients_text(one, "sink"),
-                 cli_clients_text(one, "reason"), error ? ": " : "", error ? error : "");
+        const char *error = cli_json_text(one, "last_error");
+        snprintf(line, sizeof(line), "sink %s is %s%s%s", cli_json_text(one, "sink"),
+                 cli_json_text(one, "reason"), error ? ": " : "", error ? error : "");
         cli_clients_show_line(i == 0 ? "held by" : "", line);
         cli_clients_show_time("", one, "since");
     }
@@ -215,32 +208,29 @@ static void cli_clients_show_client(const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const json_t *error = json_object_get(status, "last_error");
     char line[1200];
-    cli_clients_show_line("id", cli_clients_text(client, "id"));
-    cli_clients_show_line("state", cli_clients_text(status, "state"));
-    cli_clients_show_line("reason", cli_clients_text(status, "reason"));
+    cli_clients_show_line("id", cli_json_text(client, "id"));
+    cli_clients_show_line("state", cli_json_text(status, "state"));
+    cli_clients_show_line("reason", cli_json_text(status, "reason"));
     cli_clients_show_line("waiting", cli_answer_waiting(status, line, sizeof(line)));
     cli_clients_show_time("since", status, "since");
-    cli_clients_show_line("node", cli_clients_text(json_object_get(client, "placement"), "node"));
-    cli_clients_show_line("broker", cli_clients_text(status, "broker"));
-    cli_clients_show_line("desired", cli_clients_text(client, "desired"));
-    snprintf(line, sizeof(line), "%lld",
-             (long long)json_integer_value(json_object_get(client, "version")));
+    cli_clients_show_line("node", cli_json_text(json_object_get(client, "placement"), "node"));
+    cli_clients_show_line("broker", cli_json_text(status, "broker"));
+    cli_clients_show_line("desired", cli_json_text(client, "desired"));
+    snprintf(line, sizeof(line), "%lld", cli_json_number(client, "version"));
     cli_clients_show_line("version", line);
     cli_clients_show_time("connected", status, "connected_at");
     cli_clients_show_time("next retry", status, "next_retry_at");
     cli_clients_show_time("certificate", status, "certificate_expires_at");
     if (json_is_object(error)) {
-        snprintf(line, sizeof(line), "%s: %s", cli_clients_text(error, "code"),
-                 cli_clients_text(error, "message"));
+        snprintf(line, sizeof(line), "%s: %s", cli_json_text(error, "code"),
+                 cli_json_text(error, "message"));
         cli_clients_show_line("last error", line);
-        cli_clients_show_line("advice", cli_clients_text(error, "advice"));
+        cli_clients_show_line("advice", cli_json_text(error, "advice"));
         cli_clients_show_time("", error, "at");
     }
     snprintf(line, sizeof(line), "%lld in, %lld out, %lld dropped, %lld reconnects",
-             (long long)json_integer_value(json_object_get(status, "messages_in")),
-             (long long)json_integer_value(json_object_get(status, "messages_out")),
-             (long long)json_integer_value(json_object_get(status, "messages_dropped")),
-             (long long)json_integer_value(json_object_get(status, "reconnects")));
+             cli_json_number(status, "messages_in"), cli_json_number(status, "messages_out"),
+             cli_json_number(status, "messages_dropped"), cli_json_number(status, "reconnects"));
     cli_clients_show_line("messages", line);
     if (json_is_true(json_object_get(status, "limited"))) {
         cli_clients_show_line("limits", "exceeded: messages wait, or are dropped (QoS 0)");
@@ -259,7 +249,7 @@ enum cli_exit command_get(struct cli *cli) {
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->format == CLI_FORMAT_ID) {
-        puts(cli_clients_text(answer.json, "id") ? cli_clients_text(answer.json, "id") : "");
+        puts(cli_json_text(answer.json, "id") ? cli_json_text(answer.json, "id") : "");
     } else if (code == CLI_OK) {
         cli_clients_show_client(answer.json);
     }

@@ -12,10 +12,6 @@
 #define BATCH_LEN    1000
 #define WAIT_POLL_MS 200
 
-static const char *cli_create_text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
-}
-
 /* ---- the file -------------------------------------------------------------------------------- */
 
 /* The values of a text in sequence: one object, one array, or one object per line. */
@@ -103,12 +99,12 @@ static void cli_create_take_failures(struct cli_creation *creation, json_t *fail
     size_t i;
     json_t *one;
     json_array_foreach(failed, i, one) {
-        size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
+        size_t index = (size_t)cli_json_number(one, "index");
         size_t line = index < BATCH_LEN ? creation->lines[index] : 0;
         json_object_set_new(one, "line", json_integer((json_int_t)line));
-        cli_create_fail_line(creation, line, cli_create_text(one, "id"),
-                             cli_create_text(one, "detail") ? cli_create_text(one, "detail")
-                                                            : "failed");
+        cli_create_fail_line(creation, line, cli_json_text(one, "id"),
+                             cli_json_text(one, "detail") ? cli_json_text(one, "detail")
+                                                          : "failed");
     }
 }
 
@@ -118,12 +114,11 @@ static void cli_create_add_awaited(struct cli_creation *creation, json_t *batch,
     size_t i;
     const json_t *client, *one;
     json_array_foreach(failed, i, one) {
-        json_array_set_new(batch, (size_t)json_integer_value(json_object_get(one, "index")),
-                           json_null());
+        json_array_set_new(batch, (size_t)cli_json_number(one, "index"), json_null());
     }
     json_array_foreach(batch, i, client) {
-        const char *id = cli_create_text(client, "id") ? cli_create_text(client, "id")
-                                                       : cli_create_text(client, "client_id");
+        const char *id = cli_json_text(client, "id") ? cli_json_text(client, "id")
+                                                     : cli_json_text(client, "client_id");
         if (creation->awaited && id) {
             json_array_append_new(creation->awaited, json_string(id));
         }
@@ -145,9 +140,8 @@ static void cli_create_send_batch(struct cli_creation *creation) {
     cli_node_call(creation->cli, "POST", "/api/v1/clients", creation->batch, 0, &answer);
     creation->batch = json_array();
     if (cli_answer_succeeded(&answer)) {
-        creation->created += (size_t)json_integer_value(json_object_get(answer.json, "created"));
-        creation->unchanged +=
-            (size_t)json_integer_value(json_object_get(answer.json, "unchanged"));
+        creation->created += (size_t)cli_json_number(answer.json, "created");
+        creation->unchanged += (size_t)cli_json_number(answer.json, "unchanged");
         cli_create_take_failures(creation, json_object_get(answer.json, "failed"));
         cli_create_add_awaited(creation, batch, json_object_get(answer.json, "failed"));
         if (creation->cli->format == CLI_FORMAT_JSON) {
@@ -215,8 +209,7 @@ struct cli_wait_result {
 
 static void cli_create_print_state(const char *id, const char *state, const json_t *status) {
     const json_t *error = json_object_get(status, "last_error");
-    const char *message = cli_create_text(error, "message"),
-               *advice = cli_create_text(error, "advice");
+    const char *message = cli_json_text(error, "message"), *advice = cli_json_text(error, "advice");
     char line[800], safe[900], waiting[256];
     message = message ? message : cli_answer_waiting(status, waiting, sizeof(waiting));
     snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message ? ", " : "",
@@ -241,7 +234,7 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
         creation->aborted = true;
     }
     const json_t *status = json_object_get(answer.json, "status");
-    const char *state = cli_create_text(status, "state");
+    const char *state = cli_json_text(status, "state");
     bool online = state && strcmp(state, "online") == 0;
     bool paused = state && strcmp(state, "paused") == 0;
     bool failed = answer.status == 404 ||
@@ -393,8 +386,8 @@ static void cli_create_print_endpoints(const json_t *report, const char *list, c
     json_array_foreach(json_object_get(report, list), i, place) {
         bool ok = json_is_true(json_object_get(place, "ok"));
         printf("%s%-6s%s %s  %s\n", table_colour(ok ? "ok" : "failed"), ok ? "ok" : "failed",
-               TABLE_PLAIN, cli_create_text(place, name),
-               table_printable(cli_create_text(place, "detail"), safe, sizeof(safe)));
+               TABLE_PLAIN, cli_json_text(place, name),
+               table_printable(cli_json_text(place, "detail"), safe, sizeof(safe)));
     }
 }
 
@@ -404,11 +397,11 @@ void cli_print_steps(const json_t *report) {
     char safe[1000];
     json_array_foreach(json_object_get(report, "steps"), i, step) {
         bool ok = json_is_true(json_object_get(step, "ok"));
-        const char *advice = cli_create_text(step, "advice");
+        const char *advice = cli_json_text(step, "advice");
         printf("%s%-6s%s %-10s %8.1f ms  %s\n", table_colour(ok ? "ok" : "failed"),
-               ok ? "ok" : "failed", TABLE_PLAIN, cli_create_text(step, "step"),
+               ok ? "ok" : "failed", TABLE_PLAIN, cli_json_text(step, "step"),
                json_number_value(json_object_get(step, "ms")),
-               table_printable(cli_create_text(step, "detail"), safe, sizeof(safe)));
+               table_printable(cli_json_text(step, "detail"), safe, sizeof(safe)));
         if (advice) {
             printf("       %s\n", table_printable(advice, safe, sizeof(safe)));
         }

@@ -93,7 +93,7 @@ static enum cli_exit cli_dead_letters_call(struct cli *cli, const char *verb, bo
     if (!cli_answer_succeeded(answer)) {
         return cli_answer_explain(answer, NULL);
     }
-    const char *next = json_string_value(json_object_get(answer->json, "next_cursor"));
+    const char *next = cli_json_text(answer->json, "next_cursor");
     *cursor = next ? strdup(next) : NULL;
     return CLI_OK;
 }
@@ -103,13 +103,12 @@ static enum cli_exit cli_dead_letters_call(struct cli *cli, const char *verb, bo
 static void cli_dead_letters_put_row(struct table *table, const json_t *row) {
     static const char *const texts[] = {"entry", "sink", "client", "topic"};
     char ago[32];
-    table_put(table,
-              table_ago(json_string_value(json_object_get(row, "rejected_at")), ago, sizeof ago));
+    table_put(table, table_ago(cli_json_text(row, "rejected_at"), ago, sizeof ago));
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         table_put(table, json_string_value(json_object_get(row, texts[i])));
     }
-    table_printf(table, "%lld", (long long)json_integer_value(json_object_get(row, "size")));
-    table_put(table, json_string_value(json_object_get(row, "reason")));
+    table_printf(table, "%lld", cli_json_number(row, "size"));
+    table_put(table, cli_json_text(row, "reason"));
 }
 
 static void cli_dead_letters_show_page(const struct cli *cli, struct table *table,
@@ -120,7 +119,7 @@ static void cli_dead_letters_show_page(const struct cli *cli, struct table *tabl
         if (cli->format == CLI_FORMAT_JSON) {
             json_array_append(all, row);
         } else if (cli->format == CLI_FORMAT_ID) {
-            puts(json_string_value(json_object_get(row, "entry")));
+            puts(cli_json_text(row, "entry"));
         } else {
             cli_dead_letters_put_row(table, row);
         }
@@ -147,7 +146,7 @@ static enum cli_exit cli_dead_letters_list(struct cli *cli) {
         const json_t *rows = json_object_get(answer.json, "dead_letters");
         cli_dead_letters_show_page(cli, table, code == CLI_OK ? rows : NULL, all);
         left -= (long long)json_array_size(rows);
-        total = json_integer_value(json_object_get(answer.json, "total"));
+        total = cli_json_number(answer.json, "total");
         cli_answer_fini(&answer);
     } while (code == CLI_OK && cursor && left > 0 && !cli_interrupted());
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
@@ -174,10 +173,10 @@ struct cli_dead_letters_work {
 
 static void cli_dead_letters_add_up(struct cli_dead_letters_work *work, const json_t *page,
                                     const char *done) {
-    work->matched += json_integer_value(json_object_get(page, "matched"));
-    work->done += json_integer_value(json_object_get(page, done));
-    work->failed += json_integer_value(json_object_get(page, "failed"));
-    work->total = json_integer_value(json_object_get(page, "total"));
+    work->matched += cli_json_number(page, "matched");
+    work->done += cli_json_number(page, done);
+    work->failed += cli_json_number(page, "failed");
+    work->total = cli_json_number(page, "total");
     work->stalled = json_is_true(json_object_get(page, "stalled"));
     json_array_extend(work->failures, json_object_get(page, "failures"));
 }
@@ -203,9 +202,8 @@ static void cli_dead_letters_explain_failures(const json_t *failures) {
     size_t i;
     const json_t *failure;
     json_array_foreach(failures, i, failure) {
-        cli_error("%s, sink %s: %s", json_string_value(json_object_get(failure, "entry")),
-                  json_string_value(json_object_get(failure, "sink")),
-                  json_string_value(json_object_get(failure, "detail")));
+        cli_error("%s, sink %s: %s", cli_json_text(failure, "entry"),
+                  cli_json_text(failure, "sink"), cli_json_text(failure, "detail"));
     }
 }
 

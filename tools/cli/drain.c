@@ -27,7 +27,7 @@ static struct move_wait cli_drain_wait(const struct cli *cli, const char *what) 
 }
 
 static void cli_drain_show(struct move_wait *wait, long long left, const json_t *reason) {
-    const char *message = json_string_value(json_object_get(reason, "message"));
+    const char *message = cli_json_text(reason, "message");
     if (left != wait->left) {
         wait->first = wait->first < left ? left : wait->first;
         wait->left = left;
@@ -71,8 +71,7 @@ static enum cli_exit cli_drain_wait_until_empty(struct cli *cli, const char *nod
         cli_node_call(cli, "GET", path, NULL, 0, &answer);
         code = cli_answer_check(&answer, node);
         if (code == CLI_OK) {
-            cli_drain_show(&wait,
-                           (long long)json_integer_value(json_object_get(answer.json, "clients")),
+            cli_drain_show(&wait, cli_json_number(answer.json, "clients"),
                            json_object_get(answer.json, "drain_waits_for"));
         }
         cli_answer_fini(&answer);
@@ -88,12 +87,12 @@ static enum cli_exit cli_drain_set(struct cli *cli, const char *action) {
     cli_node_call(cli, "POST", path, NULL, 0, &answer);
     free(path);
     enum cli_exit code = cli_answer_check(&answer, cli->words[0]);
-    const char *state = json_string_value(json_object_get(answer.json, "state"));
+    const char *state = cli_json_text(answer.json, "state");
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && state) {
         printf("%s: %s, %lld clients\n", cli->words[0], state,
-               (long long)json_integer_value(json_object_get(answer.json, "clients")));
+               cli_json_number(answer.json, "clients"));
     } else if (code == CLI_OK) {
         printf("%s: does not run; it accepts clients when it starts\n", cli->words[0]);
     }
@@ -123,8 +122,8 @@ static enum cli_exit cli_drain_look(struct cli *cli, struct move_wait *wait, boo
     enum cli_exit code = cli_answer_check(&answer, NULL);
     const json_t *rebalance = json_object_get(answer.json, "rebalance");
     if (code == CLI_OK) {
-        *ended = json_integer_value(json_object_get(rebalance, "rate")) == 0;
-        cli_drain_show(wait, (long long)json_integer_value(json_object_get(rebalance, "left")),
+        *ended = cli_json_number(rebalance, "rate") == 0;
+        cli_drain_show(wait, cli_json_number(rebalance, "left"),
                        json_object_get(rebalance, "waits_for"));
     }
     cli_answer_fini(&answer);
@@ -161,7 +160,7 @@ enum cli_exit command_rebalance(struct cli *cli) {
     cli_node_call(cli, "POST", path, NULL, 0, &answer);
     free(escaped);
     enum cli_exit code = cli_answer_check(&answer, NULL);
-    bool stops = json_integer_value(json_object_get(answer.json, "rate")) == 0;
+    bool stops = cli_json_number(answer.json, "rate") == 0;
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
         fflush(stdout);

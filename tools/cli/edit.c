@@ -81,7 +81,7 @@ static enum cli_exit cli_edit_read(struct edit *edit) {
     enum cli_exit code = cli_answer_check(&answer, edit->name);
     if (code == CLI_OK) {
         json_t *document = cli_edit_document(edit, answer.json);
-        long long version = json_integer_value(json_object_get(answer.json, "version"));
+        long long version = cli_json_number(answer.json, "version");
         snprintf(edit->cli->if_match, sizeof edit->cli->if_match, "\"%lld\"", version);
         if (!document) {
             cli_error("%s: the stored configuration cannot be edited; replace it", edit->name);

@@ -20,8 +20,8 @@ struct export {
 };
 
 static bool cli_export_write(struct export *export, const json_t *document) {
-    const char *kind_name = json_string_value(json_object_get(document, "kind"));
-    const char *id = json_string_value(json_object_get(document, "id"));
+    const char *kind_name = cli_json_text(document, "kind");
+    const char *id = cli_json_text(document, "id");
     if (id && json_object_get(export->seen, id)) {
         return true;
     }
@@ -30,7 +30,7 @@ static bool cli_export_write(struct export *export, const json_t *document) {
             continue;
         }
         const char *member = manifest_kinds[i].name_member;
-        const char *name = member ? json_string_value(json_object_get(document, member)) : NULL;
+        const char *name = member ? cli_json_text(document, member) : NULL;
         bool good = manifest_write(export->file, (enum manifest_kind)i, name ? name : "", document);
         export->written += good;
         return good && (!id || json_object_set_new(export->seen, id, json_true()) == 0);
@@ -65,14 +65,14 @@ static enum cli_exit cli_export_page(struct export *export, char **cursor) {
     cli_node_call(export->cli, "GET", path ? path : "/", NULL, 5000, &answer);
     free(path);
     enum cli_exit code = cli_answer_check(&answer, NULL);
-    export->total += (size_t)json_integer_value(json_object_get(answer.json, "total"));
+    export->total += (size_t)cli_json_number(answer.json, "total");
     json_array_foreach(json_object_get(answer.json, "documents"), i, document) {
         if (code == CLI_OK && !cli_export_write(export, document)) {
             cli_error("%s: %s", export->file_name, errno ? strerror(errno) : "not written");
             code = CLI_FAILED;
         }
     }
-    const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
+    const char *next = cli_json_text(answer.json, "next_cursor");
     *cursor = code == CLI_OK && next ? strdup(next) : NULL;
     cli_answer_fini(&answer);
     cli_progress_show("export", export->written, export->total);

@@ -7,14 +7,6 @@
 #include "node.h"
 #include "table.h"
 
-static const char *cli_fleet_text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
-}
-
-static long long cli_fleet_number(const json_t *object, const char *name) {
-    return (long long)json_integer_value(json_object_get(object, name));
-}
-
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 void cli_fleet_print_nodes(const json_t *nodes) {
@@ -25,15 +17,14 @@ void cli_fleet_print_nodes(const json_t *nodes) {
     const json_t *node;
     char ago[32];
     json_array_foreach(nodes, i, node) {
-        table_put(table, cli_fleet_text(node, "name"));
-        table_put(table, cli_fleet_text(node, "state"));
-        table_printf(table, "%lld", cli_fleet_number(node, "clients"));
-        table_printf(table, "%lld", cli_fleet_number(node, "size"));
+        table_put(table, cli_json_text(node, "name"));
+        table_put(table, cli_json_text(node, "state"));
+        table_printf(table, "%lld", cli_json_number(node, "clients"));
+        table_printf(table, "%lld", cli_json_number(node, "size"));
         table_put(table, json_is_true(json_object_get(node, "leader")) ? "*" : "");
-        table_printf(table, "%s:%lld", cli_fleet_text(node, "host"),
-                     cli_fleet_number(node, "port"));
-        table_put(table, cli_fleet_text(node, "version"));
-        table_put(table, table_ago(cli_fleet_text(node, "started_at"), ago, sizeof(ago)));
+        table_printf(table, "%s:%lld", cli_json_text(node, "host"), cli_json_number(node, "port"));
+        table_put(table, cli_json_text(node, "version"));
+        table_put(table, table_ago(cli_json_text(node, "started_at"), ago, sizeof(ago)));
     }
     table_print(table);
     table_destroy(table);
@@ -50,7 +41,7 @@ static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->format == CLI_FORMAT_ID) {
         json_array_foreach(nodes, i, node) {
-            puts(cli_fleet_text(node, "name") ? cli_fleet_text(node, "name") : "");
+            puts(cli_json_text(node, "name") ? cli_json_text(node, "name") : "");
         }
     } else if (code == CLI_OK) {
         cli_fleet_print_nodes(nodes);

@@ -122,7 +122,7 @@ static bool cli_help_complete_page(void *context, json_t *clients) {
     const json_t *client;
     size_t begun_len = strlen(completion->prefix);
     json_array_foreach(clients, i, client) {
-        const char *id = json_string_value(json_object_get(client, "id"));
+        const char *id = cli_json_text(client, "id");
         completion->scanned++;
         completion->count += id && strncmp(id, completion->prefix, begun_len) == 0;
         cli_help_print_matching(id, completion->prefix);
@@ -136,7 +136,7 @@ static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
     const json_t *node;
     cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     json_array_foreach(json_object_get(answer.json, "nodes"), i, node) {
-        cli_help_print_matching(json_string_value(json_object_get(node, "name")), begun);
+        cli_help_print_matching(cli_json_text(node, "name"), begun);
     }
     cli_answer_fini(&answer);
 }
@@ -149,7 +149,7 @@ static void cli_help_complete_names(struct cli *cli, const char *path, const cha
     const json_t *row;
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     json_array_foreach(json_object_get(answer.json, member), i, row) {
-        cli_help_print_matching(json_string_value(json_object_get(row, "name")), begun);
+        cli_help_print_matching(cli_json_text(row, "name"), begun);
     }
     cli_answer_fini(&answer);
 }

@@ -251,12 +251,20 @@ enum cli_exit cli_answer_exit_code(const struct cli_answer *answer) {
     }
 }
 
-static const char *cli_node_text(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
+const char *cli_json_text(const json_t *object, const char *name) {
+    return json_string_value(json_object_get(object, name));
+}
+
+const char *cli_json_text_or_empty(const json_t *object, const char *name) {
+    const char *text = cli_json_text(object, name);
     return text ? text : "";
 }
 
-/* Of a resource that is in use: who names it. */
+long long cli_json_number(const json_t *object, const char *name) {
+    return json_integer_value(json_object_get(object, name));
+}
+
+/* Prints the resources that name one which is in use. */
 static void cli_answer_print_users(const json_t *problem) {
     static const char *const members[] = {"clients", "profiles", "sinks", "routes"};
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -287,18 +295,18 @@ enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *wh
     }
     const json_t *errors = json_object_get(answer->json, "errors");
     char detail[1024];
-    table_printable(cli_node_text(answer->json, "detail"), detail, sizeof(detail));
+    table_printable(cli_json_text_or_empty(answer->json, "detail"), detail, sizeof(detail));
     if (detail[0] == '\0') {
         snprintf(detail, sizeof(detail), "the node answered with status %ld", answer->status);
     }
     if (json_array_size(errors) > 1) {
-        table_printable(cli_node_text(answer->json, "title"), detail, sizeof(detail));
+        table_printable(cli_json_text_or_empty(answer->json, "title"), detail, sizeof(detail));
         cli_error("%s%s%s", what, colon, detail);
     } else {
         cli_error("%s%s%s", what, colon, detail);
     }
-    if (cli_node_text(answer->json, "advice")[0] != '\0') {
-        table_printable(cli_node_text(answer->json, "advice"), detail, sizeof(detail));
+    if (cli_json_text_or_empty(answer->json, "advice")[0] != '\0') {
+        table_printable(cli_json_text_or_empty(answer->json, "advice"), detail, sizeof(detail));
         fprintf(stderr, "  %s\n", detail);
     }
     if (answer->status == 401) {
@@ -309,10 +317,11 @@ enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *wh
     json_array_foreach(errors, i, fault) {
         if (json_array_size(errors) > 1) {
             char pointer[300];
-            table_printable(cli_node_text(fault, "detail"), detail, sizeof(detail));
-            fprintf(stderr, "  %s: %s\n",
-                    table_printable(cli_node_text(fault, "pointer"), pointer, sizeof(pointer)),
-                    detail);
+            table_printable(cli_json_text_or_empty(fault, "detail"), detail, sizeof(detail));
+            fprintf(
+                stderr, "  %s: %s\n",
+                table_printable(cli_json_text_or_empty(fault, "pointer"), pointer, sizeof(pointer)),
+                detail);
         }
     }
     if (answer->status == 409) {
@@ -335,8 +344,8 @@ void cli_answer_print(const struct cli_answer *answer) {
 
 const char *cli_answer_waiting(const json_t *status, char *out, size_t size) {
     const json_t *waiting = json_object_get(status, "waiting");
-    const char *reason = cli_node_text(waiting, "reason"),
-               *message = cli_node_text(waiting, "message");
+    const char *reason = cli_json_text_or_empty(waiting, "reason"),
+               *message = cli_json_text_or_empty(waiting, "message");
     if (reason[0] == '\0') {
         return NULL;
     }

@@ -41,6 +41,11 @@ void cli_answer_print(const struct cli_answer *answer);
  * on one. */
 const char *cli_answer_waiting(const json_t *status, char *out, size_t size);
 
+/* Members of a JSON object. NULL or 0: there is no such member of that type. Borrowed. */
+const char *cli_json_text(const json_t *object, const char *name);
+const char *cli_json_text_or_empty(const json_t *object, const char *name);
+long long cli_json_number(const json_t *object, const char *name);
+
 /* The escaped path of a client or a node with an action ("": none). The caller frees it. */
 char *cli_node_path(const char *collection, const char *name, const char *action);
 /* One escaped word of a query. The caller frees it. */

@@ -14,14 +14,6 @@
 #define FAILURES_LISTED 10
 #define UNREACHABLE_MAX 20 /* polls without an answer: the node may have died, and come back */
 
-static const char *cli_operations_text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
-}
-
-static long long cli_operations_number(const json_t *object, const char *name) {
-    return (long long)json_integer_value(json_object_get(object, name));
-}
-
 /* ---- one operation --------------------------------------------------------------------------- */
 
 /* The selector is a query already; only blanks are escaped. */
@@ -68,28 +60,28 @@ static void cli_operations_print_failures(const json_t *operation) {
         if (i == FAILURES_LISTED) {
             break;
         }
-        const char *id = cli_operations_text(failure, "id");
-        const char *detail = cli_operations_text(failure, "detail");
+        const char *id = cli_json_text(failure, "id");
+        const char *detail = cli_json_text(failure, "detail");
         fprintf(stderr, "  %s: ", table_printable(id ? id : "?", safe, sizeof safe));
-        fprintf(stderr, "%s", cli_operations_text(failure, "reason"));
+        fprintf(stderr, "%s", cli_json_text(failure, "reason"));
         fprintf(stderr, "%s%s\n", detail ? ": " : "",
                 table_printable(detail ? detail : "", safe, sizeof safe));
     }
 }
 
 static enum cli_exit cli_operations_report(const struct cli *cli, const json_t *operation) {
-    long long failed = cli_operations_number(operation, "failed");
-    const char *state = cli_operations_text(operation, "state");
+    long long failed = cli_json_number(operation, "failed");
+    const char *state = cli_json_text(operation, "state");
     if (cli->format == CLI_FORMAT_JSON) {
         cli_operations_print_json(operation);
     } else if (cli->format == CLI_FORMAT_ID) {
-        puts(cli_operations_text(operation, "id"));
+        puts(cli_json_text(operation, "id"));
     } else {
         fprintf(stderr, "%s: %lld done, %lld skipped, %lld failed%s (operation %s)\n",
-                cli_operations_text(operation, "action"), cli_operations_number(operation, "done"),
-                cli_operations_number(operation, "skipped"), failed,
+                cli_json_text(operation, "action"), cli_json_number(operation, "done"),
+                cli_json_number(operation, "skipped"), failed,
                 state && strcmp(state, "cancelled") == 0 ? ", cancelled" : "",
-                cli_operations_text(operation, "id"));
+                cli_json_text(operation, "id"));
         cli_operations_print_failures(operation);
     }
     return failed > 0 || !state || strcmp(state, "done") != 0 ? CLI_FAILED : CLI_OK;
@@ -104,15 +96,15 @@ static enum cli_exit cli_operations_follow(struct cli *cli, const char *id) {
         struct cli_answer answer;
         cli_node_call(cli, "GET", path, NULL, 0, &answer);
         bool good = cli_answer_succeeded(&answer);
-        const char *state = good ? cli_operations_text(answer.json, "state") : NULL;
+        const char *state = good ? cli_json_text(answer.json, "state") : NULL;
         bool running = state && strcmp(state, "running") == 0;
         failures = good ? 0 : failures + 1;
         if (running) {
             cli_progress_show(cli->command->name,
-                              (size_t)(cli_operations_number(answer.json, "done") +
-                                       cli_operations_number(answer.json, "skipped") +
-                                       cli_operations_number(answer.json, "failed")),
-                              (size_t)cli_operations_number(answer.json, "total"));
+                              (size_t)(cli_json_number(answer.json, "done") +
+                                       cli_json_number(answer.json, "skipped") +
+                                       cli_json_number(answer.json, "failed")),
+                              (size_t)cli_json_number(answer.json, "total"));
         } else if (good) {
             cli_progress_clear();
             code = cli_operations_report(cli, answer.json);
@@ -135,7 +127,7 @@ static enum cli_exit cli_operations_follow(struct cli *cli, const char *id) {
 static long long cli_operations_count(struct cli *cli, json_t *patch, enum cli_exit *code) {
     json_t *counted;
     *code = cli_operations_call(cli, "POST", cli_operations_path(cli, true), patch, &counted);
-    long long total = counted ? cli_operations_number(counted, "total") : -1;
+    long long total = counted ? cli_json_number(counted, "total") : -1;
     if (counted && cli_option_given(cli, OPT_DRY_RUN)) {
         if (cli->format == CLI_FORMAT_JSON) {
             cli_operations_print_json(counted);
@@ -162,7 +154,7 @@ enum cli_exit cli_operations_run(struct cli *cli, json_t *patch) {
         return CLI_USAGE;
     }
     code = cli_operations_call(cli, "POST", cli_operations_path(cli, false), patch, &operation);
-    const char *id = cli_operations_text(operation, "id");
+    const char *id = cli_json_text(operation, "id");
     if (id) {
         cli_catch_interrupts();
         code = cli_operations_follow(cli, id);
@@ -175,17 +167,17 @@ enum cli_exit cli_operations_run(struct cli *cli, json_t *patch) {
 
 static void cli_operations_put_row(struct table *table, const json_t *operation) {
     char ago[32];
-    table_put(table, cli_operations_text(operation, "id"));
-    table_put(table, cli_operations_text(operation, "action"));
-    table_put(table, cli_operations_text(operation, "state"));
+    table_put(table, cli_json_text(operation, "id"));
+    table_put(table, cli_json_text(operation, "action"));
+    table_put(table, cli_json_text(operation, "state"));
     static const char *const numbers[] = {"total", "done", "skipped", "failed"};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        table_printf(table, "%lld", cli_operations_number(operation, numbers[i]));
+        table_printf(table, "%lld", cli_json_number(operation, numbers[i]));
     }
     table_printf(table, "%.0f", json_real_value(json_object_get(operation, "speed")));
-    table_put(table, cli_operations_text(operation, "by"));
-    table_put(table, table_ago(cli_operations_text(operation, "started_at"), ago, sizeof(ago)));
-    table_put(table, cli_operations_text(operation, "selector"));
+    table_put(table, cli_json_text(operation, "by"));
+    table_put(table, table_ago(cli_json_text(operation, "started_at"), ago, sizeof(ago)));
+    table_put(table, cli_json_text(operation, "selector"));
 }
 
 static enum cli_exit cli_operations_list(struct cli *cli) {
@@ -204,7 +196,7 @@ static enum cli_exit cli_operations_list(struct cli *cli) {
         } else if (cli->format == CLI_FORMAT_JSON) {
             cli_operations_print_json(operation);
         } else {
-            puts(cli_operations_text(operation, "id"));
+            puts(cli_json_text(operation, "id"));
         }
     }
     if (table && document) {
@@ -250,12 +242,12 @@ static void cli_operations_put_change(struct table *table, const json_t *change)
     json_array_foreach(json_object_get(change, "fields"), i, name) {
         buffer_printf(&fields, "%s%s", i > 0 ? " " : "", json_string_value(name));
     }
-    table_put(table, cli_operations_text(change, "at"));
-    table_put(table, cli_operations_text(change, "by"));
-    table_put(table, cli_operations_text(change, "action"));
+    table_put(table, cli_json_text(change, "at"));
+    table_put(table, cli_json_text(change, "by"));
+    table_put(table, cli_json_text(change, "action"));
     table_put(table, fields.data);
-    table_printf(table, "%lld", cli_operations_number(change, "to_version"));
-    table_put(table, cli_operations_text(change, "operation"));
+    table_printf(table, "%lld", cli_json_number(change, "to_version"));
+    table_put(table, cli_json_text(change, "operation"));
     buffer_fini(&fields);
 }
 

@@ -43,14 +43,13 @@ static enum cli_exit cli_profiles_list(struct cli *cli) {
         size_t i;
         const json_t *profile;
         json_array_foreach(json_object_get(answer.json, "profiles"), i, profile) {
-            const char *name = json_string_value(json_object_get(profile, "name"));
+            const char *name = cli_json_text(profile, "name");
             if (cli->format == CLI_FORMAT_ID) {
                 puts(name ? name : "");
                 continue;
             }
             table_put(table, name ? name : "");
-            table_printf(table, "%lld",
-                         (long long)json_integer_value(json_object_get(profile, "version")));
+            table_printf(table, "%lld", cli_json_number(profile, "version"));
             cli_profiles_put_fields(table, json_object_get(profile, "config"));
         }
         if (cli->format != CLI_FORMAT_ID) {
@@ -81,8 +80,8 @@ static void cli_profiles_print_clients(const struct cli_answer *answer) {
     size_t i;
     const json_t *client;
     json_array_foreach(json_object_get(answer->json, "clients"), i, client) {
-        const char *id = json_string_value(json_object_get(client, "id"));
-        const char *detail = json_string_value(json_object_get(client, "detail"));
+        const char *id = cli_json_text(client, "id");
+        const char *detail = cli_json_text(client, "detail");
         if (id && detail) {
             cli_error("%s: %s", id, detail);
         } else if (json_is_string(client)) {
@@ -104,7 +103,7 @@ static enum cli_exit cli_profiles_put(struct cli *cli) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {
         printf("%s %s, %lld clients\n", cli->words[1], answer.status == 201 ? "created" : "applied",
-               (long long)json_integer_value(json_object_get(answer.json, "clients")));
+               cli_json_number(answer.json, "clients"));
     } else {
         cli_profiles_print_clients(&answer);
     }

@@ -4,15 +4,6 @@
 #include "node.h"
 #include "table.h"
 
-static const char *cli_publications_text(const json_t *row, const char *name) {
-    const char *value = json_string_value(json_object_get(row, name));
-    return value ? value : "";
-}
-
-static long long cli_publications_number(const json_t *row, const char *name) {
-    return json_integer_value(json_object_get(row, name));
-}
-
 static void cli_publications_print(const json_t *rows) {
     static const char *const headings[] = {"TOPIC",  ">QOS",    ">BYTES", ">AGE",
                                            ">TRIES", ">LOSSES", "STATE",  NULL};
@@ -20,13 +11,13 @@ static void cli_publications_print(const json_t *rows) {
     size_t i;
     const json_t *row;
     json_array_foreach(rows, i, row) {
-        table_put(table, cli_publications_text(row, "topic"));
-        table_printf(table, "%lld", cli_publications_number(row, "qos"));
-        table_printf(table, "%lld", cli_publications_number(row, "bytes"));
-        table_printf(table, "%.1fs", (double)cli_publications_number(row, "age_ms") / 1000);
-        table_printf(table, "%lld", cli_publications_number(row, "tries"));
-        table_printf(table, "%lld", cli_publications_number(row, "losses"));
-        table_put(table, cli_publications_text(row, "state"));
+        table_put(table, cli_json_text_or_empty(row, "topic"));
+        table_printf(table, "%lld", cli_json_number(row, "qos"));
+        table_printf(table, "%lld", cli_json_number(row, "bytes"));
+        table_printf(table, "%.1fs", (double)cli_json_number(row, "age_ms") / 1000);
+        table_printf(table, "%lld", cli_json_number(row, "tries"));
+        table_printf(table, "%lld", cli_json_number(row, "losses"));
+        table_put(table, cli_json_text_or_empty(row, "state"));
     }
     table_print(table);
     table_destroy(table);

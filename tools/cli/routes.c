@@ -33,7 +33,7 @@ static void cli_routes_put_row(struct table *table, size_t index, const json_t *
     const json_t *match = json_object_get(route, "match");
     char *text = match ? json_dumps(match, JSON_COMPACT) : NULL;
     table_printf(table, "%zu", index);
-    table_put(table, json_string_value(json_object_get(route, "name")));
+    table_put(table, cli_json_text(route, "name"));
     cli_routes_put_sinks(table, json_object_get(route, "to"));
     cli_routes_put_sinks(table, json_object_get(route, "also"));
     table_put(table, json_is_true(json_object_get(route, "stop")) ? "stop" : NULL);
@@ -131,7 +131,7 @@ static enum cli_exit cli_routes_apply(struct cli *cli) {
             cli_answer_print(&answer);
         } else if (code == CLI_OK) {
             printf("%zu routes applied, version %lld\n", count,
-                   (long long)json_integer_value(json_object_get(answer.json, "version")));
+                   cli_json_number(answer.json, "version"));
         }
         cli_answer_fini(&answer);
     }
@@ -142,7 +142,7 @@ static enum cli_exit cli_routes_apply(struct cli *cli) {
 /* ---- explain --------------------------------------------------------------------------------- */
 
 static const char *cli_routes_owner(const json_t *route) {
-    const char *of = json_string_value(json_object_get(route, "of"));
+    const char *of = cli_json_text(route, "of");
     return of && strcmp(of, "client") == 0 ? " of the client" : "";
 }
 
@@ -150,9 +150,8 @@ static void cli_routes_print_matched(const json_t *matched) {
     size_t i;
     const json_t *route;
     json_array_foreach(matched, i, route) {
-        const char *name = json_string_value(json_object_get(route, "name"));
-        printf("route %lld%s%s%s matches\n",
-               (long long)json_integer_value(json_object_get(route, "route")), name ? " " : "",
+        const char *name = cli_json_text(route, "name");
+        printf("route %lld%s%s%s matches\n", cli_json_number(route, "route"), name ? " " : "",
                name ? name : "", cli_routes_owner(route));
     }
     if (json_array_size(matched) == 0) {
@@ -181,9 +180,9 @@ static void cli_routes_print_message(const json_t *message) {
 
 /* False: the script failed. */
 static bool cli_routes_print_script(const json_t *script) {
-    const char *fault = json_string_value(json_object_get(script, "error"));
+    const char *fault = cli_json_text(script, "error");
     const json_t *messages = json_object_get(script, "messages");
-    long long route = (long long)json_integer_value(json_object_get(script, "route"));
+    long long route = cli_json_number(script, "route");
     char text[512];
     size_t i;
     const json_t *message;

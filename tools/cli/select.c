@@ -59,9 +59,8 @@ bool cli_select_report_incomplete(const json_t *answer) {
     const json_t *incomplete = json_object_get(answer, "incomplete"), *node;
     size_t i;
     json_array_foreach(incomplete, i, node) {
-        cli_error("without the clients of node %s: %s",
-                  json_string_value(json_object_get(node, "node")),
-                  json_string_value(json_object_get(node, "reason")));
+        cli_error("without the clients of node %s: %s", cli_json_text(node, "node"),
+                  cli_json_text(node, "reason"));
     }
     return json_array_size(incomplete) > 0;
 }
@@ -108,7 +107,7 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
             code = cli_answer_explain(&answer, NULL);
             more = false;
         } else {
-            const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
+            const char *next = cli_json_text(answer.json, "next_cursor");
             json_t *clients = json_object_get(answer.json, "clients");
             cli_select_remove_seen(seen, clients);
             incomplete = incomplete || cli_select_report_incomplete(answer.json);

@@ -6,15 +6,6 @@
 #include "node.h"
 #include "table.h"
 
-static const char *cli_sinks_text(const json_t *row, const char *name) {
-    const char *value = json_string_value(json_object_get(row, name));
-    return value ? value : "";
-}
-
-static long long cli_sinks_number(const json_t *row, const char *name) {
-    return json_integer_value(json_object_get(row, name));
-}
-
 /* ---- list, get ------------------------------------------------------------------------------- */
 
 /* "-": no message lately, or a node of an earlier version. */
@@ -32,19 +23,19 @@ static void cli_sinks_put_rows(struct table *table, const json_t *sink) {
     size_t i;
     const json_t *node;
     json_array_foreach(json_object_get(sink, "nodes"), i, node) {
-        const char *fault = cli_sinks_text(node, "not_applied");
-        table_put(table, cli_sinks_text(sink, "name"));
-        table_put(table, cli_sinks_text(node, "type"));
-        table_put(table, cli_sinks_text(node, "origin"));
-        table_put(table, cli_sinks_text(node, "node"));
-        table_put(table, cli_sinks_text(node, "state"));
-        table_printf(table, "%lld", cli_sinks_number(node, "queued_messages"));
-        table_printf(table, "%lld", cli_sinks_number(node, "accepted"));
+        const char *fault = cli_json_text_or_empty(node, "not_applied");
+        table_put(table, cli_json_text_or_empty(sink, "name"));
+        table_put(table, cli_json_text_or_empty(node, "type"));
+        table_put(table, cli_json_text_or_empty(node, "origin"));
+        table_put(table, cli_json_text_or_empty(node, "node"));
+        table_put(table, cli_json_text_or_empty(node, "state"));
+        table_printf(table, "%lld", cli_json_number(node, "queued_messages"));
+        table_printf(table, "%lld", cli_json_number(node, "accepted"));
         table_printf(table, "%lld",
-                     cli_sinks_number(node, "rejected") + cli_sinks_number(node, "expired"));
+                     cli_json_number(node, "rejected") + cli_json_number(node, "expired"));
         cli_sinks_put_latency(table, node, "p50_ms");
         cli_sinks_put_latency(table, node, "p99_ms");
-        table_put(table, *fault ? fault : cli_sinks_text(node, "last_error"));
+        table_put(table, *fault ? fault : cli_json_text_or_empty(node, "last_error"));
     }
 }
 
@@ -82,7 +73,7 @@ static enum cli_exit cli_sinks_list(struct cli *cli, const char *name) {
         const json_t *sink;
         json_array_foreach(json_object_get(answer.json, "sinks"), i, sink) {
             if (cli->format == CLI_FORMAT_ID) {
-                puts(cli_sinks_text(sink, "name"));
+                puts(cli_json_text_or_empty(sink, "name"));
             } else {
                 cli_sinks_put_rows(table, sink);
             }

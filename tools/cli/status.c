@@ -11,14 +11,6 @@
 #define EXAMPLES_MAX 20 /* clients that are asked for the text of their error */
 #define CAUSE_LEN    200
 
-static const char *cli_status_text(const json_t *object, const char *name) {
-    return json_string_value(json_object_get(object, name));
-}
-
-static long long cli_status_number(const json_t *object, const char *name) {
-    return (long long)json_integer_value(json_object_get(object, name));
-}
-
 struct cli_status {
     json_t *fleet;        /* the answer of /api/v1/nodes */
     json_t *states;       /* state -> count */
@@ -50,7 +42,7 @@ static enum cli_exit cli_status_count_states(struct cli *cli, struct cli_status 
     const json_t *group;
     enum cli_exit code = cli_status_get(cli, "/api/v1/summary?by=state", false, &summary);
     json_array_foreach(json_object_get(summary, "groups"), i, group) {
-        const char *state = cli_status_text(group, "value");
+        const char *state = cli_json_text(group, "value");
         json_object_set(status->states, state ? state : "unknown", json_object_get(group, "count"));
     }
     json_object_update(status->incomplete, summary); /* only its list is shown */
@@ -62,7 +54,7 @@ static enum cli_exit cli_status_count_degraded(struct cli *cli, struct cli_statu
     json_t *summary;
     enum cli_exit code =
         cli_status_get(cli, "/api/v1/summary?by=degraded&degraded=true", false, &summary);
-    status->degraded = cli_status_number(summary, "count");
+    status->degraded = cli_json_number(summary, "count");
     json_decref(summary);
     return code;
 }
@@ -70,16 +62,15 @@ static enum cli_exit cli_status_count_degraded(struct cli *cli, struct cli_statu
 /* What the example says of its error; otherwise what the error means in general. */
 static void cli_status_name_cause(struct cli *cli, const json_t *group, bool ask,
                                   char cause[CAUSE_LEN]) {
-    const char *code = cli_status_text(group, "value"),
-               *example = cli_status_text(group, "example");
-    const char *message = cli_status_text(group, "text");
+    const char *code = cli_json_text(group, "value"), *example = cli_json_text(group, "example");
+    const char *message = cli_json_text(group, "text");
     char whole[600];
     json_t *client = NULL;
     char *path = ask && example ? cli_node_path("clients", example, "") : NULL;
     if (path && cli_status_get(cli, path, true, &client) == CLI_OK) {
         const json_t *error = json_object_get(json_object_get(client, "status"), "last_error");
-        const char *said = cli_status_text(error, "code");
-        message = said && strcmp(said, code) == 0 ? cli_status_text(error, "message") : message;
+        const char *said = cli_json_text(error, "code");
+        message = said && strcmp(said, code) == 0 ? cli_json_text(error, "message") : message;
     }
     snprintf(whole, sizeof(whole), "%s: %s", code, message ? message : "");
     table_printable(whole, cause, CAUSE_LEN); /* truncated between two characters */
@@ -95,7 +86,7 @@ static enum cli_exit cli_status_count_causes(struct cli *cli, struct cli_status 
         cli_status_get(cli, "/api/v1/summary?by=error&limit=1000", false, &summary);
     json_array_foreach(json_object_get(summary, "groups"), i, group) {
         char cause[CAUSE_LEN];
-        if (cli_status_text(group, "value")) {
+        if (cli_json_text(group, "value")) {
             cli_status_name_cause(cli, group, asked++ < EXAMPLES_MAX, cause);
             json_object_set(status->causes, cause, json_object_get(group, "count"));
             json_object_set(status->advices, cause, json_object_get(group, "advice"));
@@ -116,8 +107,8 @@ static void cli_status_explain_waits(struct cli *cli, struct cli_status *status)
     }
     json_array_foreach(json_object_get(list, "clients"), i, client) {
         const json_t *waiting = json_object_get(json_object_get(client, "status"), "waiting");
-        if (cli_status_text(waiting, "reason")) {
-            json_object_set(status->wait_reasons, cli_status_text(waiting, "reason"),
+        if (cli_json_text(waiting, "reason")) {
+            json_object_set(status->wait_reasons, cli_json_text(waiting, "reason"),
                             json_object_get(waiting, "message"));
         }
     }
@@ -143,7 +134,7 @@ static void cli_status_add_health(struct cli *cli, struct cli_status *status) {
         return;
     }
     json_array_foreach(json_object_get(health, "nodes"), i, node) {
-        const char *name = cli_status_text(node, "name");
+        const char *name = cli_json_text(node, "name");
         json_t *problems = json_copy(json_object_get(node, "problems"));
         for (size_t at = json_array_size(problems); at > 0; at--) { /* its state is shown below */
             if (strcmp(json_string_value(json_array_get(problems, at - 1)),
@@ -170,11 +161,11 @@ static void cli_status_add_problems(struct cli *cli, struct cli_status *status) 
         return;
     }
     json_array_foreach(json_object_get(answer, "problems"), i, row) {
-        const char *severity = cli_status_text(row, "severity");
+        const char *severity = cli_json_text(row, "severity");
         bool problem = severity && strcmp(severity, "problem") == 0;
         json_array_append_new(
             problem ? status->problems : status->warnings,
-            json_sprintf("%s (%s)", cli_status_text(row, "cause"), cli_status_text(row, "advice")));
+            json_sprintf("%s (%s)", cli_json_text(row, "cause"), cli_json_text(row, "advice")));
     }
     json_decref(answer);
 }
@@ -187,10 +178,10 @@ static json_t *cli_status_make(struct cli_status *status) {
     const char *leader = NULL;
     size_t i;
     json_array_foreach(nodes, i, node) {
-        size += cli_status_number(node, "size");
-        clients += cli_status_number(node, "clients");
+        size += cli_json_number(node, "size");
+        clients += cli_json_number(node, "clients");
         leader =
-            json_is_true(json_object_get(node, "leader")) ? cli_status_text(node, "name") : leader;
+            json_is_true(json_object_get(node, "leader")) ? cli_json_text(node, "name") : leader;
     }
     return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O*, s:O*, s:O, s:O, s:O, s:O, s:O}",
                      "nodes", nodes, "leader", leader, "size", (json_int_t)size, "placed",
@@ -221,9 +212,9 @@ static void cli_status_print_causes(const json_t *causes, const json_t *advices)
             break;
         }
         printf("  %6lld  %s\n", (long long)best, table_printable(most, safe, sizeof(safe)));
-        if (cli_status_text(advices, most)) {
+        if (cli_json_text(advices, most)) {
             printf("          %s\n",
-                   table_printable(cli_status_text(advices, most), safe, sizeof(safe)));
+                   table_printable(cli_json_text(advices, most), safe, sizeof(safe)));
         }
         json_object_del(left, most);
     }
@@ -242,7 +233,7 @@ static void cli_status_print_unplaced(const json_t *unplaced, const json_t *wait
     const char *reason;
     json_object_foreach((json_t *)unplaced, reason, count) {
         char cause[300];
-        const char *words = cli_status_text(waits, reason);
+        const char *words = cli_json_text(waits, reason);
         snprintf(cause, sizeof(cause), "%s%s%s", reason, words ? ": " : "", words ? words : "");
         json_object_set(causes, cause, count);
     }
@@ -256,19 +247,19 @@ static void cli_status_print_clients(const json_t *status) {
     const json_t *counts = json_object_get(status, "states"), *node;
     size_t i;
     printf("\n%sclients%s  %lld of at most %lld\n", TABLE_BOLD, TABLE_PLAIN,
-           cli_status_number(status, "placed"), cli_status_number(status, "size"));
+           cli_json_number(status, "placed"), cli_json_number(status, "size"));
     for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-        printf("  %6lld  %s%s%s\n", cli_status_number(counts, states[i]), table_colour(states[i]),
+        printf("  %6lld  %s%s%s\n", cli_json_number(counts, states[i]), table_colour(states[i]),
                states[i], table_colour(states[i])[0] != '\0' ? TABLE_PLAIN : "");
     }
-    if (cli_status_number(status, "degraded") > 0) {
+    if (cli_json_number(status, "degraded") > 0) {
         printf(
             "  %6lld  degraded: the broker refuses a subscription (mqfleet clients --degraded)\n",
-            cli_status_number(status, "degraded"));
+            cli_json_number(status, "degraded"));
     }
     json_array_foreach(json_object_get(status, "incomplete"), i, node) {
-        printf("  without the %lld clients of %s: %s\n", cli_status_number(node, "clients"),
-               cli_status_text(node, "node"), cli_status_text(node, "reason"));
+        printf("  without the %lld clients of %s: %s\n", cli_json_number(node, "clients"),
+               cli_json_text(node, "node"), cli_json_text(node, "reason"));
     }
 }
 

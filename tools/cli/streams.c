@@ -7,11 +7,6 @@
 #include "node.h"
 #include "table.h"
 
-static const char *cli_streams_text(const json_t *object, const char *name) {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
-}
-
 struct stream {
     struct cli *cli;
     long remaining; /* -1: no limit */
@@ -48,22 +43,23 @@ static void cli_streams_report_dropped(const json_t *data) {
 
 static void cli_streams_print_notice(const json_t *data) {
     char id[256], message[600];
-    printf("%s  notice  %s  %s  %s\n", cli_streams_text(data, "at"),
-           table_printable(cli_streams_text(data, "id"), id, sizeof(id)),
-           cli_streams_text(data, "code"),
-           table_printable(cli_streams_text(data, "message"), message, sizeof(message)));
+    printf("%s  notice  %s  %s  %s\n", cli_json_text_or_empty(data, "at"),
+           table_printable(cli_json_text_or_empty(data, "id"), id, sizeof(id)),
+           cli_json_text_or_empty(data, "code"),
+           table_printable(cli_json_text_or_empty(data, "message"), message, sizeof(message)));
 }
 
 static void cli_streams_print_event(const json_t *data) {
     char what[256], reason[400], safe[64];
-    const char *kind = cli_streams_text(data, "kind"), *state = cli_streams_text(data, "state");
-    const char *name = cli_streams_text(data, strcmp(kind, "client") == 0 ? "id" : "name");
-    const char *from = table_printable(cli_streams_text(data, "from"), safe, sizeof(safe));
-    printf("%s  %-6s  %s  %s%s%s%s%s  %s\n", cli_streams_text(data, "at"), kind,
+    const char *kind = cli_json_text_or_empty(data, "kind"),
+               *state = cli_json_text_or_empty(data, "state");
+    const char *name = cli_json_text_or_empty(data, strcmp(kind, "client") == 0 ? "id" : "name");
+    const char *from = table_printable(cli_json_text_or_empty(data, "from"), safe, sizeof(safe));
+    printf("%s  %-6s  %s  %s%s%s%s%s  %s\n", cli_json_text_or_empty(data, "at"), kind,
            table_printable(name[0] != '\0' ? name : "-", what, sizeof(what)), from,
            from[0] != '\0' ? " -> " : "", table_colour(state), state,
            table_colour(state)[0] != '\0' ? TABLE_PLAIN : "",
-           table_printable(cli_streams_text(data, "reason"), reason, sizeof(reason)));
+           table_printable(cli_json_text_or_empty(data, "reason"), reason, sizeof(reason)));
 }
 
 static bool cli_streams_on_event(void *context, const char *event, json_t *data) {
@@ -122,10 +118,10 @@ static enum cli_exit cli_streams_last_changes(struct cli *cli) {
         size_t i;
         const json_t *change;
         json_array_foreach(json_object_get(answer.json, "events"), i, change) {
-            table_put(table, cli_streams_text(change, "at"));
-            table_put(table, cli_streams_text(change, "from"));
-            table_put(table, cli_streams_text(change, "to"));
-            table_put(table, cli_streams_text(change, "reason"));
+            table_put(table, cli_json_text_or_empty(change, "at"));
+            table_put(table, cli_json_text_or_empty(change, "from"));
+            table_put(table, cli_json_text_or_empty(change, "to"));
+            table_put(table, cli_json_text_or_empty(change, "reason"));
         }
         table_print(table);
         table_destroy(table);
@@ -154,7 +150,7 @@ enum cli_exit command_events(struct cli *cli) {
 /* The payload, decoded; free(). */
 static char *cli_streams_decode_payload(const json_t *data, size_t *len) {
     const json_t *plain = json_object_get(data, "payload");
-    const char *encoded = cli_streams_text(data, "payload_base64");
+    const char *encoded = cli_json_text_or_empty(data, "payload_base64");
     uint8_t *decoded = NULL;
     if (json_is_string(plain)) {
         *len = json_string_length(plain);
@@ -196,14 +192,13 @@ static void cli_streams_print_message(const struct cli *cli, const json_t *data)
         fwrite(payload, 1, len, stdout);
         putchar('\n');
     } else if (payload) {
-        printf("%s  %s%s%s  q%lld%s  ", cli_streams_text(data, "received_at"), TABLE_BOLD,
-               table_printable(cli_streams_text(data, "topic"), topic, sizeof(topic)), TABLE_PLAIN,
-               (long long)json_integer_value(json_object_get(data, "qos")),
+        printf("%s  %s%s%s  q%lld%s  ", cli_json_text_or_empty(data, "received_at"), TABLE_BOLD,
+               table_printable(cli_json_text_or_empty(data, "topic"), topic, sizeof(topic)),
+               TABLE_PLAIN, cli_json_number(data, "qos"),
                json_is_true(json_object_get(data, "retain")) ? " retained" : "");
         cli_streams_print_payload(payload, len);
         if (json_is_true(json_object_get(data, "truncated"))) {
-            printf(" ... (%lld bytes)",
-                   (long long)json_integer_value(json_object_get(data, "size")));
+            printf(" ... (%lld bytes)", cli_json_number(data, "size"));
         }
         putchar('\n');
     }
@@ -227,7 +222,7 @@ static bool cli_streams_on_message(void *context, const char *event, json_t *dat
     if (cli_option_given(stream->cli, OPT_RAW) &&
         json_is_true(json_object_get(data, "truncated"))) {
         fprintf(stderr, "mqfleet: a payload of %lld bytes was truncated by the node\n",
-                (long long)json_integer_value(json_object_get(data, "size")));
+                cli_json_number(data, "size"));
         stream->cut = true;
     }
     return cli_streams_count_down(stream);

@@ -16,20 +16,19 @@ static void cli_summary_print(const json_t *summary) {
                      json_object_get(json_array_get(groups, 1), "text");
     struct table *table = table_create(explained ? headings : plain);
     json_array_foreach(groups, i, group) {
-        const char *value = json_string_value(json_object_get(group, "value"));
-        const char *text = json_string_value(json_object_get(group, "text"));
+        const char *value = cli_json_text(group, "value");
+        const char *text = cli_json_text(group, "text");
         table_put(table, value ? value : "-");
-        table_printf(table, "%lld", (long long)json_integer_value(json_object_get(group, "count")));
+        table_printf(table, "%lld", cli_json_number(group, "count"));
         if (explained) {
             table_put(table, text ? text : "");
         }
     }
     table_print(table);
     table_destroy(table);
-    if (json_integer_value(json_object_get(others, "count")) > 0) {
-        printf("and %lld clients with %lld other values\n",
-               (long long)json_integer_value(json_object_get(others, "count")),
-               (long long)json_integer_value(json_object_get(others, "groups")));
+    if (cli_json_number(others, "count") > 0) {
+        printf("and %lld clients with %lld other values\n", cli_json_number(others, "count"),
+               cli_json_number(others, "groups"));
     }
 }
 
