@@ -120,7 +120,9 @@ CLUSTER = [
     Mutation("a request moves clients to and fro", "src/cluster/placement/rebalance.c",
              "return !rebalance_came_back(step, client->id);", "return true;", REBALANCE),
     Mutation("a node ignores the sinks of a client's own routes", "src/cluster/placement/placement_routes.c",
-             "own_partial = placement_routes_reachable(own, own_partial, config, origin);", "own_partial = 0;", PLACEMENT),
+             "own_sinks |= placement_routes_reachable(own, own_partial, config, origin);", "", PLACEMENT),
+    Mutation("placement looks at one broker of a client", "src/cluster/placement/placement_routes.c",
+             "i < (config->urls ? config->url_count : 1)", "i < 1", "cluster/test_placement"),
     Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",
              "if (drained or ARGV[11] == '1')", "if (ARGV[11] == '1')", NODES),
     # ---- running clients compared with Redis

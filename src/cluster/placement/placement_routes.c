@@ -62,13 +62,17 @@ void placement_routes_fini(struct placement_routes *routes) {
     *routes = (struct placement_routes){.table = NULL};
 }
 
-static struct message_origin *placement_routes_origin(const struct client_config *config) {
+/* At that broker, if the client has several. */
+static struct message_origin *placement_routes_origin(const struct client_config *config,
+                                                      size_t url) {
+    const char *host = config->urls ? config->urls[url].host : config->host;
     char broker[BROKER_LEN];
     struct message_label labels[UINT8_MAX];
     for (size_t i = 0; i < config->label_count; i++) {
         labels[i] = (struct message_label){config->labels[i].name, config->labels[i].value};
     }
-    snprintf(broker, sizeof broker, "%s:%u", config->host, config->port);
+    snprintf(broker, sizeof broker, "%s:%u", host,
+             config->urls ? config->urls[url].port : config->port);
     return message_origin_create(broker, labels, config->label_count);
 }
 
@@ -103,13 +107,17 @@ enum err placement_routes_add(const struct placement_routes *routes,
     if (!routes->partial && !own_partial) {
         return ERR_OK;
     }
-    struct message_origin *origin = placement_routes_origin(config);
-    if (!origin) {
-        return ERR_MEMORY;
-    }
-    need->route_sinks = placement_routes_reachable(routes->table, routes->partial, config, origin);
+    uint64_t own_sinks = 0;
     need->routes = routes;
-    own_partial = placement_routes_reachable(own, own_partial, config, origin);
-    message_origin_release(origin);
-    return placement_routes_name(own, own_partial, &need->own_sinks);
+    for (size_t i = 0; i < (config->urls ? config->url_count : 1); i++) {
+        struct message_origin *origin = placement_routes_origin(config, i);
+        if (!origin) {
+            return ERR_MEMORY;
+        }
+        need->route_sinks |=
+            placement_routes_reachable(routes->table, routes->partial, config, origin);
+        own_sinks |= placement_routes_reachable(own, own_partial, config, origin);
+        message_origin_release(origin);
+    }
+    return placement_routes_name(own, own_sinks, &need->own_sinks);
 }

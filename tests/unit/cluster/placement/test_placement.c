@@ -208,7 +208,8 @@ static struct placement_need need_of(const char *more) {
     struct client_config *config;
     struct client_faults faults;
     struct placement_need need;
-    snprintf(text, sizeof text, "{\"id\":\"x\",\"url\":\"mqtt://h:1883\"%s}", more);
+    snprintf(text, sizeof text, "{\"id\":\"x\"%s%s}",
+             strstr(more, "\"urls\"") ? "" : ",\"url\":\"mqtt://h:1883\"", more);
     ck_assert_msg(client_config_parse_text(text, strlen(text), "x", &config, &faults) == ERR_OK,
                   "%s", text);
     ck_assert_int_eq(placement_need_of(config, &routes, &need), ERR_OK);
@@ -270,23 +271,30 @@ START_TEST(a_client_needs_the_sinks_of_its_own_routes) {
         {",\"subscriptions\":[\"a/#\"],\"routes\":[{\"to\":[\"everywhere\"],\"also\":[\"files\"]}]",
          1},
         {",\"subscriptions\":[\"a/#\"],\"routes\":[{\"match\":{\"topic\":\"b\"},\"to\":[\"files\"]}]",
+         1},
+        /* at the second of its brokers */
+        {",\"subscriptions\":[\"a\"],\"urls\":[\"mqtt://h\",\"mqtts://i\"],"
+         "\"routes\":[{\"match\":{\"broker\":\"i:8883\"},\"to\":[\"files\"]}]",
+         0},
+        {",\"subscriptions\":[\"a\"],\"urls\":[\"mqtt://h\",\"mqtts://i\"],"
+         "\"routes\":[{\"match\":{\"broker\":\"i:1883\"},\"to\":[\"files\"]}]",
          1}};
     struct placement_node two[2] = {{.name = "m1", .size = 9, .clients = 1, .facts.known = true},
                                     {.name = "m2", .size = 9, .facts.known = true}};
-    struct placement_need need[3];
+    struct placement_need need[sizeof rows / sizeof rows[0]];
     facts_read(&two[0].facts, "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"},"
                               "{\"name\":\"files\"}],\"keys\":[]}");
     facts_read(&two[1].facts,
                "{\"sinks\":[{\"name\":\"d\"},{\"name\":\"everywhere\"}],\"keys\":[]}");
     placement_routes_init(&routes, NULL, two, 2);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         need[i] = need_of(rows[i].more);
         ck_assert_uint_eq(placement_choose(two, 2, &need[i], NULL), rows[i].node);
     }
     ck_assert_int_eq(placement_wait_reason(&two[1], 1, &need[0]), PLACEMENT_NO_SINK);
     ck_assert(!placement_need_equal(&need[0], &need[1]) &&
               placement_need_equal(&need[1], &need[2]));
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         placement_need_fini(&need[i]);
     }
     placement_routes_fini(&routes);
