@@ -121,6 +121,8 @@ CLUSTER = [
              "return !rebalance_came_back(step, client->id);", "return true;", REBALANCE),
     Mutation("a node ignores the sinks of a client's own routes", "src/cluster/placement/placement_routes.c",
              "own_sinks |= placement_routes_reachable(own, own_partial, config, origin);", "", PLACEMENT),
+    Mutation("a message whose payload finds no memory goes elsewhere", "src/message/routes/routing.c",
+             "view.json_state == MESSAGE_JSON_NO_MEMORY ? ERR_MEMORY", "false ? ERR_MEMORY", "message/test_route_memory"),
     Mutation("placement looks at one broker of a client", "src/cluster/placement/placement_routes.c",
              "i < (config->urls ? config->url_count : 1)", "i < 1", "cluster/test_placement"),
     Mutation("a drain is forgotten at a restart", "src/store/lua/nodes/join.lua",

@@ -47,7 +47,12 @@ bool message_pointer_is_valid(const char *pointer); /* a JSON pointer */
 
 /* A larger payload is not read as JSON, which may take 60 times its bytes. */
 #define MESSAGE_JSON_BYTES_MAX 1048576
-enum message_json { MESSAGE_JSON_UNREAD, MESSAGE_JSON_READ, MESSAGE_JSON_INVALID };
+enum message_json {
+    MESSAGE_JSON_UNREAD,
+    MESSAGE_JSON_READ,
+    MESSAGE_JSON_INVALID,
+    MESSAGE_JSON_NO_MEMORY /* whether it is valid is not known */
+};
 
 struct message_view {
     const struct message *message;
@@ -65,7 +70,8 @@ void message_view_fini(struct message_view *view);
  * that is not JSON). ERR_MEMORY. */
 enum err message_view_append(struct message_view *view, const struct message_name *name,
                              struct buffer *out) MUST_CHECK;
-/* The value at a JSON pointer; borrowed. NULL: there is none. */
+/* The value at a JSON pointer; borrowed. NULL: there is none, unless json_state is
+ * MESSAGE_JSON_NO_MEMORY. */
 const json_t *message_view_json(struct message_view *view, const char *pointer);
 
 #endif

@@ -337,7 +337,8 @@ enum err routing_submit(const struct routing *routing, const struct routing_clie
     struct route_chain_decision decision;
     route_chain_match(&routing->chain, &view, &decision, NULL, NULL);
     message_view_fini(&view);
-    enum err err = routing_collect(&job, &decision);
+    enum err err =
+        view.json_state == MESSAGE_JSON_NO_MEMORY ? ERR_MEMORY : routing_collect(&job, &decision);
     if (err != ERR_OK) { /* out of memory */
         routing_discard_all(&job);
         return ERR_FULL;

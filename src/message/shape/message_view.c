@@ -165,11 +165,14 @@ static enum err message_view_append_broker(const struct message *message, struct
 
 static void message_view_read_json(struct message_view *view) {
     const struct message *message = view->message;
+    enum err err = ERR_ARGUMENT;
     if (message->payload_len <= MESSAGE_JSON_BYTES_MAX) {
-        view->json = json_from_text((const char *)message->payload, message->payload_len,
-                                    JSON_DECODE_ANY | JSON_ALLOW_NUL);
+        err = json_parse(&view->json, (const char *)message->payload, message->payload_len,
+                         JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     }
-    view->json_state = view->json ? MESSAGE_JSON_READ : MESSAGE_JSON_INVALID;
+    view->json_state = err == ERR_OK       ? MESSAGE_JSON_READ
+                       : err == ERR_MEMORY ? MESSAGE_JSON_NO_MEMORY
+                                           : MESSAGE_JSON_INVALID;
 }
 
 /* Writes the token at *pointer without its escapes; moves *pointer behind it. False: too long. */
@@ -213,7 +216,7 @@ static enum err message_view_append_json(struct message_view *view, const char *
                                          struct buffer *out) {
     const json_t *value = message_view_json(view, pointer);
     if (!value || json_is_null(value)) {
-        return ERR_NOT_FOUND;
+        return view->json_state == MESSAGE_JSON_NO_MEMORY ? ERR_MEMORY : ERR_NOT_FOUND;
     }
     if (json_is_string(value)) {
         buffer_append(out, json_string_value(value), json_string_length(value));

@@ -178,7 +178,7 @@ static enum err template_render_json(const struct piece *piece, struct message_v
     }
     const json_t *value = message_view_json(view, piece->name.argument);
     if (!value || json_is_null(value)) {
-        return ERR_NOT_FOUND;
+        return view->json_state == MESSAGE_JSON_NO_MEMORY ? ERR_MEMORY : ERR_NOT_FOUND;
     }
     char *text = json_to_text(value, JSON_COMPACT | JSON_ENCODE_ANY);
     buffer_append_str(out, text ? text : "");
