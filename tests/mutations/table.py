@@ -109,6 +109,8 @@ CLUSTER = [
              "return !node_is_alone(agent->wiring.node) ||", "return true ||", RELEASES),
     Mutation("a drain gives away more than there is room for", "src/cluster/placement/drain.c",
              "DRAIN_CLIENTS_MAX && room > 0 &&", "DRAIN_CLIENTS_MAX &&", RELEASES),
+    Mutation("a drain goes on after it was cancelled", "src/cluster/placement/drain.c",
+             "!drain_lasts(agent) ||", "false ||", RELEASES),
     # ---- levelling
     Mutation("two nodes fill the same place", "src/cluster/placement/balance.c",
              "quotas[to] += i == from ? part : 0;", "quotas[to] += part;", BALANCE),

@@ -55,10 +55,17 @@ enum placement_wait agent_drain_wait(struct agent *agent) {
     return atomic_load(&agent->drain_wait);
 }
 
+/* False: the drain was just cancelled; the next heartbeat tells it. Clients that the node has got
+ * since are to stay. */
+static bool drain_lasts(const struct agent *agent) {
+    return agent->destinations.own == PLACEMENT_NOWHERE;
+}
+
 void drain_step(struct agent *agent) {
     struct workers_client *rows = NULL;
     size_t n = 0;
     if (!drain_is_due(agent) || destinations_refresh(&agent->destinations, agent, 0) != ERR_OK ||
+        !drain_lasts(agent) ||
         workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
         return;
     }

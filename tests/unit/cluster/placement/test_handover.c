@@ -325,6 +325,18 @@ START_TEST(a_draining_node_gives_away_what_others_have_room_for) {
 }
 END_TEST
 
+/* No heartbeat has told the node of it yet. */
+START_TEST(a_drain_that_was_cancelled_gives_nothing_away) {
+    begin_draining(20, 100);
+    store_double_plan(
+        (struct store_plan){.script = "heartbeat", .times = 1000, .fault = STORE_FAILS});
+    ck_assert_int_eq(store_drain(store, "n1", false), ERR_OK);
+    drain_step(agent);
+    ck_assert(node_is_draining(node));
+    ck_assert_uint_eq(workers_double_calls("stop", NULL), 0);
+}
+END_TEST
+
 START_TEST(clients_that_leave_already_count_as_soon_as_they_are_stopped) {
     begin_draining(20, 8);
     workers_double_answers.holds = true;
@@ -400,6 +412,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_stable_client_is_noted_until_redis_has_it);
     tcase_add_test(tests, a_draining_node_gives_away_what_others_have_room_for);
     tcase_add_test(tests, clients_that_leave_already_count_as_soon_as_they_are_stopped);
+    tcase_add_test(tests, a_drain_that_was_cancelled_gives_nothing_away);
     tcase_add_test(tests, a_draining_node_that_cannot_read_the_room_gives_nothing_away);
     tcase_add_loop_test(tests, every_client_given_up_waits_in_the_end_whatever_fails, 0, 5);
 }
