@@ -83,6 +83,33 @@ def test_a_generated_client_may_omit_what_is_optional():
     assert named("ClientConfig") in SCHEMAS["Client"]["properties"]["config"]["anyOf"]
 
 
+def test_generated_types_have_names_and_members():
+    """What generators make of other schemas: types without members, without names, or of any value."""
+    def faults(schema, place):
+        if isinstance(schema, list):
+            return [one for index, part in enumerate(schema) for one in faults(part, f"{place}/{index}")]
+        if not isinstance(schema, dict):
+            return []
+        found = []
+        if schema.get("type") in ("object", ["object", "null"]):
+            if "properties" in schema and place.count("/") and not internal(place):
+                found.append(f"{place}: has no name")
+            if not {"properties", "additionalProperties"} & set(schema):
+                found.append(f"{place}: has no members")
+        if "enum" in schema and schema.get("type") != "string":
+            found.append(f"{place}: the type of the enum is not string")
+        if schema.get("type") == "array" and "items" not in schema:
+            found.append(f"{place}: the array has no items")
+        return found + [one for name, part in schema.items() if name not in ("example", "examples")
+                        for one in faults(part, f"{place}/{name}")]
+
+    def internal(place):
+        return place.startswith("paths//fleet/")
+
+    assert faults(DOCUMENT["paths"], "paths") == []
+    assert [one for name, schema in SCHEMAS.items() for one in faults(schema, name)] == []
+
+
 def test_every_example_fits_its_schema():
     seen = 0
     for _, _, operation in OPERATIONS:
@@ -297,7 +324,7 @@ FIELDS = {
     "oversize": ("close", "shrink", {}), "user_properties": ({"a": "b"}, {"a": 5}, MQTT5),
     "request_response_information": (True, 1, MQTT5),
     "request_problem_information": (False, "no", MQTT5),
-    "will": ({"topic": "t"}, {"payload": "x"}, {}), "tls": ({"insecure": True}, {"ca": "x"}, {}),
+    "will": ({"topic": "t"}, {"topic": 5}, {}), "tls": ({"insecure": True}, {"ca": "x"}, {}),
     "sub_topic": ("a/#", 5, {}), "subscriptions": (["a", {"filter": "b"}], [{"qos": 1}], {}),
     "sink": ("null", "Moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
     "limits": ({"messages_per_s": 5}, {"messages_per_s": 0}, {}),
