@@ -6,6 +6,7 @@
 #include "base/config/conf.h"
 #include "base/err.h"
 #include "base/telemetry/log.h"
+#include "base/telemetry/time_series.h"
 #include "base/secrets/secret_box.h"
 #include "cluster/membership/agent.h"
 #include "cluster/membership/leader.h"
@@ -60,6 +61,7 @@ struct app {
     struct http_server *http;
     struct event_bus *event_bus;
     struct message_taps *message_taps;
+    struct time_series *time_series; /* the main thread adds its samples */
     struct stop_progress *stop_progress;
 };
 

@@ -1,11 +1,13 @@
 /* Owns the periodic work of the main thread while the node runs. */
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 #include "app.h"
 #include "base/system/clock.h"
 #include "base/system/notify.h"
 #include "base/system/out_of_memory.h"
 #include "base/system/thread_watchdog.h"
+#include "base/telemetry/metrics.h"
 
 #define WARNING_PERIOD_MS 10000
 #define PROCESS_PAUSE_MS  1000
@@ -77,14 +79,51 @@ static void maintenance_send_status(struct app *app) {
                     (long long)workers_count(app->workers), (long long)counts[CLIENT_ONLINE]);
 }
 
+/* Several states are shown as one. */
+static void maintenance_count_clients(struct app *app, int64_t values[SERIES_COUNT]) {
+    int64_t counts[CLIENT_STATE_COUNT];
+    workers_state_counts(app->workers, counts);
+    for (enum series series = SERIES_ONLINE; series <= SERIES_PAUSED; series++) {
+        for (enum client_state state = 0; state < CLIENT_STATE_COUNT; state++) {
+            bool shown = strcmp(client_state_shown(state), series_name(series)) == 0;
+            values[series] += shown ? counts[state] : 0;
+        }
+    }
+}
+
+static int64_t maintenance_sum(enum metric first, enum metric last) {
+    int64_t sum = 0;
+    for (enum metric metric = first; metric <= last; metric++) {
+        sum += metric_get(metric);
+    }
+    return sum;
+}
+
+static void maintenance_sample(struct app *app) {
+    int64_t wall_ms = clock_wall_ms(), values[SERIES_COUNT] = {0};
+    if (!time_series_is_due(app->time_series, wall_ms)) {
+        return;
+    }
+    maintenance_count_clients(app, values);
+    values[SERIES_MESSAGES_IN] = maintenance_sum(METRIC_RECEIVED_QOS0, METRIC_RECEIVED_QOS2);
+    values[SERIES_BYTES_IN] = metric_get(METRIC_BYTES_RECEIVED);
+    values[SERIES_MESSAGES_OUT] = metric_get(METRIC_MESSAGES_SENT);
+    values[SERIES_BYTES_OUT] = metric_get(METRIC_BYTES_SENT);
+    values[SERIES_PUBLICATIONS_FAILED] = metric_get(METRIC_PUBLISH_FAILED);
+    values[SERIES_MESSAGES_DROPPED] =
+        maintenance_sum(METRIC_DROPPED_SINK_FULL, METRIC_DROPPED_DEAD_LETTER);
+    time_series_add(app->time_series, wall_ms, clock_ms(), values);
+}
+
 void app_maintain(struct app *app, int64_t turn_ms) {
     maintenance_turn_ms = turn_ms;
     static struct {
         int64_t period_ms, done_at_ms;
         void (*run)(struct app *app);
-    } rows[] = {{0, 0, maintenance_send_watchdog},           {1000, 0, maintenance_supervise_redis},
-                {1000, 0, maintenance_report_out_of_memory}, {1000, 0, maintenance_tend_sinks},
-                {5000, 0, maintenance_send_status},          {10000, 0, maintenance_trim_heap}};
+    } rows[] = {{0, 0, maintenance_send_watchdog},      {0, 0, maintenance_sample},
+                {1000, 0, maintenance_supervise_redis}, {1000, 0, maintenance_report_out_of_memory},
+                {1000, 0, maintenance_tend_sinks},      {5000, 0, maintenance_send_status},
+                {10000, 0, maintenance_trim_heap}};
     int64_t now_ms = clock_ms();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (now_ms - rows[i].done_at_ms >= rows[i].period_ms) {

@@ -185,7 +185,9 @@ static enum err wiring_create_parts(struct app *app) {
     if (app->event_bus) {
         event_bus_on_announcement(app->event_bus, wiring_tell_recent, app);
     }
-    if (!app->event_bus || !app->node || !app->workers || !app->peers || !app->peer_calls) {
+    app->time_series = time_series_create();
+    if (!app->time_series || !app->event_bus || !app->node || !app->workers || !app->peers ||
+        !app->peer_calls) {
         return ERR_MEMORY;
     }
     app->agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -243,6 +245,7 @@ enum err app_create(struct app *app, char *fault) {
                                                        .sinks = app->sinks,
                                                        .event_bus = app->event_bus,
                                                        .message_taps = app->message_taps,
+                                                       .time_series = app->time_series,
                                                        .secrets = app->secrets,
                                                        .operations = app->operations},
                                 fault);
@@ -255,6 +258,7 @@ void app_destroy(struct app *app) {
     http_server_destroy(app->http);
     event_bus_destroy(app->event_bus);
     message_taps_destroy(app->message_taps);
+    time_series_destroy(app->time_series);
     http_certificate_unload();
     wait_reasons_destroy(app->wait_reasons);
     leader_destroy(app->leader);

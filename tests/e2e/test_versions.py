@@ -215,6 +215,10 @@ def test_both_versions_read_what_the_other_encrypted_and_know_its_calls(fleet, b
         for client in (ids[0], ids[-1]):
             again = node.api.post("/api/v1/clients", fleet.document(client, **login))
             assert again.status_code == 200, again.text
+    series = nodes["new"].api.get("/api/v1/time-series")
+    assert series.status_code == 200, series.text
+    assert [(one["node"], one["reason"]) for one in series.json()["incomplete"]] == [
+        ("old", "the version of the node is too old")]
 
 
 @either

@@ -911,4 +911,14 @@ AS_CODE = [
              "tests/e2e/test_as_code.py::test_an_export_is_imported_into_another_fleet"),
 ]
 
-MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE
+TIME_SERIES = [
+    Mutation("a sample that one node still lacks is shown", "src/http/api/ops/time_series_sum.c",
+             "if (nodes[end - 1] < nodes[end - 2]) {", "if (false) {", "http/test_time_series_sum"),
+    Mutation("a step of the clock keeps samples of another time", "src/base/telemetry/time_series.c",
+             "series->len = 0;", "(void)0;", "base/test_time_series"),
+    Mutation("the samples of the node that is asked are left out", "src/http/api/ops/api_time_series.c",
+             "json ? time_series_sum_merge(sum, json) : ERR_MEMORY;", "json ? ERR_OK : ERR_MEMORY;",
+             "tests/e2e/test_time_series.py::test_the_samples_of_all_nodes_are_added"),
+]
+
+MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE + TIME_SERIES

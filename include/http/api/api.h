@@ -170,6 +170,7 @@ void api_clients_create(struct http_request *request, struct http_response *resp
 void api_clients_apply(struct http_request *request, struct http_response *response);
 void api_clients_reencrypt(struct http_request *request, struct http_response *response);
 void api_summary(struct http_request *request, struct http_response *response);
+void api_time_series(struct http_request *request, struct http_response *response);
 void api_brokers(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
 void api_clients_test(struct http_request *request, struct http_response *response);
@@ -248,6 +249,7 @@ void api_fleet_sinks(struct http_request *request, struct http_response *respons
 void api_fleet_claim(struct http_request *request, struct http_response *response);
 void api_fleet_select(struct http_request *request, struct http_response *response);
 void api_fleet_brokers(struct http_request *request, struct http_response *response);
+void api_fleet_time_series(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 
 void go_iot_heartbeat(struct http_request *request, struct http_response *response);

@@ -45,6 +45,7 @@ struct http_context {
     struct sinks *sinks;               /* NULL: none */
     struct event_bus *event_bus;       /* for GET /api/v1/events */
     struct message_taps *message_taps; /* for GET /api/v1/clients/{id}/messages */
+    struct time_series *time_series;   /* the last hour of this node */
     struct secret_box *secrets;        /* encrypts secrets of clients; NULL: no keys */
     struct operations *operations;     /* gets its operation_prepare; NULL: none */
 };

@@ -20,6 +20,7 @@ static const struct http_route route_table[] = {
     {"GET", "/api/v1/brokers", api_brokers, 0, "limit", SCOPE_REFUSED},
     {"GET", "/api/v1/summary", api_summary, ROUTE_SELECTOR, CLIENT_SELECTOR_KEYS " by limit",
      SCOPE_FILTERED},
+    {"GET", "/api/v1/time-series", api_time_series, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/clients:apply", api_clients_apply, ROUTE_OPERATOR, "dry_run", SCOPE_FILTERED},
     {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt, ROUTE_ADMIN | ROUTE_OPERATOR,
      "cursor", SCOPE_REFUSED},
@@ -125,6 +126,7 @@ static const struct http_route route_table[] = {
     {"POST", "/fleet/brokers", api_fleet_brokers, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/select", api_fleet_select, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/sinks", api_fleet_sinks, ROUTE_FLEET, NULL, SCOPE_REFUSED},
+    {"POST", "/fleet/time-series", api_fleet_time_series, ROUTE_FLEET, NULL, SCOPE_REFUSED},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL, SCOPE_REFUSED},
 
     {"GET", "/beat", go_iot_heartbeat, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/buffer.h"
 #include "base/config/conf.h"
+#include "base/telemetry/time_series.h"
 #include "http/server/server.h"
 #include "net/http_client.h"
 #include "net/redis/redis.h"
@@ -36,6 +37,7 @@ static struct workers_owner no_owner;
 static struct conf *conf;
 static struct event_bus *news;
 static struct message_taps *taps;
+static struct time_series *samples;
 static struct wait_reasons *wait_reasons;
 static pthread_t fixture_threads[FIXTURE_THREADS + 3];
 static int fixture_port;
@@ -69,8 +71,9 @@ static inline void server_begin(const char *redis_url, const char *more) {
     calls = peer_calls_create(conf, peers);
     news = event_bus_create(conf, store, redis_url);
     taps = message_taps_create();
+    samples = time_series_create();
     wait_reasons = wait_reasons_create(store, NULL, conf->heartbeat_ttl_ms);
-    ck_assert(news && taps && node && hosts && peers && calls && wait_reasons);
+    ck_assert(news && taps && samples && node && hosts && peers && calls && wait_reasons);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
@@ -79,6 +82,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
                                    .peer_calls = calls,
                                    .event_bus = news,
                                    .message_taps = taps,
+                                   .time_series = samples,
                                    .wait_reasons = wait_reasons};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
@@ -105,6 +109,7 @@ static inline void server_end(void) {
     http_server_destroy(server);
     event_bus_destroy(news);
     message_taps_destroy(taps);
+    time_series_destroy(samples);
     wait_reasons_destroy(wait_reasons);
     workers_destroy(hosts);
     peer_calls_destroy(calls);
