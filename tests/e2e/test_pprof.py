@@ -105,9 +105,14 @@ def test_a_caller_who_leaves_ends_it_and_threads_do_not_wait_for_it(fleet):
     wait_until(lambda: node.api.get("/debug/pprof/profile", params=short).status_code == 200, 20,
                "the next")
     with socket.create_connection(("127.0.0.1", node.port), timeout=20) as caller:
-        caller.sendall(b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait_until(lambda: node.api.get("/debug/pprof/profile", params=short).status_code == 409,
-                   20, "busy")
+
+        def is_busy():
+            """The short profile may begin before the long one, which is then refused."""
+            caller.sendall(b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.2)
+            return node.api.get("/debug/pprof/profile", params=short).status_code == 409
+
+        wait_until(is_busy, 60, "busy")
         assert "main" in node.api.get("/debug/pprof/threads", params={"debug": 2}).text
 
 

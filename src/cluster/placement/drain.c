@@ -65,8 +65,7 @@ void drain_step(struct agent *agent) {
     struct workers_client *rows = NULL;
     size_t n = 0;
     if (!drain_is_due(agent) || destinations_refresh(&agent->destinations, agent, 0) != ERR_OK ||
-        !drain_lasts(agent) ||
-        workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
+        !drain_lasts(agent) || workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
         return;
     }
     if (n > 0 && drain_hand_over(agent, rows, n) == 0 && !agent->handovers) {

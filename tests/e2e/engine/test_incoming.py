@@ -129,12 +129,12 @@ def test_case_C2_a_malformed_topic_ends_one_connection_and_is_skipped_on_the_nex
     before = skipped(desk.api, "malformed_topic")
     link = broker.online()
     link.deliver("t/1", b"one", 1)
-    link.publish("t/2", b"two", 1, 2)
+    link.deliver("t/2", b"two", 2)
     desk.wait_payloads(client, [b"one", b"two"])
     link.publish(topic, b"bad", 1, 3)
     link.publish("t/4", b"four", 1, 4)
     got = link.until_closed()
-    assert [packet.id for packet in got if packet.kind == PUBACK] == [2]
+    assert not [packet for packet in got if packet.kind == PUBACK]
     said = [packet.code for packet in got if packet.kind == DISCONNECT]
     assert said in ([], [0x81], [0x82], [0x90]) and bool(said) == (version == 5)
     link = broker.connection(present=True)
@@ -246,9 +246,9 @@ def test_case_C4_what_was_accepted_before_the_end_does_not_come_again(desk, vers
     for number, payload in enumerate(payloads, 1):
         link.publish("t/x", payload, 1, number)
     desk.wait_payloads(client, payloads)
+    assert [link.expect(PUBACK).id for _ in payloads] == list(range(1, 101))
     link.send(bytes.fromhex("d1 00"))  # malformed
-    acknowledged = [packet.id for packet in link.until_closed() if packet.kind == PUBACK]
-    assert acknowledged == list(range(1, 101))
+    link.until_closed()
     link = broker.connection(present=True)
     if version == 5:
         link.answer_subscriptions()

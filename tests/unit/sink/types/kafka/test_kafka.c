@@ -418,13 +418,18 @@ START_TEST(good_messages_of_a_batch_that_is_too_large_are_not_rejected) {
 }
 END_TEST
 
+/* The errors are of 8, 4, 2 and 1 messages. On a loaded machine, a batch may become two requests,
+ * which use up the errors sooner. */
 START_TEST(a_message_that_is_refused_alone_is_rejected) {
     struct message *batch[8];
     make_of_one_client(batch, 8);
-    push_errors(MOCK_PRODUCE, RD_KAFKA_RESP_ERR_INVALID_RECORD, 4); /* 8, 4, 2, 1 messages */
-    write_until_settled(batch, 8);
+    outcomes[0] = SINK_ACCEPTED;
+    for (int turn = 0; turn < WRITES_MAX && outcomes[0] == SINK_ACCEPTED; turn++) {
+        push_errors(MOCK_PRODUCE, RD_KAFKA_RESP_ERR_INVALID_RECORD, 4);
+        write_until_settled(batch, 8);
+        check_outcomes(1, 8, SINK_ACCEPTED);
+    }
     check_outcomes(0, 1, SINK_REJECTED);
-    check_outcomes(1, 8, SINK_ACCEPTED);
     ck_assert_msg(*reasons[0] != '\0', "no reason");
     destroy_all(batch, 8);
 }
