@@ -95,8 +95,9 @@ def test_the_reply_of_every_script_is_lost(stage):
     wait_until(lambda: stage.shared().owner.get("stray"), 30, "the stray is adopted")
     for client in stage.ids[:10]:  # release
         other.api.post(other.api.path(client, "release"), timeout=20)
-    for _ in range(5):  # holder
-        other.api.post("/api/v1/clients:test", {"id": "tried", "url": stage.broker.url}, timeout=40)
+    tried = {"id": "tried", "url": stage.broker.url}
+    wait_until(lambda: other.wire.lost["identity_owner"]
+               or other.api.post("/api/v1/clients:test", tried, timeout=40) and False, 60, "tried")
     post_until_done(other, f"/api/v1/nodes/{third.name}/drain")
     wait_until(lambda: not stage.shared().bound.get(third.name), 120, "drained")
     post_until_done(other, f"/api/v1/nodes/{third.name}/undrain")
