@@ -150,6 +150,14 @@ def test_every_link_leads_to_a_file_and_a_heading():
     assert not broken, broken
 
 
+def test_every_picture_is_on_a_page_and_small():
+    shown = {(page.parent / path).resolve() for page in PAGES
+             for path in re.findall(r"!\[[^\]]+\]\(([^)\s]+\.png)\)", page.read_text())}
+    pictures = {path: path.stat().st_size for path in ROOT.glob("docs/**/*.png")}
+    assert len(shown) > 5 and shown == set(pictures), shown ^ set(pictures)
+    assert max(pictures.values()) <= 80_000 and sum(pictures.values()) < 1_000_000, pictures
+
+
 def test_the_map_of_docs_has_every_page():
     page = (ROOT / "docs/README.md").read_text()
     missing = [one.name for one in ROOT.glob("docs/*.md")
