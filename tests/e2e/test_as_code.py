@@ -83,12 +83,60 @@ def test_a_folder_is_applied_compared_and_pruned(fleet, cli, tmp_path):
     assert one["name"] == "c1" and one["outcome"] == "changed" and one["dry_run"] is True
     only = cli.run("apply", "-f", folder, "--prune", "--diff", "-l", "site=s")
     assert "would delete client c0" not in only.stdout and totals(only.stdout)["changed"] == 0
+    assert "no document matches" in only.stderr
     assert "--yes is required" in cli.fails(2, "apply", "-f", folder, "--prune")
     done = cli.good("apply", "-f", folder, "--prune", "--yes")
     assert totals(done)["deleted"] == 2, done
     assert {one["id"] for one in api.get("/api/v1/clients").json()["clients"]} == {"c1", "c2", "j1"}
     assert api.get("/api/v1/sinks/events").json()["version"]
     assert "routes: 0" in cli.fails(6, "sinks", "delete", "events", "--yes")  # who names it
+
+
+def test_a_selector_decides_which_clients_are_applied_pruned_and_exported(fleet, cli, tmp_path):
+    api = fleet.nodes[0].api
+    path = tmp_path / "clients.yaml"
+    path.write_text(documents(
+        ("client-profile", {"name": "north", "labels": {"site": "n", "line": "1"}}),
+        ("sink", {"name": "rest", "type": "null"}),
+        ("client", client("a1", profile="north")), ("client", client("a2", profile="north", labels={"site": "s"})),
+        ("client", client("b1", labels={"site": "n"})), ("client", client("b2", labels={"site": "a,b"}))))
+    cli.good("apply", "-f", path)
+    for number in range(3):
+        assert api.post("/api/v1/clients", client(f"old{number}", labels={"site": "nso"[number]})).status_code == 201
+
+    def names(*selector):
+        plan = cli.run("apply", "-f", path, "--prune", "--diff", "-o", "json", *selector)
+        assert plan.returncode in (0, 1), plan.stdout + plan.stderr
+        *changes, sums = map(json.loads, plan.stdout.splitlines())
+        return sums["unchanged"], [one["name"] for one in changes if one["outcome"] == "deleted"]
+
+    assert names("-s", "label.site=n") == (2, ["old0"])  # a1 has it from its profile
+    assert names("-l", "site=n") == (2, ["old0"])
+    assert names("-s", "label.site=n&label%5Bline%5D=1,2") == (1, [])
+    assert names("-s", "label.site=s,a\\,b&id_prefix=a,b") == (2, [])
+    assert names("-s", "profile=north") == (2, [])
+    assert names("--selector", "id_prefix=b,old1") == (2, ["old1"])
+    assert "label.NAME, id_prefix and profile" in cli.fails(6, "apply", "-f", path, "-s", "state=online")
+    assert "unknown key; the keys are" in cli.fails(6, "apply", "-f", path, "-s", "colour=red")
+    for wrong in ("", "&"):
+        assert "is empty" in cli.fails(6, "import", path, "-s", wrong)
+        assert "is empty" in cli.fails(6, "export", "-s", wrong)
+    assert "stands alone" in cli.fails(2, "apply", "-f", path, "-s", "profile=north", "-l", "site=n")
+    assert totals(cli.good("import", path, "-s", "id_prefix=old0,b", "--prune", "--yes"))["deleted"] == 1
+    assert api.get("/api/v1/clients/old0").status_code == 404
+
+    def exported(*selector):
+        return sorted(line.split()[1].strip('"') for line in cli.good("export", *selector).splitlines()
+                      if line.startswith("id: "))
+
+    wait_until(lambda: len(api.clients(state="paused")) == 6, 60, "a node runs each of them")
+    assert exported("-s", "label.site=n,s&id_prefix=a") == ["a1", "a2"]
+    assert exported("-s", "state=paused,waiting&label.site=n") == ["a1", "b1"]
+    assert exported("-s", "broker=127.0.0.1:1&profile=north&degraded=false") == ["a1", "a2"]
+    assert exported("-s", "error=dns_failed") == []
+    assert "kind: sink" not in cli.good("export", "-s", "state=paused")
+    told = cli.fails(6, "export", "-f", tmp_path / "not", "-s", "state=odd")
+    assert "must be waiting, connecting" in told and not (tmp_path / "not").exists()
 
 
 def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, tmp_path):

@@ -184,6 +184,24 @@ def test_a_faulty_list_says_what_is_right(crowd, query, status, says):
     assert answer.status_code == status and says in answer.json()["detail"], answer.text
 
 
+def exported(fleet, **query):
+    answer = fleet.api.get("/api/v1/export", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_an_export_takes_the_same_selector(crowd):
+    def ids(**query):
+        return sorted(one["id"] for one in exported(crowd, **query)["documents"])
+
+    assert ids(state="backoff,connecting", **{"label[tenant]": "acme"}) == ["c00003", "c00005"]
+    assert ids(state="waiting,paused") == ids_of(crowd, state="waiting,paused")
+    assert ids(node=crowd.nodes[1].name) == ids_of(crowd, node=crowd.nodes[1].name)
+    assert ids(state="online", cursor="k0-0-" + "c00009".encode().hex()) == [f"c{n:05d}" for n in range(10, 21)]
+    assert crowd.api.get("/api/v1/export?state=online&cursor=w-0-0").status_code == 400
+    assert crowd.api.get("/api/v1/export?state=odd").status_code == 422
+
+
 def test_nodes_that_do_not_answer_are_named(crowd):
     hung = crowd.nodes[2]
     os.kill(hung.pid, signal.SIGSTOP)
@@ -194,6 +212,8 @@ def test_nodes_that_do_not_answer_are_named(crowd):
         assert listed["count"] == 24 - 7 == len(listed["clients"])
         assert [one["node"] for one in listed["incomplete"]] == [hung.name]
         assert "in time" in whole["incomplete"][0]["reason"] and whole["count"] == 24 - 7
+        part = exported(crowd, state="online,waiting,paused,backoff,connecting")
+        assert [one["node"] for one in part["incomplete"]] == [hung.name] and len(part["documents"]) == 24 - 7
     finally:
         os.kill(hung.pid, signal.SIGCONT)
     wait_until(lambda: summary(crowd, by="state")["count"] == 24, 30, "all are counted again")

@@ -6,7 +6,6 @@
 #include "apply_internal.h"
 #include "node.h"
 #include "progress.h"
-#include "select.h"
 #include "table.h"
 
 #define BATCH_LEN       500               /* clients in one request */
@@ -277,38 +276,7 @@ static void cli_apply_all(struct apply *apply) {
     cli_progress_clear();
 }
 
-/* ---- the selector ---------------------------------------------------------------------------- */
-
-static bool cli_apply_document_matches(const struct cli *cli, const struct manifest_item *item) {
-    const json_t *labels = json_object_get(item->document, "labels");
-    for (size_t i = 0; cli->labels[i]; i++) {
-        size_t len = strcspn(cli->labels[i], "=");
-        char *name = strndup(cli->labels[i], len);
-        const char *value = name ? cli_json_text(labels, name) : NULL;
-        bool same = value && strcmp(value, cli->labels[i] + len + 1) == 0;
-        free(name);
-        if (!same) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* With a selector only clients are applied, and only those that match. */
-static void cli_apply_select(struct apply *apply) {
-    struct manifest *manifest = &apply->manifest;
-    size_t kept = 0;
-    for (size_t i = 0; apply->cli->labels[0] && i < manifest->count; i++) {
-        struct manifest_item *item = &manifest->items[i];
-        if (item->kind == MANIFEST_CLIENT && cli_apply_document_matches(apply->cli, item)) {
-            manifest->items[kept++] = *item;
-        } else {
-            json_decref(item->document);
-            free(item->name);
-        }
-    }
-    manifest->count = apply->cli->labels[0] ? kept : manifest->count;
-}
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* So that a second fleet does not run the same clients at once. */
 static void cli_apply_pause_clients(struct apply *apply) {
@@ -319,8 +287,6 @@ static void cli_apply_pause_clients(struct apply *apply) {
         }
     }
 }
-
-/* ---- the command ----------------------------------------------------------------------------- */
 
 static void cli_apply_print_totals(const struct apply *apply) {
     if (apply->cli->format == CLI_FORMAT_JSON) {
@@ -360,9 +326,12 @@ static enum cli_exit cli_apply_run(struct cli *cli, const char *path) {
     struct apply apply = {
         .cli = cli, .diff = cli_option_given(cli, OPT_DIFF), .created = json_object()};
     apply.dry_run = apply.diff || cli_option_given(cli, OPT_DRY_RUN);
-    enum cli_exit code = CLI_INVALID;
-    if (manifest_read(&apply.manifest, path)) {
-        cli_apply_select(&apply);
+    enum cli_exit code;
+    if (!manifest_read(&apply.manifest, path)) {
+        code = CLI_INVALID;
+    } else if (!cli_apply_select(&apply)) {
+        code = apply.code;
+    } else {
         if (cli_option_given(cli, OPT_PAUSED)) {
             cli_apply_pause_clients(&apply);
         }

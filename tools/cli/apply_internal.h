@@ -22,6 +22,10 @@ bool cli_apply_stopped(const struct apply *apply);
 void cli_apply_report(struct apply *apply, enum manifest_kind kind, const char *name,
                       enum apply_outcome outcome, const json_t *result);
 
+/* With --selector or --label, only clients are applied, and only those that match
+ * (apply_select.c). False: the error was printed, apply->code is the exit code. */
+bool cli_apply_select(struct apply *apply);
+
 /* Deletes what is of the kinds that the documents have, and in none of them (apply_prune.c). */
 void cli_apply_prune(struct apply *apply);
 

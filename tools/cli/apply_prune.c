@@ -109,6 +109,9 @@ static void cli_apply_prune_kind(struct apply *apply, enum manifest_kind kind) {
 }
 
 void cli_apply_prune(struct apply *apply) {
+    if (apply->manifest.count == 0) { /* perhaps it is the wrong folder, or selector */
+        cli_error("nothing is pruned, because no document matches");
+    }
     for (size_t kind = MANIFEST_KIND_COUNT; kind > 0 && !cli_apply_stopped(apply); kind--) {
         enum manifest_kind one = (enum manifest_kind)(kind - 1);
         if (manifest_kinds[one].name_member && cli_apply_has_kind(&apply->manifest, one)) {

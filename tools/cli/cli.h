@@ -71,8 +71,10 @@ enum cli_exit {
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                           \
       "create: wait until each client is online or has failed, within --timeout; drain: wait "             \
       "until the node is empty, within --timeout if it is given")                                          \
-    X(OPT_SELECTOR, "selector", 's', "QUERY", "delete pause resume restart release patch",                 \
-      "all clients that it selects, as one operation: label.site=north&state=backoff")                     \
+    X(OPT_SELECTOR, "selector", 's', "QUERY",                                                              \
+      "delete pause resume restart release patch apply import export",                                     \
+      "clients that it selects: label.site=north&state=backoff; delete, pause, ...: as one operation; "    \
+      "apply, import: only label.NAME, id_prefix, profile")                                                \
     X(OPT_RATE, "rate", 0, "N", "rebalance delete pause resume restart release patch",                     \
       "clients per second (default: the setting for it); with --selector")                                 \
     X(OPT_YES, "yes", 'y', NULL,                                                                           \

@@ -10,13 +10,14 @@
 #include "node.h"
 #include "progress.h"
 #include "select.h"
+#include "table.h"
 
 struct export {
     struct cli *cli;
     FILE *file;
     const char *file_name; /* for messages */
     json_t *seen;          /* ids: a client that moves may appear twice */
-    size_t written, total;
+    size_t written, skipped, total;
 };
 
 static bool cli_export_write(struct export *export, const json_t *document) {
@@ -54,6 +55,22 @@ static char *cli_export_path(const struct cli *cli, const char *cursor) {
     return buffer_take(&path);
 }
 
+/* Resources that the node cannot export. */
+static void cli_export_report_skipped(struct export *export, const json_t *skipped) {
+    size_t i;
+    const json_t *one;
+    json_array_foreach(skipped, i, one) {
+        char safe_name[300], safe[600];
+        const char *kind = cli_json_text(one, "kind"), *name = cli_json_text(one, "name");
+        const char *detail = cli_json_text(one, "detail");
+        cli_progress_clear();
+        cli_error("%s %s is not exported: %s", kind ? kind : "?",
+                  table_printable(name ? name : "?", safe_name, sizeof safe_name),
+                  table_printable(detail ? detail : "", safe, sizeof safe));
+        export->skipped++;
+    }
+}
+
 /* One page. *cursor: replaced; NULL: the end. */
 static enum cli_exit cli_export_page(struct export *export, char **cursor) {
     struct cli_answer answer;
@@ -71,6 +88,10 @@ static enum cli_exit cli_export_page(struct export *export, char **cursor) {
             cli_error("%s: %s", export->file_name, errno ? strerror(errno) : "not written");
             code = CLI_FAILED;
         }
+    }
+    cli_export_report_skipped(export, json_object_get(answer.json, "skipped"));
+    if (code == CLI_OK && cli_select_report_incomplete(answer.json)) {
+        code = CLI_FAILED;
     }
     const char *next = cli_json_text(answer.json, "next_cursor");
     *cursor = code == CLI_OK && next ? strdup(next) : NULL;
@@ -104,11 +125,11 @@ static enum cli_exit cli_export_to_file(struct export *export, const char *name)
     enum cli_exit code = export->file ? cli_export_all(export) : CLI_USAGE;
     bool good = export->file && fflush(export->file) == 0 && fsync(fd) == 0;
     good = (!export->file || fclose(export->file) == 0) && good;
-    if (code == CLI_OK && (!good || rename(part.data, name) != 0)) {
-        code = CLI_FAILED;
-    }
-    if (code == CLI_FAILED || code == CLI_USAGE) {
+    if (code == CLI_USAGE || (code == CLI_OK && (!good || rename(part.data, name) != 0))) {
         cli_error("file %s: %s", name, strerror(errno));
+        code = code == CLI_OK ? CLI_FAILED : code;
+    } else if (code != CLI_OK) {
+        cli_error("file %s is not written, because the export is not complete", name);
     }
     if (code != CLI_OK && part.data) {
         (void)unlink(part.data);
@@ -124,6 +145,11 @@ enum cli_exit command_export(struct cli *cli) {
                             .file_name = name ? name : "standard output",
                             .seen = json_object()};
     const char *secrets = cli->values[OPT_SECRETS];
+    enum cli_exit code = cli_select_check(cli);
+    if (code != CLI_OK) {
+        json_decref(export.seen);
+        return code;
+    }
     if (secrets && strcmp(secrets, "masked") != 0 && strcmp(secrets, "encrypted") != 0) {
         cli_error("--secrets %s: must be masked or encrypted", secrets);
         json_decref(export.seen);
@@ -132,10 +158,10 @@ enum cli_exit command_export(struct cli *cli) {
     cli_catch_interrupts();
     errno = 0;
     bool named = name && strcmp(name, "-") != 0;
-    enum cli_exit code = named ? cli_export_to_file(&export, name) : cli_export_all(&export);
+    code = named ? cli_export_to_file(&export, name) : cli_export_all(&export);
     if (code == CLI_OK && named) {
         fprintf(stderr, "%zu documents written to %s\n", export.written, name);
     }
     json_decref(export.seen);
-    return code;
+    return code == CLI_OK && export.skipped > 0 ? CLI_FAILED : code;
 }

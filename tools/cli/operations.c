@@ -16,14 +16,11 @@
 
 /* ---- one operation --------------------------------------------------------------------------- */
 
-/* The selector is a query already; only blanks are escaped. */
 static char *cli_operations_path(const struct cli *cli, bool dry_run) {
     struct buffer path;
     buffer_init(&path);
     buffer_printf(&path, "/api/v1/clients:%s?", cli->command->name);
-    for (const char *at = cli->values[OPT_SELECTOR]; *at != '\0'; at++) {
-        buffer_printf(&path, *at == ' ' ? "%%20" : "%c", *at);
-    }
+    cli_select_append_selector(cli, &path);
     if (dry_run) {
         buffer_append_str(&path, "&dry_run=true");
     }

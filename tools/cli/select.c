@@ -31,6 +31,27 @@ static const struct {
 };
 #define KEY_COUNT (sizeof cli_select_keys / sizeof cli_select_keys[0])
 
+enum cli_exit cli_select_check(const struct cli *cli) {
+    const char *query = cli->values[OPT_SELECTOR];
+    if (query && cli_select_has_filters(cli)) {
+        cli_error("%s: --selector stands alone, without other filters", cli->command->name);
+        return CLI_USAGE;
+    }
+    if (query && query[strspn(query, "& ")] == '\0') {
+        cli_error("--selector: is empty; such as label.site=north or id_prefix=pump-");
+        return CLI_INVALID;
+    }
+    return CLI_OK;
+}
+
+void cli_select_append_selector(const struct cli *cli, struct buffer *path) {
+    const char *query = cli->values[OPT_SELECTOR];
+    for (const char *at = query ? query : ""; *at != '\0'; at++) {
+        bool is_legal = *at > ' ' && *at <= '~' && *at != '#';
+        buffer_printf(path, is_legal ? "%c" : "%%%02X", (unsigned char)*at);
+    }
+}
+
 void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
     for (size_t i = 0; i < KEY_COUNT; i++) {
         const char *value = cli->values[cli_select_keys[i].option];
@@ -44,6 +65,10 @@ void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
         const char *equals = strchr(cli->labels[i], '=');
         cli_select_add_parameter(path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
                                  equals + 1);
+    }
+    if (cli_option_given(cli, OPT_SELECTOR)) {
+        buffer_append_str(path, "&");
+        cli_select_append_selector(cli, path);
     }
 }
 

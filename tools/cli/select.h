@@ -6,7 +6,12 @@
 #include "cli.h"
 
 struct buffer;
-/* Adds "&key=value" for each filter that is given. */
+/* Whether --selector, if it is given, has keys, and no other filter is given. Not CLI_OK: the error
+ * was printed. */
+enum cli_exit cli_select_check(const struct cli *cli);
+/* Adds --selector, which is a query already; only illegal characters are escaped. */
+void cli_select_append_selector(const struct cli *cli, struct buffer *path);
+/* Adds "&key=value" for each filter that is given, and --selector. */
 void cli_select_append_filters(const struct cli *cli, struct buffer *path);
 
 /* Prints the nodes whose clients are missing in the answer. True: there are some. */

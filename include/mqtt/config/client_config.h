@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "message/rate_limit.h"
 #include "message/routes/route_table.h"
+#include "mqtt/config/client_label.h"
 
 enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
 /* The treatment of a message above the node's max_packet_bytes. */
@@ -21,10 +22,8 @@ enum client_on_silence { ON_SILENCE_REPORT, ON_SILENCE_RESUBSCRIBE, ON_SILENCE_R
 
 enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 
-#define CLIENT_URLS_MAX        8
-#define CLIENT_ROUTES_MAX      100
-#define CLIENT_LABEL_NAME_MAX  63
-#define CLIENT_LABEL_VALUE_MAX 256 /* bytes */
+#define CLIENT_URLS_MAX   8
+#define CLIENT_ROUTES_MAX 100
 
 struct client_profile;
 
@@ -212,9 +211,6 @@ void client_config_keep_secrets(json_t *document, json_t *stored);
  * of `stored` that `config` (parsed from the document) does not have. */
 enum err client_config_retire(json_t *document, const struct client_config *config,
                               const struct client_config *stored) MUST_CHECK;
-
-/* Why the text cannot be the name of a label; NULL: it can. */
-const char *client_label_name_fault(const char *name, size_t len);
 
 const char *client_desired_name(enum client_desired desired); /* "running" "paused" */
 const char *client_scheme_name(enum client_scheme scheme);

@@ -1,55 +1,39 @@
 /* GET /api/v1/export: the resources of the fleet as documents that can be applied again, in pages.
- * A client that moves between nodes meanwhile may occur twice. The handler threads. */
+ * A client that moves between nodes meanwhile may occur twice. A selector that depends on what the
+ * nodes know, such as state=backoff, is answered by all nodes. The handler threads; the request
+ * waits for other nodes. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/json_memory.h"
 #include "cluster/resources/sink_document.h"
 #include "http/api/api.h"
 #include "http/api/cursor.h"
+#include "http/api/selection/select_query.h"
+#include "http/api/selection/select_round.h"
 #include "http/api/sinks/sink_view.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
-#include "mqtt/client/client_selector.h"
 #include "mqtt/config/client_profile.h"
 #include "mqtt/config/client_secrets.h"
 
-#define EXPORT_PAGE_LEN   500                       /* clients of an answer, about */
-#define EXPORT_BYTES_MAX  ((size_t)4 * 1024 * 1024) /* of their stored texts, about */
-#define EXPORT_SCANS_MAX  20                        /* HSCANs of an answer */
-#define SCAN_COUNT        200
-#define SELECTOR_KEYS_MAX 32
+#define EXPORT_PAGE_LEN  500                       /* clients of an answer, about */
+#define EXPORT_BYTES_MAX ((size_t)4 * 1024 * 1024) /* of their stored texts, about */
+#define EXPORT_SCANS_MAX 20                        /* HSCANs of an answer */
+#define SCAN_COUNT       200
+#define READ_COUNT       50 /* clients that are read at once by their ids */
 
 struct export {
     const struct http_request *request;
-    struct client_selector *selector;
-    bool encrypted; /* secrets are shown encrypted, otherwise masked */
-    struct http_cursor cursor;
-    json_t *documents, *skipped;
+    struct selection_query query;
+    bool encrypted;            /* secrets are shown encrypted, otherwise masked */
+    struct http_cursor cursor; /* of a scan */
+    json_t *documents, *skipped, *incomplete;
+    char *next;       /* next_cursor; NULL: the last page */
     size_t bytes;     /* size of the stored clients on this page */
     json_int_t total; /* approximate number of documents; 0 after the first page */
 };
 
 /* ---- the query ------------------------------------------------------------------------------- */
-
-/* The keys of a selector that need no status; the route refuses others. False: answered. */
-static bool export_parse_selector(struct export *export, struct http_response *response) {
-    const struct http_query *query = &export->request->query;
-    struct client_pair pairs[SELECTOR_KEYS_MAX];
-    char fault[CLIENT_SELECTOR_FAULT_LEN];
-    size_t n = 0;
-    for (size_t i = 0; i < query->count && n < SELECTOR_KEYS_MAX; i++) {
-        if (client_selector_is_key(query->items[i].name)) {
-            pairs[n++] = (struct client_pair){query->items[i].name, query->items[i].value};
-        }
-    }
-    enum err err = client_selector_parse(pairs, n, &export->selector, fault);
-    if (err == ERR_ARGUMENT) {
-        http_problem(response, PROBLEM_INVALID, "%s", fault);
-    } else if (err != ERR_OK) {
-        http_problem_error(response, err);
-    }
-    return err == ERR_OK;
-}
 
 static bool export_parse_secrets(struct export *export, struct http_response *response) {
     const char *secrets = http_query_get(&export->request->query, "secrets");
@@ -66,14 +50,45 @@ static bool export_parse_secrets(struct export *export, struct http_response *re
     return true;
 }
 
+/* Whether the selector has a key that is not a part of a client's configuration. */
+static bool export_asks_nodes(const struct export *export) {
+    static const enum client_selector_key keys[] = {
+        CLIENT_SELECTOR_STATE, CLIENT_SELECTOR_ERROR,  CLIENT_SELECTOR_BROKER,
+        CLIENT_SELECTOR_NODE,  CLIENT_SELECTOR_SILENT, CLIENT_SELECTOR_DEGRADED};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (client_selector_has(export->query.selector, keys[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The nodes answer in the order of ids. */
+static enum err export_continue_behind(struct export *export, const char *cursor) {
+    struct http_key_cursor place;
+    enum err err = http_key_cursor_parse(cursor, &place);
+    if (err == ERR_OK) {
+        export->query.after = (struct selection_item){place.id, place.key};
+        err = place.order == selection_query_order(&export->query) ? ERR_OK : ERR_ARGUMENT;
+    }
+    return err;
+}
+
 static bool export_parse_cursor(struct export *export, struct http_response *response) {
     const char *cursor = http_query_get(&export->request->query, "cursor");
+    enum err err = ERR_OK;
     export->cursor = (struct http_cursor){.phase = CURSOR_WAITING};
-    if (cursor && *cursor && http_cursor_parse(cursor, &export->cursor) != ERR_OK) {
-        http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of an export");
-        return false;
+    if (cursor && *cursor) {
+        err = export_asks_nodes(export) ? export_continue_behind(export, cursor)
+                                        : http_cursor_parse(cursor, &export->cursor);
     }
-    return true;
+    if (err == ERR_MEMORY) {
+        http_problem_memory(response);
+    } else if (err != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST,
+                     "cursor: must be a next_cursor of an export with the same selector");
+    }
+    return err == ERR_OK;
 }
 
 static bool export_is_first_page(const struct export *export) {
@@ -186,7 +201,7 @@ static enum err export_routes(struct export *export) {
 static enum err export_resources(struct export *export) {
     struct store_counts counts;
     enum err err = store_counts(export->request->api->context.store, &counts);
-    if (err == ERR_OK && client_selector_is_empty(export->selector)) {
+    if (err == ERR_OK && client_selector_is_empty(export->query.selector)) {
         err = export_sinks(export);
         err = err == ERR_OK ? export_profiles(export) : err;
         err = err == ERR_OK ? export_routes(export) : err;
@@ -220,7 +235,7 @@ static bool export_selects(const struct export *export, const struct client_view
     if (view->config) {
         client_facts_set_config(&facts, view->config, broker);
     }
-    return client_selector_matches(export->selector, &facts);
+    return client_selector_matches(export->query.selector, &facts);
 }
 
 static void export_client(struct export *export, const struct store_client *row) {
@@ -260,44 +275,124 @@ static enum err export_scan(struct export *export) {
     return err;
 }
 
-static enum err export_clients(struct export *export) {
+static enum err export_scan_clients(struct export *export) {
+    char text[HTTP_CURSOR_LEN];
     enum err err = ERR_OK;
     for (size_t scans = 0;
          err == ERR_OK && scans < EXPORT_SCANS_MAX && export->cursor.phase != CURSOR_END &&
-         json_array_size(export->documents) < EXPORT_PAGE_LEN;
+         export->bytes < EXPORT_BYTES_MAX && json_array_size(export->documents) < EXPORT_PAGE_LEN;
          scans++) {
         err = export_scan(export);
+    }
+    if (err == ERR_OK && export->cursor.phase != CURSOR_END) {
+        http_cursor_format(&export->cursor, text);
+        export->next = text_dup(text);
+        err = export->next ? ERR_OK : ERR_MEMORY;
+    }
+    return err;
+}
+
+/* ---- clients that nodes have selected -------------------------------------------------------- */
+
+/* Those of the ids that exist; the order does not matter. */
+static enum err export_read_clients(struct export *export, const struct selection_item *items,
+                                    size_t n) {
+    const char *ids[READ_COUNT];
+    struct store_client *rows;
+    size_t row_count;
+    for (size_t i = 0; i < n; i++) {
+        ids[i] = items[i].id;
+    }
+    enum err err = store_get_many(export->request->api->context.store, ids, n, &rows, &row_count);
+    for (size_t i = 0; err == ERR_OK && i < row_count; i++) {
+        export_client(export, &rows[i]);
+        export->bytes += rows[i].config_len;
+    }
+    store_clients_free(rows, row_count);
+    return err;
+}
+
+static enum err export_selected_clients(struct export *export, const struct selection *selection) {
+    size_t done = 0;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && done < selection->item_count && export->bytes < EXPORT_BYTES_MAX) {
+        size_t left = selection->item_count - done;
+        size_t n = left < READ_COUNT ? left : READ_COUNT;
+        err = export_read_clients(export, &selection->items[done], n);
+        done += n;
+    }
+    if (err == ERR_OK && done > 0 && (selection->more || done < selection->item_count)) {
+        const struct selection_item *last = &selection->items[done - 1];
+        struct http_key_cursor cursor = {selection_query_order(selection->query), last->key,
+                                         last->id};
+        export->next = http_key_cursor_format(&cursor);
+        err = export->next ? ERR_OK : ERR_MEMORY;
     }
     return err;
 }
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
-static void export_answer(const struct export *export, struct http_response *response) {
-    char text[HTTP_CURSOR_LEN];
-    json_t *next = json_null();
-    if (export->cursor.phase != CURSOR_END) {
-        http_cursor_format(&export->cursor, text);
-        next = json_string(text);
+static void export_answer(const struct export *export, enum err err,
+                          struct http_response *response) {
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
+        return;
     }
     http_answer_json(response, 200,
-                     json_pack("{s:O, s:O, s:I, s:o}", "documents", export->documents, "skipped",
-                               export->skipped, "total", export->total, "next_cursor", next));
+                     json_pack("{s:O, s:O, s:I, s:o, s:O}", "documents", export->documents,
+                               "skipped", export->skipped, "total", export->total, "next_cursor",
+                               http_json_string(export->next), "incomplete", export->incomplete));
+}
+
+static void export_free(void *context) {
+    struct export *export = context;
+    selection_query_fini(&export->query);
+    json_decref(export->documents);
+    json_decref(export->skipped);
+    json_decref(export->incomplete);
+    free(export->next);
+    free(export);
+}
+
+static void export_selected(struct http_request *request, struct http_response *response,
+                            struct select_round *round) {
+    struct export *export = round->context;
+    export->request = request;
+    export->total = export_is_first_page(export) ? (json_int_t)round->selection.count : 0;
+    json_array_extend(export->incomplete, round->incomplete);
+    export_answer(export, export_selected_clients(export, &round->selection), response);
+}
+
+static void export_scanned(struct export *export, struct http_response *response) {
+    enum err err = export_is_first_page(export) ? export_resources(export) : ERR_OK;
+    export_answer(export, err == ERR_OK ? export_scan_clients(export) : err, response);
 }
 
 void api_export(struct http_request *request, struct http_response *response) {
-    struct export export = {.request = request, .documents = json_array(), .skipped = json_array()};
-    if (export_parse_secrets(&export, response) && export_parse_cursor(&export, response) &&
-        export_parse_selector(&export, response)) {
-        enum err err = export_is_first_page(&export) ? export_resources(&export) : ERR_OK;
-        err = err == ERR_OK ? export_clients(&export) : err;
-        if (err == ERR_OK) {
-            export_answer(&export, response);
-        } else {
-            http_problem_store(response, err);
-        }
+    struct export *export = calloc(1, sizeof *export);
+    if (!export) {
+        http_problem_memory(response);
+        return;
     }
-    client_selector_destroy(export.selector);
-    json_decref(export.documents);
-    json_decref(export.skipped);
+    *export = (struct export){.request = request,
+                              .documents = json_array(),
+                              .skipped = json_array(),
+                              .incomplete = json_array()};
+    bool read = select_query_parse(request, response, &export->query) &&
+                export_parse_secrets(export, response) && export_parse_cursor(export, response);
+    if (read && export_asks_nodes(export)) {
+        struct selection_query query = export->query;
+        export->query = (struct selection_query){0}; /* the clients need not be matched again */
+        query.limit = EXPORT_PAGE_LEN;
+        select_round_begin(request, response, &query,
+                           &(struct select_round_plan){.then = export_selected,
+                                                       .context = export,
+                                                       .free_context = export_free});
+        return;
+    }
+    if (read) {
+        export_scanned(export, response);
+    }
+    export_free(export);
 }

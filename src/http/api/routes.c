@@ -65,8 +65,8 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/dead-letters:drop", api_dead_letters_drop, ROUTE_OPERATOR,
      "entry sink client topic since until all dry_run cursor", SCOPE_FILTERED},
 
-    {"GET", "/api/v1/export", api_export, ROUTE_ADMIN, "secrets cursor label.* id_prefix profile",
-     SCOPE_REFUSED},
+    {"GET", "/api/v1/export", api_export, ROUTE_ADMIN | ROUTE_SELECTOR,
+     CLIENT_SELECTOR_KEYS " secrets cursor", SCOPE_REFUSED},
 
     {"GET", "/api/v1/nodes", api_nodes_list, 0, "", SCOPE_REFUSED},
     {"POST", "/api/v1/nodes:rebalance", api_nodes_rebalance, ROUTE_OPERATOR, "rate", SCOPE_REFUSED},

@@ -242,14 +242,6 @@ static bool config_list_is_object(struct reader *reader, const struct client_fie
     return true;
 }
 
-const char *client_label_name_fault(const char *name, size_t len) {
-    bool right = len >= 1 && len <= CLIENT_LABEL_NAME_MAX;
-    for (size_t i = 0; right && i < len; i++) {
-        right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]);
-    }
-    return right ? NULL : "must have a name of 1 to 63 letters, digits, \"_\", \".\" and \"-\"";
-}
-
 void client_field_read_labels(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
     static const struct client_field value_field = {.most = CLIENT_LABEL_VALUE_MAX};
