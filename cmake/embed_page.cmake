@@ -1,22 +1,24 @@
-# Writes OUT, a C file with the files of FOLDER, compressed with gzip: the table console_files of
-# http/console/console_files.h. Run at build time: cmake -DOUT=... -DFOLDER=... -P this.
+# Writes OUT, a C file with the files of FOLDER and the file LIBRARY, compressed with gzip: the table
+# console_files of http/console/console_files.h. Run at build time: cmake -DOUT=... -DFOLDER=...
+# -DLIBRARY=... -P this.
 set(types .html "text/html; charset=utf-8" .js "text/javascript; charset=utf-8" .css "text/css; charset=utf-8"
     .svg "image/svg+xml")
-file(GLOB files RELATIVE ${FOLDER} ${FOLDER}/*)
+file(GLOB files ${FOLDER}/*)
 set(arrays "")
 set(rows "")
 set(number 0)
-foreach(name ${files})
+foreach(file ${files} ${LIBRARY})
+  get_filename_component(name ${file} NAME)
   get_filename_component(ending ${name} LAST_EXT)
   list(FIND types ${ending} at)
   if(at EQUAL -1)
-    message(FATAL_ERROR "${FOLDER}/${name}: no content type is known for ${ending}")
+    message(FATAL_ERROR "${file}: no content type is known for ${ending}")
   endif()
   math(EXPR at "${at} + 1")
   list(GET types ${at} type)
   set(packed ${OUT}.gz)
   # Without a name and a time in it, equal files give equal bytes.
-  execute_process(COMMAND gzip -9 -n -c ${FOLDER}/${name} OUTPUT_FILE ${packed} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND gzip -9 -n -c ${file} OUTPUT_FILE ${packed} COMMAND_ERROR_IS_FATAL ANY)
   file(READ ${packed} hex HEX)
   file(SHA256 ${packed} digest)
   file(REMOVE ${packed})

@@ -92,6 +92,11 @@ class Browser:
         return self.driver.execute_script(
             "return document.querySelector(`[name=\"${arguments[0]}\"], [aria-label=\"${arguments[0]}\"]`).value", name)
 
+    def loaded(self, name):
+        """Whether this page has loaded a file of that name."""
+        return self.driver.execute_script(
+            "return performance.getEntriesByType('resource').some((one) => one.name.endsWith('/' + arguments[0]))", name)
+
     def log(self):
         """Messages of the console since the last call, without answers that a page expects."""
         return [line["message"] for line in self.driver.get_log("browser")]

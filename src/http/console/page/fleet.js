@@ -1,6 +1,7 @@
 // The fleet at a glance: numbers, what needs attention, nodes and sinks.
 import { get } from "/console/api.js";
-import { every, h, missing, number, redraw, state, table } from "/console/dom.js";
+import { drawCharts } from "/console/charts.js";
+import { every, fill, h, missing, number, redraw, state, table } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 
 const link = (query, text) => h("a", { href: `#/clients?${new URLSearchParams(query)}` }, text);
@@ -65,20 +66,23 @@ function drawSinks(sinks) {
 }
 
 export async function showFleet({ body, signal, session }) {
-    await every(3000, signal, body, async () => {
-        const whole = session.wholeFleet;
+    const whole = session.wholeFleet;
+    const head = h("div", {}, h("p", { class: "soft" }, texts.loading)), hour = h("div", {}), rest = h("div", {});
+    const reload = async () => {
         const [states, errors, nodes, sinks, own, brokers] = await Promise.all([
             get("/api/v1/summary?by=state", signal), get("/api/v1/summary?by=error", signal),
             whole ? get("/api/v1/nodes", signal) : null, whole ? get("/api/v1/sinks", signal) : null,
             whole ? get("/api/v1/problems", signal) : null, get("/api/v1/summary?by=broker&state=backoff", signal)]);
-        redraw(body, [states, errors, nodes, sinks, own, brokers], () => [
+        redraw(head, [states, errors, nodes, sinks, own, brokers], () => [
             missing(states.incomplete),
             drawStates(states),
             h("h2", {}, texts.attention), drawProblems(problemsOf({ own, errors, nodes, sinks })),
             brokers.groups.length > 0 ? [h("h2", {}, texts.brokersInTrouble), table(texts.brokersInTrouble,
                 [{ title: texts.broker }, { title: texts.clients, number: true }],
                 brokers.groups.map((group) => [link({ broker: group.value ?? "" }, group.value ?? "–"), number(group.count)]))] : null,
-            h("div", { class: "two" }, h("div", {}, nodes ? drawNodes(nodes) : null), h("div", {}, sinks ? drawSinks(sinks) : null)),
         ]);
-    });
+        redraw(rest, [nodes, sinks], () => h("div", { class: "two" }, h("div", {}, nodes ? drawNodes(nodes) : null), h("div", {}, sinks ? drawSinks(sinks) : null)));
+    };
+    fill(body, head, hour, rest);
+    await Promise.all([every(3000, signal, head, reload), whole ? drawCharts(hour, signal) : null]);
 }

@@ -30,6 +30,12 @@ export const texts = {
     show: "Show",
     brokersInTrouble: "Brokers with clients in backoff",
     nodes: "Nodes", sinks: "Sinks",
+    lastHour: "The last hour", charts: { clients: "Clients by state", messages: "Messages per second", bytes: "Payload bytes per second" },
+    lines: { messages_in: "received", messages_out: "published", publications_failed: "failed to publish", messages_dropped: "dropped",
+        bytes_in: "received", bytes_out: "published" },
+    series: "Line", newest: "Now", lowest: "Lowest", highest: "Highest",
+    noSamples: "Nodes take a sample every 10 seconds. The first one comes soon.",
+    fewerNodes: "Some nodes have samples of a shorter time, because they started or restarted in this hour.",
 
     any: "any", state: "State", error: "Error", broker: "Broker", node: "Node", label: "Label (name=value)",
     idPrefix: "Id begins with", profile: "Profile", silent: "silent", degraded: "degraded", search: "Search", clear: "Clear",
