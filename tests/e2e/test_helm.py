@@ -1,6 +1,7 @@
 """The Helm chart. Its manifests in tests/helm/rendered fit together, and a node accepts the settings in
 them. tools/package helm builds helm; with it, they are rendered again and validated as by an API server."""
 
+import json
 import os
 import re
 import subprocess
@@ -152,6 +153,14 @@ def test_the_rules_of_the_prometheus_operator_are_the_alerts_of_the_tree():
     rule, = Manifests(made.stdout).of("PrometheusRule")
     assert rule["spec"] == yaml.safe_load((ROOT / "conf/prometheus-alerts.yml").read_text())
     assert run(HELM / "validate", input=made.stdout).returncode == 0
+
+
+@needs_helm
+def test_the_dashboard_in_a_config_map_is_that_of_the_tree():
+    made = run(RENDER, "defaults", "--set", "metrics.dashboard.enabled=true")
+    board, = [document for document in Manifests(made.stdout).of("ConfigMap")
+              if document["metadata"]["name"].endswith("-dashboard")]
+    assert json.loads(board["data"]["mqfleet.json"]) == json.loads((ROOT / "conf/grafana-dashboard.json").read_text())
 
 
 MISTAKES = [  # what a careless edit of a template makes, and what the API server answers

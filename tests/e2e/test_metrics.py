@@ -195,6 +195,7 @@ def test_the_dashboard_shows_metrics_that_there_are_and_all_of_them(shown, tmp_p
                     "mqfleet_label_clients", "mqfleet_broker_clients", "mqfleet_groups_in_other"}, left
     rules = tmp_path / "rules.yml"  # Grafana's variables filled in, promtool knows the language
     filled = [expr.replace("$__rate_interval", "5m").replace("$instance", ".*")
+              .replace("$fleet", ".*")
               for expr in expressions]
     rules.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": [
         {"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(filled)]}]}))
