@@ -17,6 +17,7 @@
 #include "wiring/app.h"
 #include "wiring/command_line.h"
 #include "wiring/crash.h"
+#include "wiring/live_check.h"
 #include "wiring/node_sinks.h"
 #include "wiring/threads.h"
 #include "base/system/clock.h"
@@ -274,6 +275,9 @@ int main(int argc, char **argv) {
         heap_profile_start(app.conf->profile_heap_sample_bytes);
     }
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
+    if (err == ERR_OK && line.action == ACTION_CHECK_LIVE) {
+        return live_check_run(app.conf);
+    }
     if (err == ERR_OK) {
         app_set_logging(app.conf, app.conf);
         bool guarded = client_file_guard_own(app.conf) && client_file_guard(line.config);

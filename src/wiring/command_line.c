@@ -19,6 +19,8 @@ static const char usage[] =
     "  --set KEY=VALUE     a setting; overrides the environment (MQFLEET_*), which overrides FILE\n"
     "actions (mqfleetd does not run then):\n"
     "  --check-config      check the settings; exit code 0: valid, 2: invalid\n"
+    "  --check-live        ask the node that runs with the same settings for /livez; exit code 0:\n"
+    "                      it is live, 1: it is not, or does not answer\n"
     "  --print-config      print the settings in effect as YAML\n"
     "  --print-reference   print every setting as a Markdown table\n"
     "  --new-key           print a line for secrets.key_file\n"
@@ -88,17 +90,13 @@ static int command_line_hash_token(void) {
 }
 
 void command_line_parse(struct command_line *line, int argc, char **argv) {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"set", required_argument, NULL, 's'},
-                                            {"check-config", no_argument, NULL, 'k'},
-                                            {"print-config", no_argument, NULL, 'p'},
-                                            {"print-reference", no_argument, NULL, 'r'},
-                                            {"new-key", no_argument, NULL, 'w'},
-                                            {"new-token", required_argument, NULL, 'n'},
-                                            {"hash-token", no_argument, NULL, 't'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},
+        {"check-config", no_argument, NULL, 'k'}, {"check-live", no_argument, NULL, 'l'},
+        {"print-config", no_argument, NULL, 'p'}, {"print-reference", no_argument, NULL, 'r'},
+        {"new-key", no_argument, NULL, 'w'},      {"new-token", required_argument, NULL, 'n'},
+        {"hash-token", no_argument, NULL, 't'},   {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -110,6 +108,9 @@ void command_line_parse(struct command_line *line, int argc, char **argv) {
             break;
         case 'k':
             line->action = ACTION_CHECK;
+            break;
+        case 'l':
+            line->action = ACTION_CHECK_LIVE;
             break;
         case 'p':
             line->action = ACTION_PRINT;

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-enum command_line_action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+enum command_line_action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT, ACTION_CHECK_LIVE };
 
 struct command_line {
     const char *config;

@@ -318,6 +318,7 @@ def test_two_nodes_over_https_with_a_certificate_changed_under_load(desk, author
     assert {row["clients"] > 0 for row in nodes[0].api.nodes().values()} == {True}
     with pytest.raises(requests.RequestException):
         requests.get(f"http://127.0.0.1:{nodes[0].port}/livez", timeout=10)
+    assert nodes[0].run_to_end("--check-live") == ["mqfleetd: the node is live\n", ""]
     before = served_serial(nodes[0], authority.ca)
     assert before
     private(key, certificates[1][0].read_text())  # no key at all

@@ -127,6 +127,8 @@ def test_the_watchdog_is_left_alone_when_a_thread_hangs(fleet, manager, thread):
         wait_until(lambda: verbose(node, "/livez")[0] == 503, 20, "not alive")
         lines = verbose(node, "/livez")[1]
         assert lines[0].startswith(f"[-]threads failed: thread {thread} has made no progress for")
+        out, told = node.run_to_end("--check-live")
+        assert not out and f"HTTP 503\n[-]threads failed: thread {thread} " in told
         wait_until(lambda: f"thread_hangs thread={thread}" in node.log(), 10)
         told = manager.count("WATCHDOG=1")
         holds_for(lambda: manager.count("WATCHDOG=1") == told, 2, "no ping of a hung node")

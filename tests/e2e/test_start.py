@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from fleet.node import BINARY, environment
+from fleet.ports import free_port
 from fleet.wait import PATIENCE, holds_for, wait_until
 
 
@@ -104,6 +105,16 @@ def test_version_and_help():
     assert run("--no-such-flag").returncode == 2
 
 
+@pytest.mark.parametrize("listen,url", [
+    ("127.0.0.2", "http://127.0.0.2:"), ("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")])
+def test_a_check_of_a_node_that_does_not_run_fails_and_says_what_it_asked(listen, url):
+    port = free_port()
+    result = run("--check-live", "--set", f"http.listen={listen}", "--set", "http.insecure=true",
+                 env={"MQFLEET_NODE_INFO_PORT": str(port)})
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith(f"mqfleetd: {url}{port}/livez?verbose: "), result.stderr
+
+
 def test_one_binary_works_alone_and_its_clients_survive_kill_9(fleet):
     node = fleet.new_node("alone", redis_config__url="embedded").start()
     ids = fleet.online(5)
@@ -156,6 +167,7 @@ def test_beyond_loopback_needs_an_explicit_word(fleet):
     node = fleet.new_node("open", http__listen="0.0.0.0", http__insecure="true",
                           broker_allow="127.0.0.1").start()
     assert node.ready()
+    assert node.run_to_end("--check-live") == ["mqfleetd: the node is live\n", ""]
     denied = fleet.new_node("open-2", http__listen="0.0.0.0", http__insecure="true").start()
     node.kill()
     answer = denied.api.post("/api/v1/clients", fleet.document("inward"))
