@@ -103,6 +103,7 @@ def test_a_selector_decides_which_clients_are_applied_pruned_and_exported(fleet,
     cli.good("apply", "-f", path)
     for number in range(3):
         assert api.post("/api/v1/clients", client(f"old{number}", labels={"site": "nso"[number]})).status_code == 201
+    wait_until(lambda: len(api.clients(state="paused")) == 7, 60, "a node runs each of them")
 
     def names(*selector):
         plan = cli.run("apply", "-f", path, "--prune", "--diff", "-o", "json", *selector)
@@ -129,7 +130,6 @@ def test_a_selector_decides_which_clients_are_applied_pruned_and_exported(fleet,
         return sorted(line.split()[1].strip('"') for line in cli.good("export", *selector).splitlines()
                       if line.startswith("id: "))
 
-    wait_until(lambda: len(api.clients(state="paused")) == 6, 60, "a node runs each of them")
     assert exported("-s", "label.site=n,s&id_prefix=a") == ["a1", "a2"]
     assert exported("-s", "state=paused,waiting&label.site=n") == ["a1", "b1"]
     assert exported("-s", "broker=127.0.0.1:1&profile=north&degraded=false") == ["a1", "a2"]
@@ -157,9 +157,24 @@ def test_faults_are_told_with_file_and_line_and_nothing_is_applied(fleet, cli, t
     deep = "a: " + "[" * 100 + "]" * 100 + "\n"
     path.write_text("kind: client\n" + deep)
     assert "nested too deeply" in cli.fails(6, "apply", "-f", path)
-    path.write_text(documents(("client", client("good")), ("client", client("bad", colour="red"))))
-    told_by = cli.fails(1, "apply", "-f", path)
-    assert f"{path}, line 9, client bad" in told_by and "colour" in told_by, told_by
+    path.write_text(documents(
+        ("client", client("good")), ("client", client("bad", colour="red", subscriptions=[{"filter": "a/#/b"}])),
+        ("sink", {"name": "bad", "type": "http", "url": "http://h/", "colour": 5, "size": 1}),
+        ("client", client("worse", port=0, labels={"a b": "c"}))))
+    failed = cli.run("apply", "-f", path, "-o", "json")
+    told = failed.stderr.splitlines()
+    for number, name, pointer in ((2, "client bad", "/colour"), (2, "client bad", "/subscriptions/0/filter"),
+                                  (3, "sink bad", "/colour"), (3, "sink bad", "/size"),
+                                  (4, "client worse", "/port"), (4, "client worse", "/labels/a b")):
+        assert any(f"{path}, line " in one and f", document {number}, {name}: {pointer}: " in one for one in told), told
+    assert failed.returncode == 1 and len(told) == 6, told
+    bad = next(one for one in map(json.loads, failed.stdout.splitlines()) if one.get("name") == "bad")
+    assert bad["outcome"] == "failed" and {"/colour", "/size"} <= {one["pointer"] for one in bad["errors"]}, bad
+    path.write_text(json.dumps([{"kind": "client", **client(f"many{i}", **{f"x{k}": 1 for k in range(40)})}
+                                for i in range(200)]))
+    told = cli.fails(6, "apply", "-f", path).splitlines()
+    assert len(told) == 1001 and told[-1].endswith("further faults are not shown")
+    assert f", document 1, client many0: /x0: " in told[0]
     assert "No such file" in cli.fails(6, "apply", "-f", tmp_path / "none")
     assert "requires --file" in cli.fails(2, "apply")
     loops = tmp_path / "loops"

@@ -187,14 +187,14 @@ def test_what_is_shown_can_be_created_again(fleet, cli):
 def test_each_bad_line_is_told_and_the_good_ones_are_created(fleet, cli):
     # With a byte order mark, as some editors write it (case E9).
     text = "\ufeff" + lines([fleet.document("a")]) + '{"id": oops}\n\n' \
-        + lines([{"id": "b", "url": "ftp://b"}]) + "7\n" + lines([fleet.document("c")])
+        + lines([{"id": "b", "url": "ftp://b", "keepalive_s": -1}]) + "7\n" + lines([fleet.document("c")])
     result = cli.run("create", "--file", "-", stdin=text)
     assert result.returncode == 1
     assert result.stdout == "2 created, 0 unchanged, 3 failed\n"
     told = result.stderr.splitlines()
     assert [line.split(":")[0].split(",")[0] for line in told if line.startswith("line")] \
         and {"line 2", "line 4", "line 5"} == {line.split(":")[0].split(",")[0] for line in told}
-    assert "/url" in result.stderr
+    assert "line 4, document 3, b: /url: " in result.stderr and "line 4, document 3, b: /keepalive_s: " in result.stderr
     result = cli.run("create", "--file", "-", "-o", "json", stdin=text)
     failed = [one for line in result.stdout.splitlines() for one in json.loads(line)["failed"]]
     assert sorted(one["line"] for one in failed) == [2, 4, 5] and all(
@@ -229,7 +229,7 @@ def test_waiting_is_for_those_that_were_created(fleet, cli):
     lines = "".join(json.dumps(one) + "\n" for one in (
         fleet.document("good"), {**fleet.document("bad"), "nosuch": 1}))
     result = cli.run("create", "-f", "-", "--wait", stdin=lines)
-    assert result.returncode == 1 and "line 2, bad: /nosuch" in result.stderr, result.stderr
+    assert result.returncode == 1 and "line 2, document 2, bad: /nosuch: " in result.stderr, result.stderr
     assert "not online" not in result.stderr and "bad: not known" not in result.stderr
 
 

@@ -915,6 +915,14 @@ AS_CODE = [
              "client_config_keep_secrets(masked, (client_secrets_open_document(stored, row->id, "
              "export->request->api->context.secrets), stored));",
              "tests/e2e/test_as_code.py::test_an_export_is_imported_into_another_fleet"),
+    Mutation("apply takes documents that its selector excludes", "tools/cli/apply_select.c",
+             "cli_apply_document_matches(selection, item)) {",
+             "(cli_apply_document_matches(selection, item) || true)) {",
+             "tests/e2e/test_as_code.py::test_a_selector_decides_which_clients_are_applied_pruned_and_exported"),
+    Mutation("of a document only the first fault is told", "tools/cli/faults.c",
+             "const char *pointer = cli_faults_pointer(error, skip);",
+             "if (i > 0) { break; } const char *pointer = cli_faults_pointer(error, skip);",
+             "tests/e2e/test_as_code.py::test_faults_are_told_with_file_and_line_and_nothing_is_applied"),
 ]
 
 TIME_SERIES = [

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/buffer.h"
 #include "apply_internal.h"
+#include "faults.h"
 #include "node.h"
 #include "progress.h"
 #include "table.h"
@@ -75,15 +76,39 @@ void cli_apply_report(struct apply *apply, enum manifest_kind kind, const char *
     }
 }
 
+/* The pointers are those of the document. */
+static void cli_apply_print_failed(const struct apply *apply, const struct manifest_item *item,
+                                   const json_t *errors, size_t skip, const char *detail) {
+    json_t *list = json_array();
+    size_t i;
+    const json_t *error;
+    json_array_foreach(errors, i, error) {
+        const char *pointer = cli_faults_pointer(error, skip);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "pointer", pointer ? pointer : "",
+                                              "detail", cli_json_text_or_empty(error, "detail")));
+    }
+    json_t *line = json_pack("{s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:s, s:o}", "kind",
+                             manifest_kinds[item->kind].kind, "name", item->name, "outcome",
+                             apply_outcomes[APPLY_FAILED].name, "dry_run", apply->dry_run, "file",
+                             item->file, "line", (json_int_t)item->line, "document",
+                             (json_int_t)item->number, "detail", detail, "errors", list);
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+}
+
+/* errors: of the answer, or NULL; skip: the number of segments of a pointer before those of the
+ * document. */
 static void cli_apply_fail(struct apply *apply, const struct manifest_item *item,
-                           const char *detail) {
-    char safe_name[300], safe[900];
-    cli_progress_clear();
-    cli_apply_report(apply, item->kind, item->name, APPLY_FAILED, NULL);
-    fprintf(stderr, "%s, line %zu, %s %s: %s\n", item->file, item->line,
-            manifest_kinds[item->kind].kind,
-            table_printable(item->name, safe_name, sizeof safe_name),
-            table_printable(detail, safe, sizeof safe));
+                           const json_t *errors, size_t skip, const char *detail) {
+    struct faults_place place = {item->file, item->line, item->number,
+                                 manifest_kinds[item->kind].kind, item->name};
+    place.name = manifest_kinds[item->kind].name_member ? place.name : NULL;
+    apply->counts[APPLY_FAILED]++;
+    cli_faults_print(&apply->faults_shown, &place, errors, skip, detail);
+    if (apply->cli->format == CLI_FORMAT_JSON) {
+        cli_apply_print_failed(apply, item, errors, skip, detail);
+    }
 }
 
 /* ---- documents that name what a dry run would create ----------------------------------------- */
@@ -108,10 +133,7 @@ static bool cli_apply_names_planned(const struct apply *apply, const json_t *doc
     size_t i;
     const json_t *error;
     json_array_foreach(errors, i, error) {
-        const char *pointer = cli_json_text(error, "pointer");
-        for (size_t n = 0; pointer && n < skip; n++) {
-            pointer = strchr(pointer + 1, '/');
-        }
+        const char *pointer = cli_faults_pointer(error, skip);
         const char *name = pointer ? cli_apply_text_at(document, pointer) : NULL;
         if (!name || !json_object_get(apply->created, name)) {
             return false;
@@ -166,18 +188,18 @@ static bool cli_apply_put(struct apply *apply, const struct manifest_item *item,
         return true;
     }
     cli_progress_clear();
-    if (cli_apply_names_planned(apply, item->document, json_object_get(answer->json, "errors"),
-                                0)) {
+    const json_t *errors = json_object_get(answer->json, "errors");
+    if (cli_apply_names_planned(apply, item->document, errors, 0)) {
         cli_apply_report(apply, item->kind, item->name, cli_apply_planned_outcome(apply, item),
                          NULL);
         json_object_set_new(apply->created, item->name, json_true());
         return false;
     }
-    enum cli_exit code = cli_answer_explain(answer, item->name);
-    if (code == CLI_UNREACHABLE || code == CLI_REFUSED) {
-        apply->code = code;
+    if (json_array_size(errors) == 0) {
+        enum cli_exit code = cli_answer_explain(answer, item->name);
+        apply->code = code == CLI_UNREACHABLE || code == CLI_REFUSED ? code : apply->code;
     }
-    cli_apply_fail(apply, item, "not applied");
+    cli_apply_fail(apply, item, errors, 0, "not applied");
     return false;
 }
 
@@ -222,7 +244,8 @@ static void cli_apply_take_results(struct apply *apply, const struct manifest_it
             cli_apply_report(apply, items[index].kind, items[index].name,
                              cli_apply_planned_outcome(apply, &items[index]), NULL);
         } else if (index < n) {
-            cli_apply_fail(apply, &items[index], detail ? detail : "not applied");
+            cli_apply_fail(apply, &items[index], json_object_get(one, "errors"), 1,
+                           detail ? detail : "not applied");
         }
     }
 }

@@ -14,6 +14,7 @@ struct apply {
     size_t counts[APPLY_OUTCOME_COUNT];
     json_t *created;    /* the names of resources that were created, or would be */
     size_t done, total; /* for the progress */
+    size_t faults_shown;
     enum cli_exit code; /* why it stopped; CLI_OK: it did not */
 };
 

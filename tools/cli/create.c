@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/system/clock.h"
 #include "base/text.h"
+#include "faults.h"
 #include "node.h"
 #include "progress.h"
 #include "table.h"
@@ -65,33 +66,33 @@ static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault)
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
+struct create_place {
+    size_t line;     /* of an array only the first */
+    size_t document; /* number of the client in the file, from 1 */
+};
+
 struct cli_creation {
     struct cli *cli;
     json_t *batch;
-    size_t lines[BATCH_LEN]; /* start of each value in the batch */
-    size_t created, unchanged, failed, unknown;
-    json_t *refused; /* values that were not sent, reported as JSON */
-    json_t *awaited; /* ids that should come online; NULL: do not wait */
+    struct create_place places[BATCH_LEN]; /* of each value in the batch */
+    size_t created, unchanged, failed, unknown, faults_shown;
+    size_t documents; /* that were read */
+    json_t *refused;  /* values that were not sent, reported as JSON */
+    json_t *awaited;  /* ids that should come online; NULL: do not wait */
     const struct reader *reader;
     enum cli_exit code;
     bool aborted; /* the node cannot be used */
 };
 
-static void cli_create_fail_line(struct cli_creation *creation, size_t line, const char *id,
-                                 const char *detail) {
-    char safe_id[128], safe[600];
-    cli_progress_clear();
-    creation->failed++;
-    fprintf(stderr, "line %zu%s%s: %s\n", line, id ? ", " : "",
-            id ? table_printable(id, safe_id, sizeof(safe_id)) : "",
-            table_printable(detail, safe, sizeof(safe)));
-}
-
 /* Reports values that were not sent to the node. */
-static void cli_create_refuse_line(struct cli_creation *creation, size_t line, const char *detail) {
-    cli_create_fail_line(creation, line, NULL, detail);
+static void cli_create_refuse(struct cli_creation *creation, const struct create_place *place,
+                              const char *detail) {
+    struct faults_place shown = {NULL, place->line, place->document, NULL, NULL};
+    creation->failed++;
+    cli_faults_print(&creation->faults_shown, &shown, NULL, 0, detail);
     json_array_append_new(creation->refused,
-                          json_pack("{s:I, s:s}", "line", (json_int_t)line, "detail", detail));
+                          json_pack("{s:I, s:I, s:s}", "line", (json_int_t)place->line, "document",
+                                    (json_int_t)place->document, "detail", detail));
 }
 
 /* Each value is reported with its line, so that programs find it in the file. */
@@ -100,11 +101,16 @@ static void cli_create_take_failures(struct cli_creation *creation, json_t *fail
     json_t *one;
     json_array_foreach(failed, i, one) {
         size_t index = (size_t)cli_json_number(one, "index");
-        size_t line = index < BATCH_LEN ? creation->lines[index] : 0;
-        json_object_set_new(one, "line", json_integer((json_int_t)line));
-        cli_create_fail_line(creation, line, cli_json_text(one, "id"),
-                             cli_json_text(one, "detail") ? cli_json_text(one, "detail")
-                                                          : "failed");
+        struct create_place place = {0};
+        place = index < BATCH_LEN ? creation->places[index] : place;
+        struct faults_place shown = {NULL, place.line, place.document, NULL,
+                                     cli_json_text(one, "id")};
+        const char *detail = cli_json_text(one, "detail");
+        json_object_set_new(one, "line", json_integer((json_int_t)place.line));
+        json_object_set_new(one, "document", json_integer((json_int_t)place.document));
+        creation->failed++;
+        cli_faults_print(&creation->faults_shown, &shown, json_object_get(one, "errors"), 1,
+                         detail ? detail : "failed");
     }
 }
 
@@ -172,12 +178,13 @@ static json_t *cli_create_unwrap(json_t *client) {
 }
 
 static void cli_create_add_client(struct cli_creation *creation, json_t *client, size_t line) {
+    struct create_place place = {line, ++creation->documents};
     client = cli_create_unwrap(client);
     if (!json_is_object(client)) {
-        cli_create_refuse_line(creation, line, "must be a client (an object)");
+        cli_create_refuse(creation, &place, "must be a client (an object)");
         return;
     }
-    creation->lines[json_array_size(creation->batch)] = line;
+    creation->places[json_array_size(creation->batch)] = place;
     json_array_append(creation->batch, client);
     if (json_array_size(creation->batch) == BATCH_LEN) {
         cli_create_send_batch(creation);
@@ -196,8 +203,7 @@ static void cli_create_add_value(struct cli_creation *creation, json_t *value, s
         if (creation->aborted || cli_interrupted()) {
             break;
         }
-        cli_create_add_client(creation, client,
-                              line); /* in an array only the first line is known */
+        cli_create_add_client(creation, client, line);
     }
 }
 
@@ -299,8 +305,10 @@ static void cli_create_read_and_send(struct cli_creation *creation, struct reade
             cli_create_add_value(creation, value, reader->line);
             json_decref(value);
         } else if (fault.text[0] != '\0') {
-            cli_create_refuse_line(
-                creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0), fault.text);
+            struct create_place place = {reader->line +
+                                             (size_t)(fault.line > 0 ? fault.line - 1 : 0),
+                                         ++creation->documents};
+            cli_create_refuse(creation, &place, fault.text);
         } else {
             break;
         }

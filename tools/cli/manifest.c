@@ -21,6 +21,7 @@ const struct manifest_kind_row manifest_kinds[MANIFEST_KIND_COUNT] = {
 struct manifest_source {
     struct manifest *manifest;
     const char *file; /* its name in messages, owned by the manifest */
+    size_t documents; /* that were read */
 };
 
 static void manifest_fault(struct manifest_source *source, size_t line, const char *why) {
@@ -96,6 +97,7 @@ static bool manifest_add(struct manifest_source *source, json_t *document, size_
     struct manifest_item item = {.kind = manifest_find_kind(document),
                                  .file = source->file,
                                  .line = line,
+                                 .number = ++source->documents,
                                  .document = document};
     if (!json_is_object(document) || item.kind == MANIFEST_KIND_COUNT) {
         manifest_fault(source, line,
@@ -203,7 +205,7 @@ static const char *manifest_keep_file(struct manifest *manifest, const char *pat
 
 static bool manifest_read_file(struct manifest *manifest, const char *path) {
     struct buffer data;
-    struct manifest_source source = {manifest, manifest_keep_file(manifest, path)};
+    struct manifest_source source = {manifest, manifest_keep_file(manifest, path), 0};
     bool good = cli_read_path(path, &data) && source.file;
     if (good) {
         size_t bom_len = text_bom_len(data.data, data.len);

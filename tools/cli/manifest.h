@@ -37,6 +37,7 @@ struct manifest_item {
                          has */
     const char *file; /* borrowed from the manifest */
     size_t line;
+    size_t number; /* of the document in its file, from 1 */
 };
 
 struct manifest {

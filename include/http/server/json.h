@@ -28,8 +28,11 @@ void http_json_text_faults(const json_t *json, bool repaired, struct client_faul
 /* Adds a fault, unless there are CLIENT_FAULTS_MAX already. A long pointer is truncated. */
 void http_fault_add(struct client_faults *faults, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* [{"pointer","detail"}]; each pointer begins with the prefix. NULL: out of memory. */
-json_t *http_faults_json(const struct client_faults *faults, const char *prefix);
+#define HTTP_FAULTS_MAX 4000 /* of all documents in one answer; of further ones only the first */
+
+/* [{"pointer","detail"}]; each pointer begins with the prefix. left: how many the answer may still
+ * have, reduced; with less, only the first fault; NULL: all. NULL: out of memory. */
+json_t *http_faults_json(const struct client_faults *faults, const char *prefix, size_t *left);
 
 /* A JSON string; bytes that are not UTF-8 become U+FFFD. text NULL: null. */
 json_t *http_json_string(const char *text);

@@ -184,9 +184,13 @@ void http_fault_add(struct client_faults *faults, const char *pointer, const cha
     va_end(arguments);
 }
 
-json_t *http_faults_json(const struct client_faults *faults, const char *prefix) {
+json_t *http_faults_json(const struct client_faults *faults, const char *prefix, size_t *left) {
     json_t *list = json_array();
-    for (size_t i = 0; i < faults->count; i++) {
+    bool all = !left || *left >= faults->count;
+    if (left && all) {
+        *left -= faults->count;
+    }
+    for (size_t i = 0; i < faults->count && (all || i == 0); i++) {
         char pointer[POINTER_MAX + 32];
         snprintf(pointer, sizeof(pointer), "%s%s", prefix, faults->items[i].pointer);
         json_array_append_new(list, json_pack("{s:o, s:o}", "pointer", http_json_string(pointer),

@@ -72,7 +72,7 @@ void http_problem_faults(struct http_response *response, const struct client_fau
     assert(faults->count > 0);
     http_problem(response, PROBLEM_INVALID, "%s%s%s", faults->items[0].pointer,
                  faults->items[0].pointer[0] != '\0' ? ": " : "", faults->items[0].detail);
-    http_problem_member(response, "errors", http_faults_json(faults, ""));
+    http_problem_member(response, "errors", http_faults_json(faults, "", NULL));
 }
 
 enum http_problem http_problem_of_store(enum err err) {

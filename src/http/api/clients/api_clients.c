@@ -61,22 +61,31 @@ static bool api_clients_item_keep_secrets(const struct http_request *request, js
     return kept;
 }
 
+/* The documents of a request. */
+struct create_input {
+    const struct http_request *request;
+    bool repaired;
+    size_t *faults_left; /* as of http_faults_json */
+};
+
 /* Checks one document; false: the item has failed. prefix: of the pointers to its faults. */
-static bool api_clients_item_check(struct create_item *item, const struct http_request *request,
-                                   json_t *document, bool repaired, const char *prefix) {
+static bool api_clients_item_check(struct create_item *item, const struct create_input *input,
+                                   json_t *document, const char *prefix) {
+    const struct http_request *request = input->request;
     struct client_faults faults;
-    enum err err = client_input_check(request->api, &request->caller.scope, document,
-                                      CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
+    enum err err =
+        client_input_check(request->api, &request->caller.scope, document, CLIENT_FROM_API, NULL,
+                           input->repaired, &item->input, &faults);
     if (err == ERR_ARGUMENT && api_clients_item_keep_secrets(request, document)) {
         client_input_fini(&item->input);
         err = client_input_check(request->api, &request->caller.scope, document, CLIENT_FROM_API,
-                                 NULL, repaired, &item->input, &faults);
+                                 NULL, input->repaired, &item->input, &faults);
     }
     if (err == ERR_ARGUMENT) {
         const struct client_fault *first = &faults.items[0];
         api_clients_item_fail(item, PROBLEM_INVALID, "%s%s%s", first->pointer,
                               *first->pointer ? ": " : "", first->detail);
-        item->errors = http_faults_json(&faults, prefix);
+        item->errors = http_faults_json(&faults, prefix, input->faults_left);
     } else if (err != ERR_OK) {
         api_clients_item_fail(item, err == ERR_MEMORY ? PROBLEM_MEMORY : PROBLEM_INTERNAL, "%s",
                               err_name(err));
@@ -269,7 +278,8 @@ static void api_clients_create_one(struct http_request *request, json_t *documen
                                    struct http_response *response) {
     struct store *store = request->api->context.store;
     struct create_item item = {0};
-    if (api_clients_item_check(&item, request, document, repaired, "")) {
+    struct create_input input = {request, repaired, NULL};
+    if (api_clients_item_check(&item, &input, document, "")) {
         struct store_create_item made = api_clients_item_new(&item);
         struct store_create_result result = {0};
         size_t done = 0;
@@ -324,11 +334,13 @@ static void api_clients_batch_fini(struct batch *batch) {
 
 static void api_clients_batch_check(struct batch *batch, const struct http_request *request,
                                     json_t *documents, bool repaired) {
+    size_t faults_left = HTTP_FAULTS_MAX;
+    struct create_input input = {request, repaired, &faults_left};
     for (size_t i = 0; i < batch->n; i++) {
         char prefix[24];
         snprintf(prefix, sizeof(prefix), "/%zu", i);
-        if (api_clients_item_check(&batch->items[i], request, json_array_get(documents, i),
-                                   repaired, prefix)) {
+        if (api_clients_item_check(&batch->items[i], &input, json_array_get(documents, i),
+                                   prefix)) {
             batch->item_of[batch->valid_count] = i;
             batch->valid[batch->valid_count++] = api_clients_item_new(&batch->items[i]);
         }

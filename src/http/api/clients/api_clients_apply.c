@@ -30,6 +30,7 @@ struct apply {
     bool dry_run, repaired;
     json_int_t counts[APPLY_OUTCOME_COUNT];
     json_t *results, *failed;
+    size_t faults_left;
     enum err result; /* of the store: later documents are not tried */
 };
 
@@ -58,7 +59,8 @@ static void apply_fail_with_faults(struct apply *apply, const struct apply_item 
     snprintf(prefix, sizeof prefix, "/%zu", item->index);
     snprintf(detail, sizeof detail, "%s%s%s", first->pointer, *first->pointer ? ": " : "",
              first->detail);
-    apply_fail(apply, item, PROBLEM_INVALID, detail, http_faults_json(faults, prefix));
+    apply_fail(apply, item, PROBLEM_INVALID, detail,
+               http_faults_json(faults, prefix, &apply->faults_left));
 }
 
 /* Takes ownership of changes, which may be NULL. */
@@ -310,7 +312,8 @@ void api_clients_apply(struct http_request *request, struct http_response *respo
                             .dry_run = dry_run,
                             .repaired = repaired,
                             .results = json_array(),
-                            .failed = json_array()};
+                            .failed = json_array(),
+                            .faults_left = HTTP_FAULTS_MAX};
     http_set_audit_subject(request, documents);
     http_job_start(request, response,
                    &(struct http_job_plan){apply_run, apply_answer, apply, apply_free});

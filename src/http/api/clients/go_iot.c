@@ -95,7 +95,7 @@ static bool go_iot_read_input(struct http_request *request, const char *message,
     json_decref(document);
     if (err == ERR_ARGUMENT) {
         go_iot_answer_message(response, 400, message, NULL);
-        go_iot_answer_member(response, "errors", http_faults_json(&faults, ""));
+        go_iot_answer_member(response, "errors", http_faults_json(&faults, "", NULL));
     } else if (err == ERR_MEMORY) {
         http_problem_memory(response);
     } else if (err != ERR_OK) {

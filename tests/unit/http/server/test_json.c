@@ -240,10 +240,16 @@ START_TEST(faults_become_a_422_with_a_pointer_each) {
                      "/port");
     json_decref(problem);
     http_response_fini(&response);
-    json_t *prefixed = http_faults_json(&faults, "/3");
+    size_t left = 3;
+    json_t *prefixed = http_faults_json(&faults, "/3", &left);
+    ck_assert_uint_eq(json_array_size(prefixed), 2);
     ck_assert_str_eq(json_string_value(json_object_get(json_array_get(prefixed, 0), "pointer")),
                      "/3/port");
     json_decref(prefixed);
+    json_t *cut = http_faults_json(&faults, "/4", &left); /* one is left */
+    ck_assert_uint_eq(json_array_size(cut), 1);
+    ck_assert_uint_eq(left, 1);
+    json_decref(cut);
 }
 END_TEST
 
