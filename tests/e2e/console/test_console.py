@@ -4,6 +4,7 @@ and clients are hostile."""
 import gzip
 import json
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -14,7 +15,7 @@ from test_access import SECRET, make_token, private
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 HOSTILE_ID = "<img src=x onerror=\"document.title='owned'\">"  # an id has no /
-PAGES = ("fleet", "clients", "new", "nodes", "brokers", "sinks", "routes", "deadLetters", "operations")
+PAGES = ("fleet", "clients", "new", "profiles", "nodes", "brokers", "sinks", "routes", "deadLetters", "operations")
 FILES = ROOT / "src/http/console/page"
 LIBRARY = "dygraph.min.js"  # of the charts
 AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
@@ -211,6 +212,51 @@ def test_sinks_and_routes_are_changed_and_explained(fleet, browser, tmp_path):
 
 
 @needs_browser
+def test_a_profile_is_created_changed_with_its_clients_and_deleted_without_them(fleet, browser):
+    node = fleet.start_node("m1")
+    stored = lambda: fleet.api.get("/api/v1/client-profiles/plant").json()["config"]
+    browser.open(console(node) + "#/profiles")
+    browser.press("New profile")
+    browser.enter("name", HOSTILE_ID)
+    browser.enter("Document (JSON)", json.dumps({"url": fleet.broker.url, "keepalive_s": 30, "labels": {"x": HOSTILE}}))
+    browser.press("Review changes")
+    browser.see("the name of a profile must be")
+    browser.enter("name", "plant")
+    browser.press("Review changes")
+    browser.press("Save")
+    browser.see("keepalive_s, labels, url")
+    fleet.api.create([{"id": client, "client_id": client, "profile": "plant"} for client in (HOSTILE_ID, "p2")])
+    fleet.wait_online([HOSTILE_ID, "p2"])
+
+    browser.press("plant")
+    browser.see("2 clients have this profile")
+    browser.see(json.dumps(HOSTILE), "pre")
+    browser.press("Edit")
+    browser.enter("Document (JSON)", json.dumps({**stored(), "keepalive_s": "no"}))
+    browser.press("Review changes")
+    browser.see("/keepalive_s")
+    browser.enter("Document (JSON)", json.dumps({**stored(), "keepalive_s": 31}))
+    browser.press("Review changes")
+    browser.see("All of them would be valid")
+    assert stored()["keepalive_s"] == 30
+    browser.press("Save")
+    browser.see('"keepalive_s": 31', "pre")
+    browser.press("Delete")
+    browser.press("Delete", "dialog")
+    browser.see("2 clients name the profile plant", ".error")
+    browser.see(HOSTILE_ID, ".error li")
+    for client in (HOSTILE_ID, "p2"):
+        fleet.api.delete(fleet.api.path(client))
+    browser.press("Delete")
+    browser.press("Delete", "dialog")
+    browser.see("Nothing here")
+    assert fleet.api.get("/api/v1/client-profiles").json()["profiles"] == []
+    browser.go(f"profile/{quote(HOSTILE_ID)}")
+    browser.see("there is no client profile")
+    assert browser.driver.title != "owned" and not browser.all("main img")
+
+
+@needs_browser
 def test_a_file_is_imported_and_a_node_is_drained(fleet, browser, tmp_path):
     node = fleet.start_node("m1")
     fleet.start_node("m2")
@@ -253,10 +299,13 @@ def test_a_token_is_asked_for_and_decides_what_is_offered(fleet, browser, tmp_pa
     browser.go("client/acme-1")
     browser.see("History")
     assert "Pause" not in browser.text("main") and "Edit" not in browser.text("main")
+    browser.go("profiles")
+    browser.see("Nothing here")
+    assert "New profile" not in browser.text("main")
     sign_in(scoped[0])
     browser.see("label.tenant=acme", "#caller")
     browser.see("What needs attention")
-    assert "Nodes" not in browser.text("#nav") and "The last hour" not in browser.text("main")
+    assert not {"Nodes", "Profiles"} & set(browser.text("#nav").split("\n")) and "The last hour" not in browser.text("main")
     browser.go("clients")
     browser.see("acme-1")
     assert "globex" not in browser.text("body")

@@ -279,6 +279,10 @@ static void api_profile_answer_compared(const struct profile_change *change,
     json_t *after_shown = client_config_redacted(after);
     document_changes_answer(response, (struct document_side){before, before_shown},
                             (struct document_side){after, after_shown});
+    if (response->status == 200) {
+        json_object_set_new(response->json, "clients",
+                            json_integer((json_int_t)change->users.count));
+    }
     json_decref(before_shown);
     json_decref(after_shown);
 }

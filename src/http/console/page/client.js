@@ -1,6 +1,7 @@
 // One client: status, configuration with a diff before it is saved, history, live messages.
 import { call, clientPath, events, get, post } from "/console/api.js";
-import { ago, button, changes, confirm, details, every, field, fill, h, number, problem, redraw, section, state, table, toast } from "/console/dom.js";
+import { ago, button, confirm, details, every, field, fill, h, number, problem, redraw, section, state, table, toast } from "/console/dom.js";
+import { drawEditor } from "/console/editor.js";
 import { texts } from "/console/texts.js";
 
 const shownMax = 200;
@@ -70,41 +71,23 @@ function drawConfiguration(id, session, reload) {
     async function load() {
         const { json: client, etag } = await call("GET", clientPath(id));
         version = etag;
-        const text = JSON.stringify(client.config, null, 2);
-        fill(place, h("pre", {}, text), session.may("operator") && client.config
-            ? button(texts.edit, () => edit(text)) : null);
+        fill(place, h("pre", {}, JSON.stringify(client.config, null, 2)), session.may("operator") && client.config
+            ? button(texts.edit, () => edit(client.config)) : null);
     }
 
-    function edit(text) {
-        const area = h("textarea", { rows: 24, "aria-label": texts.configuration, spellcheck: "false" });
-        area.value = text;
-        const outcome = h("div", { role: "status" });
-        const review = button(texts.review, async () => {
-            let document;
-            try {
-                document = JSON.parse(area.value);
-            } catch (error) {
-                fill(outcome, h("p", { class: "bad" }, texts.notJson(error.message)));
-                return;
-            }
-            const told = await post("/api/v1/clients:apply?dry_run=true", [{ ...document, id }]);
-            const [failed] = told.failed;
-            const [result] = told.results;
-            if (failed) fill(outcome, problem({ message: failed.detail, errors: failed.errors }));
-            else if (result.outcome === "unchanged") fill(outcome, h("p", {}, texts.unchanged));
-            else fill(outcome, changes(result.changes ?? []), button(texts.save, () => save(document), { class: "main" }));
-        });
-        fill(place, area, h("div", { class: "actions" }, review, button(texts.cancel, load)), outcome);
-        area.focus();
+    function edit(config) {
+        fill(place, drawEditor({ label: texts.configuration, value: config, rows: 24, plan, save, close: load }));
+        place.querySelector("textarea").focus();
+    }
+
+    async function plan(document) {
+        const { failed: [failed], results: [result] } = await post("/api/v1/clients:apply?dry_run=true", [{ ...document, id }]);
+        if (failed) throw Object.assign(new Error(failed.detail), { errors: failed.errors });
+        return { outcome: result.outcome, changes: result.changes ?? [] };
     }
 
     async function save(document) {
-        try {
-            await call("PUT", clientPath(id), { body: document, headers: version ? { "If-Match": version } : {} });
-        } catch (error) {
-            if (error.status === 412) error.message = texts.changedMeanwhile;
-            throw error;
-        }
+        await call("PUT", clientPath(id), { body: document, headers: version ? { "If-Match": version } : {} });
         toast(texts.saved);
         await load();
         await reload();

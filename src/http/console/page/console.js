@@ -10,6 +10,7 @@ import { showFleet } from "/console/fleet.js";
 import { showNew } from "/console/new-client.js";
 import { showNodes } from "/console/nodes.js";
 import { showOperations } from "/console/operations.js";
+import { showProfile, showProfiles } from "/console/profiles.js";
 import { showRoutes } from "/console/routes.js";
 import { showSinks } from "/console/sinks.js";
 
@@ -20,6 +21,7 @@ const pages = {
     fleet: { show: showFleet },
     clients: { show: showClients },
     new: { show: showNew, needs: "operator" },
+    profiles: { show: showProfiles, fleet: true },
     nodes: { show: showNodes, fleet: true },
     brokers: { show: showBrokers, fleet: true },
     sinks: { show: showSinks, fleet: true },
@@ -27,6 +29,7 @@ const pages = {
     deadLetters: { show: showDeadLetters, needs: "operator" },
     operations: { show: showOperations, needs: "operator" },
     client: { show: showClient, hidden: true },
+    profile: { show: showProfile, fleet: true, hidden: true },
 };
 
 const main = document.getElementById("main");
@@ -70,7 +73,7 @@ async function showPage() {
     leave = new AbortController();
     const { signal } = leave;
     const where = place();
-    const title = where.page === "client" ? where.rest[0] ?? "" : texts.pages[where.page];
+    const title = pages[where.page].hidden ? where.rest[0] ?? "" : texts.pages[where.page];
     drawFrame(where.page);
     document.title = texts.title(title);
     const body = h("div", {}, h("p", { class: "soft" }, texts.loading));

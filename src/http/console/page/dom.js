@@ -56,10 +56,17 @@ export function ago(time) {
     return h("time", { datetime: time, title: time }, s < 0 ? texts.in(text) : texts.ago(text));
 }
 
+// The clients that stand in the way: ids, or {id, detail}.
+function concerned(clients) {
+    return Array.isArray(clients) && clients.length > 0 ? h("ul", {}, clients.map((one) => h("li", {},
+        h("a", { href: `#/client/${encodeURIComponent(one.id ?? one)}` }, one.id ?? one), one.detail ? ` ${one.detail}` : null))) : null;
+}
+
 export function problem(error) {
     return h("div", { class: "error", role: "alert" },
         h("strong", {}, error.message),
         error.advice ? h("p", {}, error.advice) : null,
+        concerned(error.body?.clients),
         error.errors?.length > 1 ? h("ul", {}, error.errors.map((one) => h("li", {}, h("code", {}, one.pointer || "/"), " ", one.detail))) : null);
 }
 

@@ -1,6 +1,7 @@
 // The routes of the fleet, and where a message would go.
 import { call, post } from "/console/api.js";
-import { button, changes, field, fill, h, table, toast } from "/console/dom.js";
+import { button, field, fill, h, table, toast } from "/console/dom.js";
+import { drawEditor } from "/console/editor.js";
 import { texts } from "/console/texts.js";
 
 function drawExplain() {
@@ -24,25 +25,12 @@ function drawExplain() {
 export async function showRoutes({ body, signal, session }) {
     const { json, etag } = await call("GET", "/api/v1/routes", { signal });
     let version = etag;
-    const area = h("textarea", { rows: 20, "aria-label": texts.pages.routes, spellcheck: "false", readonly: !session.may("admin") });
-    const outcome = h("div", { role: "status" });
-    area.value = JSON.stringify(json.routes, null, 2);
-    const review = async () => {
-        let routes;
-        try {
-            routes = JSON.parse(area.value);
-        } catch (error) {
-            throw new Error(texts.notJson(error.message));
-        }
-        const { json: plan } = await call("PUT", "/api/v1/routes?dry_run=true", { body: { routes } });
-        const save = async () => {
-            version = (await call("PUT", "/api/v1/routes", { body: { routes }, headers: { "If-Match": version } })).etag;
-            toast(texts.saved);
-            fill(outcome);
-        };
-        fill(outcome, plan.outcome === "unchanged" ? h("p", {}, texts.unchanged) : [changes(plan.changes), button(texts.save, save, { class: "main" })]);
+    const plan = async (routes) => (await call("PUT", "/api/v1/routes?dry_run=true", { body: { routes } })).json;
+    const save = async (routes) => {
+        version = (await call("PUT", "/api/v1/routes", { body: { routes }, headers: { "If-Match": version } })).etag;
+        toast(texts.saved);
     };
-    fill(body, h("p", { class: "soft" }, texts.routesHint), area,
-        session.may("admin") ? h("div", { class: "actions" }, button(texts.review, review)) : null, outcome,
+    fill(body, h("p", { class: "soft" }, texts.routesHint),
+        drawEditor({ label: texts.pages.routes, value: json.routes, rows: 20, plan: session.may("admin") ? plan : null, save }),
         session.may("operator") ? drawExplain() : null);
 }

@@ -1,6 +1,7 @@
 // The sinks: what each node reports, their documents, tests.
 import { call, get, post, segment } from "/console/api.js";
-import { button, changes, confirm, every, field, fill, h, number, problem, redraw, state, table, toast } from "/console/dom.js";
+import { button, confirm, every, field, fill, h, number, problem, redraw, state, table, toast } from "/console/dom.js";
+import { drawEditor } from "/console/editor.js";
 import { texts } from "/console/texts.js";
 
 function drawTest(report) {
@@ -9,32 +10,17 @@ function drawTest(report) {
 }
 
 // name null: a new one.
-function drawEditor(name, config, version, close) {
-    const area = h("textarea", { rows: 14, "aria-label": texts.sinkDocument, spellcheck: "false" });
-    area.value = JSON.stringify(config, null, 2);
+function drawSinkEditor(name, config, version, close) {
     const given = name === null ? field(texts.sinkName, "name", { required: true, pattern: "[a-z][a-z0-9_\\-]*" }) : null;
-    const outcome = h("div", { role: "status" });
     const path = () => `/api/v1/sinks/${segment(name ?? given.querySelector("input").value.trim())}`;
-    const read = () => {
-        try {
-            return JSON.parse(area.value);
-        } catch (error) {
-            throw new Error(texts.notJson(error.message));
-        }
-    };
-    const save = async (document) => {
-        await call("PUT", path(), { body: document, headers: version ? { "If-Match": `"${version}"` } : {} });
-        toast(texts.saved);
-        close();
-    };
-    return h("div", {}, given, h("label", {}, texts.sinkDocument, area), h("div", { class: "actions" },
-        button(texts.test, async () => fill(outcome, drawTest(await post("/api/v1/sinks:test", read())))),
-        button(texts.review, async () => {
-            const document = read();
-            const { json: plan } = await call("PUT", `${path()}?dry_run=true`, { body: document });
-            fill(outcome, plan.outcome === "unchanged" ? h("p", {}, texts.unchanged) : [changes(plan.changes), button(texts.save, () => save(document), { class: "main" })]);
-        }),
-        button(texts.cancel, close)), outcome);
+    return h("div", {}, given, drawEditor({ label: texts.sinkDocument, value: config, close,
+        more: (read, outcome) => button(texts.test, async () => fill(outcome, drawTest(await post("/api/v1/sinks:test", read())))),
+        plan: async (document) => (await call("PUT", `${path()}?dry_run=true`, { body: document })).json,
+        save: async (document) => {
+            await call("PUT", path(), { body: document, headers: version ? { "If-Match": `"${version}"` } : {} });
+            toast(texts.saved);
+            close();
+        } }));
 }
 
 function latency(node) {
@@ -45,7 +31,7 @@ export async function showSinks({ body, signal, session }) {
     const editor = h("div", {}), list = h("div", {});
     const close = () => fill(editor);
     const edit = (sink) => {
-        fill(editor, h("h2", {}, sink?.name ?? texts.newSink), drawEditor(sink?.name ?? null, sink?.config ?? { type: "http", url: "https://example.com/" }, sink?.version, close));
+        fill(editor, h("h2", {}, sink?.name ?? texts.newSink), drawSinkEditor(sink?.name ?? null, sink?.config ?? { type: "http", url: "https://example.com/" }, sink?.version, close));
         editor.querySelector("input, textarea").focus();
     };
     const actions = (sink) => (session.may("admin") && sink.config ? h("div", { class: "actions" },

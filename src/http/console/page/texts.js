@@ -1,6 +1,6 @@
 // Every text of the console.
 export const texts = {
-    pages: { fleet: "Fleet", clients: "Clients", new: "New client", nodes: "Nodes", brokers: "Brokers", sinks: "Sinks",
+    pages: { fleet: "Fleet", clients: "Clients", new: "New client", profiles: "Profiles", nodes: "Nodes", brokers: "Brokers", sinks: "Sinks",
         routes: "Routes", deadLetters: "Dead letters", operations: "Operations" },
     title: (page) => `${page} – mqfleet`,
     nothing: "Nothing here",
@@ -57,7 +57,7 @@ export const texts = {
     time: "Time", from: "From", to: "To",
     takeovers: "Another client uses this client_id. Connections were taken over at these times:",
     edit: "Edit", review: "Review changes", save: "Save", unchanged: "Nothing has changed.", saved: "Saved.", notJson: (why) => `This is not JSON: ${why}`,
-    changedMeanwhile: "Somebody else has changed this client. Load it again, and repeat your change.",
+    changedMeanwhile: "Somebody else has changed this. Load it again, and repeat your change.",
     watch: "Watch", stop: "Stop", topic: "Topic", payload: "Payload", qos: "QoS", retain: "Retain", size: "Size",
     forms: { text: "Text", json: "JSON", hex: "Hex" }, showAs: "Show payloads as",
     missed: (n) => `${n ?? "Some"} messages came too fast and are not shown.`, streamEnded: "The stream has ended.",
@@ -88,6 +88,12 @@ export const texts = {
     matched: "Matching routes", also: "Also", scripted: "What scripts make of it",
     replayAll: "Replay all shown", dropAll: "Delete all shown", sink: "Sink", replayed: (n) => `${n} replayed`, droppedLetters: (n) => `${n} deleted`,
     replayConfirm: "Send these messages to the sinks that rejected them?", dropLettersConfirm: "Delete these dead letters? The messages are gone for good.",
+
+    profilesHint: "A profile has fields that many clients share by its name. A change of it changes all of them.",
+    newProfile: "New profile", profileName: "Name", profileDocument: "Document (JSON)", fields: "Fields",
+    profileUsers: (count) => `${count} clients have this profile`,
+    profileConcerns: (count) => `${count} clients have this profile. All of them would be valid. They get the new version one after the other.`,
+    deleteProfile: (name) => `Delete profile ${name}?`,
 
     operation: "Operation", who: "By", progress: "Progress", rate: "per s", cancelOperation: "Cancel",
 };
