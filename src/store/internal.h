@@ -17,6 +17,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
 
 /* X(symbol, name, kind): one row for each file in src/store/lua except common and history. */
 #define SCRIPT_TABLE(X)                                                                            \
+    X(SCRIPT_APPEND_EVENTS, "append_events", SCRIPT_REFUSED_WHEN_FULL)                             \
     X(SCRIPT_ASSIGN, "assign", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_AUDIT_TRAIL, "audit_trail", SCRIPT_READ_ONLY)                                         \
     X(SCRIPT_CANCEL_OPERATION, "cancel_operation", SCRIPT_WRITES_WHEN_FULL)                        \
@@ -56,6 +57,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_PUT_ROUTES, "put_routes", SCRIPT_REFUSED_WHEN_FULL)                                   \
     X(SCRIPT_PUT_RESOURCE, "put_resource", SCRIPT_REFUSED_WHEN_FULL)                               \
     X(SCRIPT_LIST_QUOTAS, "list_quotas", SCRIPT_READ_ONLY)                                         \
+    X(SCRIPT_READ_EVENTS, "read_events", SCRIPT_READ_ONLY)                                         \
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_REBALANCE, "rebalance", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \

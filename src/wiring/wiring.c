@@ -51,6 +51,11 @@ static void wiring_on_client_notice(void *context, const struct workers_notice *
     event_bus_post_notice(app->event_bus, notice);
 }
 
+static void wiring_on_incident(void *context, const struct incident_report *report) {
+    struct app *app = context;
+    event_bus_post_incident(app->event_bus, report);
+}
+
 static void *wiring_prepare_tap(void *context, const struct message *message) {
     return message_taps_prepare(context, message);
 }
@@ -172,6 +177,7 @@ static enum err wiring_create_parts(struct app *app) {
                                   .stable = wiring_on_client_stable,
                                   .changed = wiring_on_client_changed,
                                   .noticed = wiring_on_client_notice,
+                                  .incident = wiring_on_incident,
                                   .router = app->router};
     app->event_bus = event_bus_create(conf, app->api_store, app->redis_url);
     app->node = node_create(conf, app->heartbeat_store);

@@ -99,6 +99,76 @@ def test_a_stream_outlives_redis_and_says_what_it_missed(fleet):
                 {"c00000", "c00001"}, "heard again", 30)
 
 
+def place(number):
+    return tuple(int(part) for part in number.split("-"))
+
+
+def test_a_reader_that_comes_back_gets_what_it_missed_from_any_node(fleet):
+    first, second = fleet.start_nodes(2)
+    fleet.online(6)
+    reader = listen(fleet, first)
+    fleet.api.post("/api/v1/clients/c00000/restart")
+    reader.wait(lambda r: states(r, "c00000")[-1:] == ["online"] and ("c00000", "online") in
+                [(e["id"], e["from"]) for e in r.of("client")], "a restart")
+    last = reader.kept()[-1][0]
+    reader.close()
+    for client in ("c00001", "c00002"):
+        fleet.api.post(f"/api/v1/clients/{client}/restart")
+    third = fleet.start_node("n9")
+    back = fleet.closing(EventReader(second.api.base + EVENTS, second.api, last_id=last))
+    back.wait(lambda r: [states(r, client) for client in ("c00001", "c00002")] ==
+              [["connecting", "online"]] * 2 and ("n9", "live", "joined") in
+              [(e["name"], e["state"], e["reason"]) for e in r.of("node")], "what it missed")
+    assert states(back, "c00000") == [] and back.of("gap") == back.of("dropped") == []
+    # It goes on with what happens now, and nothing comes twice.
+    back.wait_comment("listening to the whole fleet")
+    for client in ("c00003", "c00004"):
+        fleet.api.post(f"/api/v1/clients/{client}/restart")
+    back.wait(lambda r: [states(r, client) for client in ("c00003", "c00004")] ==
+              [["connecting", "online"]] * 2, "new events")
+    places = [place(number) for number, _ in back.kept()]
+    assert places == sorted(set(places)) and len(places) >= 9
+    # All that is kept, as far as the filter goes; an id that is not kept any more is told.
+    every = fleet.closing(EventReader(third.api.base + EVENTS, third.api, last_id="0",
+                                      client="c00005"))
+    every.wait(lambda r: states(r, "c00005")[-1:] == ["online"], "what is kept of one client")
+    assert not every.of("gap") and {e["id"] for e in every.of("client")} == {"c00005"}
+    old = fleet.closing(EventReader(third.api.base + EVENTS, third.api, last_id="1-1", kind="leader"))
+    old.wait(lambda r: r.of("leader"), "the leader")
+    assert old.of("gap") == [{"after": "1-1", "first": old.of("gap")[0]["first"]}]
+    refused = first.api.get(EVENTS, headers={"Last-Event-ID": "yesterday"})
+    assert refused.status_code == 400 and "Last-Event-ID" in refused.json()["detail"]
+
+
+def test_an_incident_is_one_event_and_many_changes_are_counted(fleet):
+    node = fleet.start_node(events__client_rate=5)
+    fleet.online(30)  # 60 changes, of which 50 are kept
+    reader = listen(fleet, node)
+    fleet.broker.kill()
+    reader.wait(lambda r: [e["state"] for e in r.of("incident")] == ["began"], "it began", 60)
+    fleet.broker.start()
+    reader.wait(lambda r: [e["state"] for e in r.of("incident")] == ["began", "ended"], "it ended", 60)
+    reader.wait(lambda r: len([e for e in r.of("client") if e["state"] == "online"]) >= 30,
+                "a reader that is there sees each client", 60)
+    began, ended = reader.of("incident")
+    assert began["broker"] == ended["broker"] and began["node"] == node.name
+    assert began["clients"] == 30 and ended["failures"] >= 3 and ended["lasted_ms"] > 0
+    assert (began["code"], ended["reason"]) == ("connection_refused", "broker_back")
+
+    def replayed(r):
+        assert len(r.of("incident")) == 2
+        lost = [e for e in r.of("client") if e["from"] == "online"]
+        kept = len(r.of("client")) + sum(e["count"] for e in r.of("dropped") if e["count"])
+        assert kept >= 60 + len(lost)
+        return True
+
+    back = fleet.closing(EventReader(node.api.base + EVENTS, node.api, last_id="0"))
+    back.wait(replayed, "the kept events")
+    assert 40 <= len(back.of("client")) <= 90, "limited by events.client_rate"
+    assert {e["reason"] for e in back.of("dropped")} == {"rate"}
+    assert not {e["reason"] for e in back.of("client")} & {"broker_away", "probe", "broker_back"}
+
+
 @pytest.mark.parametrize("query, named", [
     ("kind=cow", "kind"), ("kind=", "kind"), ("state=odd", "state"), ("wait_ms=5", "wait_ms")])
 def test_filters_that_mean_nothing_are_refused(shared_api, query, named):

@@ -326,6 +326,13 @@ def test_events_are_those_of_the_own_clients(town):
         text = json.dumps(readers[tenant].events)
         assert readers[tenant].of("node") == [] and "no-tenant" not in text
         assert all(data["labels"]["tenant"] == tenant for data in readers[tenant].of("client"))
+        # What is kept is filtered in the same way.
+        again = town.fleet.closing(EventReader(town.nodes[1].api.base + "/api/v1/events",
+                                               like=town.api(tenant, 1), last_id="0"))
+        again.wait(ended(tenant), f"the kept events of {tenant}")
+        assert {name for name, _ in again.events} <= {"client", "notice", "dropped"}
+        assert all(data["labels"]["tenant"] == tenant for data in again.of("client") + again.of("notice"))
+        assert all(data == {"count": None} for data in again.of("dropped"))
 
 
 def test_dead_letters_are_those_of_the_own_clients(town):

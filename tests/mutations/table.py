@@ -31,7 +31,22 @@ STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", 
 REPLICAS = ("tests/e2e/redis/test_redis_world.py::"
             "test_a_message_that_no_replica_has_is_not_acknowledged_and_not_written_twice")
 
+EVENTS, LISTENERS = "store/test_store_events", "cluster/test_event_listeners"
+
 CLUSTER = [
+    # ---- events
+    Mutation("a batch of events whose answer was lost is added twice", "src/store/lua/fleet/append_events.lua",
+             "if redis.call('GET', batch_key) == batch then", "if false then", EVENTS),
+    Mutation("the stream of events grows without a bound", "src/store/lua/fleet/append_events.lua",
+             "'MAXLEN', '~', ARGV[7], ", "", EVENTS),
+    Mutation("a reader that comes back gets an event twice", "src/cluster/events/event_listeners.c",
+             "return !entry->has_place;", "return true;", LISTENERS),
+    Mutation("a reader is not told that events are no longer kept", "src/cluster/events/event_listeners.c",
+             "    if (gap) {\n", "    if (false) {\n", LISTENERS),
+    Mutation("what clients do in an incident is kept", "src/mqtt/worker/worker_incident.c",
+             "    client->in_incident = true;\n", "",
+             "tests/e2e/test_events.py::test_an_incident_is_one_event_and_many_changes_are_counted"),
+
     # ---- joining, being fenced, a Redis that lost data
     Mutation("a join that failed is tried at full speed", "src/cluster/membership/membership.c",
              "if (now_ms < agent->join_next_ms) {", "if (false) {", MEMBERSHIP),

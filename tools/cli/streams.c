@@ -49,6 +49,15 @@ static void cli_streams_print_notice(const json_t *data) {
            table_printable(cli_json_text_or_empty(data, "message"), message, sizeof(message)));
 }
 
+static void cli_streams_print_incident(const json_t *data) {
+    char broker[300], message[600];
+    printf("%s  incident  %s  %s on %s  %s  %lld clients\n", cli_json_text_or_empty(data, "at"),
+           table_printable(cli_json_text_or_empty(data, "broker"), broker, sizeof(broker)),
+           cli_json_text_or_empty(data, "state"), cli_json_text_or_empty(data, "node"),
+           table_printable(cli_json_text_or_empty(data, "message"), message, sizeof(message)),
+           (long long)json_integer_value(json_object_get(data, "clients")));
+}
+
 static void cli_streams_print_event(const json_t *data) {
     char what[256], reason[400], safe[64];
     const char *kind = cli_json_text_or_empty(data, "kind"),
@@ -72,6 +81,8 @@ static bool cli_streams_on_event(void *context, const char *event, json_t *data)
         cli_streams_print_json(data);
     } else if (strcmp(event, "notice") == 0) {
         cli_streams_print_notice(data);
+    } else if (strcmp(event, "incident") == 0) {
+        cli_streams_print_incident(data);
     } else {
         cli_streams_print_event(data);
     }

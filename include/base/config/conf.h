@@ -124,6 +124,12 @@
     INT(audit_keep_s, "audit.keep_s", "s", 2592000, 0, 315360000,                                   \
         "how long Redis keeps the last 16 changes of a client (who, when, which fields) and ended " \
         "operations; 0: no changes are kept")                                                       \
+    INT(events_kept_max, "events.kept_max", "events", 50000, 1000, 1000000,                         \
+        "how many of the last events of the fleet Redis keeps, about 250 bytes each, for readers "  \
+        "of /api/v1/events that reconnect")                                                         \
+    INT(events_client_rate, "events.client_rate", "events/s", 100, 1, 10000,                        \
+        "events of clients that a node adds to these, ten times as many at once; the others only "  \
+        "reach readers that are connected")                                                         \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "lowest level written")           \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "format of a log line")                 \
     INT(log_buffer_bytes, "log.buffer_bytes", "bytes", 4194304, 65536, 1073741824,                  \

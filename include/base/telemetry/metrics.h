@@ -36,6 +36,8 @@
     X(METRIC_PUBLISH_THROTTLED, "mqfleet_publications_throttled_total", "",                        \
       "Publications refused (429) because similar ones ended the connection of their client.")
 
+#define EVENTS_UNKEPT_TOTAL "mqfleet_events_not_kept_total"
+
 #define LOG_DROPPED_TOTAL "mqfleet_log_lines_dropped_total"
 #define METRICS_OF_LOG(X)                                                                          \
     X(METRIC_LOG_DROPPED_DEBUG, LOG_DROPPED_TOTAL, "level=\"debug\"",                              \
@@ -165,6 +167,14 @@
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                            \
       "Events that readers of streams missed because they read too slowly or too many arrived "    \
       "at once.")                                                                                  \
+    X(METRIC_EVENTS_KEPT, "mqfleet_events_kept_total", "",                                         \
+      "Events of this node that were added to the stream of events in Redis.")                     \
+    X(METRIC_EVENTS_UNKEPT_RATE, EVENTS_UNKEPT_TOTAL, "reason=\"rate\"",                           \
+      "Events of this node that are not in the stream in Redis. rate: more than "                  \
+      "events.client_rate; queue_full: more than the node could send, or memory ran out; redis: "  \
+      "Redis did not answer or was full.")                                                         \
+    X(METRIC_EVENTS_UNKEPT_QUEUE, EVENTS_UNKEPT_TOTAL, "reason=\"queue_full\"", "")                \
+    X(METRIC_EVENTS_UNKEPT_REDIS, EVENTS_UNKEPT_TOTAL, "reason=\"redis\"", "")                     \
     X(METRIC_OUT_OF_MEMORY, "mqfleet_out_of_memory_total", "",                                     \
       "Failed memory allocations; the operation was refused or is retried.")                       \
     METRICS_OF_LOG(X)

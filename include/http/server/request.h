@@ -39,6 +39,7 @@ struct http_request {
     struct http_query query;
     int64_t wait_ms;     /* how long the caller waits for the outcome; 0: it does not */
     char *if_match;      /* NULL: not sent */
+    char *last_event_id; /* NULL: not sent */
     char *if_none_match; /* NULL: not sent */
     bool forwarded;      /* sent by another node on behalf of a caller */
     struct caller caller;

@@ -52,6 +52,8 @@ void event_stream_comment(struct event_stream *stream, const char *text);
 void event_stream_count_lost(struct event_stream *stream, int64_t events);
 /* Ends the stream. The content of the ring is still sent. */
 void event_stream_end(struct event_stream *stream);
+/* Bytes that can be put now. */
+size_t event_stream_room(struct event_stream *stream);
 /* The stream was ended, or its reader has gone. */
 bool event_stream_is_ended(struct event_stream *stream);
 /* Ends the stream and drops the reference of the writing side. NULL is legal. */

@@ -30,6 +30,12 @@ struct incidents; /* of a node */
 struct incident;  /* the record of one broker, with or without an open incident */
 
 struct incidents *incidents_create(void); /* NULL: out of memory */
+/* The beginning or the end of an incident, to incidents_observe; defined below. */
+struct incident_report;
+typedef void incidents_observer(void *context, const struct incident_report *report);
+/* Called without a lock, by the thread that ends or begins it. Before other threads use incidents.
+ */
+void incidents_observe(struct incidents *incidents, incidents_observer *observer, void *context);
 void incidents_destroy(struct incidents *incidents);
 
 /* One client more, or less, uses the broker. NULL: out of memory. */
@@ -119,6 +125,18 @@ struct incident_view {
     int64_t failures; /* since the incident began */
     size_t clients;   /* of this node that use the broker */
     size_t waiting;   /* of these, waiting for its end */
+};
+
+enum incident_phase {
+    INCIDENT_BEGAN,
+    INCIDENT_LASTS, /* only logged */
+    INCIDENT_ENDED,
+    INCIDENT_ABANDONED /* no client of this node uses the broker any more */
+};
+struct incident_report { /* borrowed during the call */
+    enum incident_phase phase;
+    struct incident_view view;
+    int64_t lasted_ms;
 };
 
 /* Copies at most `max` open incidents in any order and returns how many there are. Leaves out

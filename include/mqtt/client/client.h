@@ -141,8 +141,9 @@ struct client {
     bool last_loss_suspected : 1; /* the last loss counted fully towards `suspicion` */
     uint8_t state_before : 7;     /* CLOSING */
     uint8_t receiving : 1;        /* part of a message has arrived since silence was checked */
-    uint8_t
-        blame; /* enum client_blame of the last loss; takes effect when the broker is reachable */
+    /* enum client_blame of the last loss; takes effect when the broker is reachable */
+    uint8_t blame : 7;
+    uint8_t in_incident : 1;     /* of its broker, until it is online or fails for another reason */
     uint8_t blame_clears;        /* how often in a row that blame was cleared because the broker was
                                     unavailable */
     uint8_t workarounds;         /* of its connections, enum engine_workaround; for all its urls */

@@ -41,6 +41,7 @@ struct workers_change {
     const char *reason;
     int64_t version;               /* of the configuration that applies */
     struct message_origin *origin; /* with the labels; NULL: it has none */
+    bool in_incident; /* part of an incident of its broker, which is reported as a whole */
 };
 
 /* An event of a client whose state stays as it is. All pointers are borrowed. */
@@ -67,6 +68,8 @@ struct workers_owner {
     void (*changed)(void *context, const struct workers_change *change);
     /* NULL: not reported. */
     void (*noticed)(void *context, const struct workers_notice *notice);
+    /* NULL: not reported. */
+    incidents_observer *incident;
 };
 
 struct workers *workers_create(const struct conf *conf, const struct workers_owner *owner);

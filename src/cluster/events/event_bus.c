@@ -17,20 +17,21 @@
 #include "base/system/json_memory.h"
 #include "base/telemetry/log.h"
 #include "base/text.h"
-#include "queued_event.h"
+#include "event_budget.h"
 #include "event_listeners.h"
+#include "event_writer.h"
 #include "net/redis/redis.h"
 #include "topology_watch.h"
 
 #define EVENT_BUS_QUEUE_MAX      65536
-#define FLUSH_MS                 100    /* how long an event may wait to be sent with others */
-#define EVENT_BUS_CHECK_MS       1000   /* between checks for listeners, and of the topology */
-#define ANNOUNCEMENTS_RETRY_MS   5000   /* long: the checks find listeners without announcements */
-#define LISTENING_TTL_MS         "5000" /* of the key, unless a node with a listener renews it */
-#define LISTENING_SEEN_BY_ALL_MS 1500   /* after this time, every node has read the key */
-#define BATCH_EVENTS_MAX         500
-#define BATCH_BYTES_MAX          ((size_t)256 * 1024)
-#define BATCHES_PER_FLUSH_MAX    64
+#define FLUSH_MS                 100  /* how long an event may wait to be sent with others */
+#define EVENT_BUS_CHECK_MS       1000 /* between checks for listeners, and of the topology */
+#define ANNOUNCEMENTS_RETRY_MS   5000 /* long: the checks find listeners without announcements */
+#define LISTENING_TTL_MS         5000 /* of the key, unless a node with a listener renews it */
+#define LISTENING_SEEN_BY_ALL_MS 1500 /* after this time, every node has read the key */
+#define LISTENING_LEFT_MS_MIN    3000 /* of the key, for a listener that relies on it */
+#define BATCHES_PER_FLUSH_MAX    160
+#define REPLAY_MS                10 /* between pages of kept events */
 #define MESSAGES_PER_TURN_MAX    256
 #define SUBSCRIBE_RETRY_MS       500
 #define RECENT_MS                3000 /* how old a change may be to be sent to a new listener */
@@ -45,16 +46,18 @@ enum event_bus_subscription {
 
 struct event_bus {
     const struct conf *conf;
+    struct store *store;
     const char *redis_url;
     event_bus_post_recent *post_recent; /* NULL: none */
     void *post_recent_context;
     char *events_channel, *announce_channel, *listening_key;
-    char own_id[TEXT_ID_LEN]; /* identifies the batches of this node */
-    struct queue *queue;      /* of struct queued_event */
+    struct queue *queue; /* of struct queued_event */
     int wake_fd;
     atomic_bool stopping;
-    atomic_bool fleet_listens; /* a node of the fleet has a listener */
-    atomic_llong lost_count;   /* events that found the queue full */
+    atomic_bool fleet_listens;    /* a node of the fleet has a listener */
+    atomic_llong lost_count;      /* events that found the queue full */
+    atomic_llong over_rate_count; /* events of clients that are not kept because of their number */
+    struct event_budget budget;
     struct event_listeners listeners;
 
     /* Event bus thread only. */
@@ -64,14 +67,16 @@ struct event_bus {
     int64_t announcements_retry_at_ms; /* no connection attempt before */
     bool announced;                    /* that this node has a listener */
     int64_t check_at_ms, flushed_at_ms, subscribe_retry_at_ms;
-    int64_t unpublished_count; /* events lost to other nodes, which are not informed yet */
+    int64_t listening_until_ms; /* of the key, if no other node renews it */
+    struct event_writer writer;
     enum event_bus_subscription subscription;
     int64_t subscribed_since_ms; /* while EVENT_BUS_SUBSCRIBED */
     struct topology_watch *topology;
 };
 
 const char *event_bus_kind_name(enum event_bus_kind kind) {
-    static const char *const names[] = {"client", "node", "leader", "notice", "dropped", "status"};
+    static const char *const names[] = {"client",   "node",    "leader", "notice",
+                                        "incident", "dropped", "gap",    "status"};
     assert((size_t)kind < sizeof names / sizeof names[0]);
     return names[kind];
 }
@@ -90,12 +95,14 @@ struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
         return NULL;
     }
     event_listeners_init(&bus->listeners);
+    event_budget_init(&bus->budget, conf->events_client_rate, clock_ms());
+    event_writer_init(&bus->writer, conf, store, &bus->listeners);
     bus->conf = conf;
+    bus->store = store;
     bus->redis_url = redis_url;
     bus->events_channel = event_bus_concat(conf->key_prefix, "mqtt_fleet:events");
     bus->announce_channel = event_bus_concat(conf->key_prefix, "mqtt_fleet:listen");
     bus->listening_key = event_bus_concat(conf->key_prefix, "mqtt_fleet:listening");
-    text_random_id(bus->own_id);
     bus->queue = queue_create(EVENT_BUS_QUEUE_MAX);
     bus->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     bus->publisher = redis_create(redis_url, conf->redis_timeout_ms);
@@ -157,13 +164,23 @@ static void event_bus_push_event(struct event_bus *bus, struct queued_event *eve
     }
 }
 
+/* Whether an event of a client is kept. */
+static bool event_bus_keeps(struct event_bus *bus, bool in_incident) {
+    bool kept = !in_incident && event_budget_take(&bus->budget);
+    if (!kept && !in_incident) {
+        atomic_fetch_add_explicit(&bus->over_rate_count, 1, memory_order_relaxed);
+    }
+    return kept;
+}
+
 void event_bus_post_change(struct event_bus *bus, const struct workers_change *change) {
     enum client_state from = change->from, to = change->to;
-    if (!atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
-        return;
-    }
     bool looks_same = strcmp(client_state_shown(from), client_state_shown(to)) == 0;
     if (to == CLIENT_CLOSING || (looks_same && from != to)) {
+        return;
+    }
+    bool kept = from != to && event_bus_keeps(bus, change->in_incident);
+    if (!kept && !atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
         return;
     }
     struct queued_event *event = queued_event_create(change->id, change->reason, change->origin);
@@ -171,12 +188,14 @@ void event_bus_post_change(struct event_bus *bus, const struct workers_change *c
         event->from = from;
         event->to = to;
         event->version = change->version;
+        event->kept = kept;
     }
     event_bus_push_event(bus, event);
 }
 
 void event_bus_post_notice(struct event_bus *bus, const struct workers_notice *notice) {
-    if (!atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
+    bool kept = event_bus_keeps(bus, false);
+    if (!kept && !atomic_load_explicit(&bus->fleet_listens, memory_order_relaxed)) {
         return;
     }
     struct queued_event *event = queued_event_create(notice->id, notice->code, notice->origin);
@@ -184,19 +203,31 @@ void event_bus_post_notice(struct event_bus *bus, const struct workers_notice *n
         queued_event_free(event);
         event = NULL;
     }
+    if (event) {
+        event->kept = kept;
+    }
     event_bus_push_event(bus, event);
 }
 
-enum err event_bus_listen(struct event_bus *bus, const struct event_bus_listener *listener) {
-    enum err err = event_listeners_add(&bus->listeners, listener, &bus->fleet_listens);
+void event_bus_post_incident(struct event_bus *bus, const struct incident_report *report) {
+    event_bus_push_event(bus, queued_event_create_incident(report, bus->conf->node_name));
+}
+
+enum err event_bus_listen(struct event_bus *bus, const struct event_bus_listener *listener,
+                          const char *after) {
+    struct store_event_place place;
+    bool replays = after && listener->has_room && store_event_place_parse(after, &place);
+    enum err err = event_listeners_add(&bus->listeners, listener, replays ? &place : NULL,
+                                       &bus->fleet_listens);
     event_bus_wake(bus);
     return err;
 }
 
 /* ---- to the other nodes ---------------------------------------------------------------------- */
 
-static void event_bus_deliver_client(struct event_bus *bus, const json_t *json, const char *text) {
-    const struct event_bus_event event = queued_event_from_json(json, text);
+static void event_bus_deliver_client(struct event_bus *bus, const json_t *json, const char *text,
+                                     const char *id) {
+    const struct event_bus_event event = queued_event_from_json(json, text, id);
     event_listeners_deliver(&bus->listeners, &event);
 }
 
@@ -205,64 +236,30 @@ static void event_bus_deliver_topology(void *context, const struct event_bus_eve
     event_listeners_deliver(&bus->listeners, event);
 }
 
-static bool event_bus_publish(struct event_bus *bus, const struct buffer *batch) {
-    const char *argv[] = {"PUBLISH", bus->events_channel, batch->data};
-    struct redis_reply *reply = NULL;
-    bool done = !batch->failed && redis_command(bus->publisher, 3, argv, NULL, &reply) == ERR_OK;
-    if (!done) {
-        log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(bus->publisher)));
-    }
-    redis_reply_free(reply);
-    return done;
-}
-
-/* Delivers an event to the listeners of this node and appends it to the batch. False: out of
- * memory.
- */
-static bool event_bus_append_event(struct event_bus *bus, const struct queued_event *event,
-                                   bool is_first, struct buffer *batch) {
-    json_t *json = queued_event_to_json(event, bus->conf->node_name);
-    char *text = json ? json_to_text(json, JSON_COMPACT) : NULL;
-    bool done = text != NULL;
-    if (done) {
-        event_bus_deliver_client(bus, json, text);
-        buffer_append_str(batch, is_first ? "" : ",");
-        buffer_append_str(batch, text);
-    }
-    free(text);
-    json_decref(json);
-    return done;
-}
-
-/* Sends {"from":own_id,"lost":n,"events":[...]} with at most BATCH_EVENTS_MAX events. The other
- * nodes lose a batch that cannot be published; the next batch that reaches them counts its events
- * in "lost". False: the queue is empty. */
+/* False: the queue is empty, or Redis does not answer. */
 static bool event_bus_flush_batch(struct event_bus *bus, int64_t lost) {
-    struct buffer batch;
-    size_t n = 0;
-    lost += bus->unpublished_count;
-    buffer_init(&batch);
-    buffer_printf(&batch, "{\"from\":\"%s\",\"lost\":%lld,\"events\":[", bus->own_id,
-                  (long long)lost);
     struct queued_event *event = NULL;
-    while (n < BATCH_EVENTS_MAX && batch.len < BATCH_BYTES_MAX &&
-           (event = event_bus_take_event(bus))) {
-        n += event_bus_append_event(bus, event, n == 0, &batch);
+    while (!event_writer_is_full(&bus->writer) && (event = event_bus_take_event(bus))) {
+        event_writer_add(&bus->writer, event);
         queued_event_free(event);
     }
-    buffer_append_str(&batch, "]}");
-    if (n > 0 || lost > 0) {
-        bus->unpublished_count = event_bus_publish(bus, &batch) ? 0 : lost + (int64_t)n;
-    }
-    buffer_fini(&batch);
-    return n > 0;
+    enum err err = event_writer_send(
+        &bus->writer,
+        &(struct event_writer_call){.lost = lost,
+                                    .listened = atomic_load(&bus->fleet_listens),
+                                    .subscribed = bus->subscription == EVENT_BUS_SUBSCRIBED});
+    return event && err == ERR_OK;
 }
 
 static void event_bus_flush(struct event_bus *bus) {
     int64_t lost = atomic_exchange(&bus->lost_count, 0);
     if (lost > 0) {
         event_listeners_deliver_lost(&bus->listeners, lost);
+        event_writer_count_unkept(&bus->writer, EVENT_LOSS_QUEUE, lost);
     }
+    event_writer_count_unkept(&bus->writer, EVENT_LOSS_RATE,
+                              atomic_exchange(&bus->over_rate_count, 0));
+    event_budget_refill(&bus->budget, clock_ms());
     for (int i = 0; i < BATCHES_PER_FLUSH_MAX && event_bus_flush_batch(bus, lost); i++) {
         lost = 0;
     }
@@ -274,16 +271,20 @@ static void event_bus_handle_batch(struct event_bus *bus, const char *payload) {
     json_t *batch = json_from_text(payload, strlen(payload), 0);
     const json_t *events = json_object_get(batch, "events");
     int64_t lost = json_integer_value(json_object_get(batch, "lost"));
+    const json_t *ids = json_object_get(batch, "ids"); /* not from a node of an earlier version */
     size_t i;
     json_t *event;
-    if (strcmp(queued_event_member(batch, "from"), bus->own_id) != 0) {
-        if (lost > 0) {
+    const char *from = queued_event_member(batch, "from");
+    if (event_writer_expects(&bus->writer, from,
+                             json_integer_value(json_object_get(batch, "batch")))) {
+        if (lost > 0 && strcmp(from, bus->writer.own_id) != 0) {
             event_listeners_deliver_lost(&bus->listeners, lost);
         }
         json_array_foreach(events, i, event) {
             char *text = json_is_object(event) ? json_to_text(event, JSON_COMPACT) : NULL;
+            const char *id = json_string_value(json_array_get(ids, i));
             if (text) {
-                event_bus_deliver_client(bus, event, text);
+                event_bus_deliver_client(bus, event, text, id ? id : "");
             }
             free(text);
         }
@@ -353,9 +354,14 @@ static void event_bus_receive(struct event_bus *bus, int64_t now_ms) {
 /* ---- which nodes have listeners -------------------------------------------------------------- */
 
 static void event_bus_renew_listening_key(struct event_bus *bus) {
-    const char *argv[] = {"SET", bus->listening_key, bus->conf->node_name, "PX", LISTENING_TTL_MS};
+    char ttl_ms[24];
+    const char *argv[] = {"SET", bus->listening_key, bus->conf->node_name, "PX", ttl_ms};
+    snprintf(ttl_ms, sizeof ttl_ms, "%d", LISTENING_TTL_MS);
     struct redis_reply *reply = NULL;
-    if (redis_command(bus->publisher, 5, argv, NULL, &reply) != ERR_OK) {
+    int64_t began_ms = clock_ms();
+    if (redis_command(bus->publisher, 5, argv, NULL, &reply) == ERR_OK) {
+        bus->listening_until_ms = began_ms + LISTENING_TTL_MS;
+    } else {
         log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(bus->publisher)));
     }
     redis_reply_free(reply);
@@ -425,7 +431,15 @@ static void event_bus_check_listeners(struct event_bus *bus, int64_t now_ms) {
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static void event_bus_wait(struct event_bus *bus, int64_t now_ms) {
+/* True: there is more to read at once. A listener needs no more pages once it gets all that is
+ * kept: the channel is open here, and the key makes every node publish. */
+static bool event_bus_replay(struct event_bus *bus, int64_t now_ms) {
+    bool live = bus->subscription == EVENT_BUS_SUBSCRIBED && bus->announced &&
+                bus->listening_until_ms - now_ms >= LISTENING_LEFT_MS_MIN;
+    return event_listeners_replay(&bus->listeners, bus->store, live);
+}
+
+static void event_bus_wait(struct event_bus *bus, int64_t now_ms, int64_t wait_ms_max) {
     bool busy = atomic_load(&bus->fleet_listens);
     int64_t until_ms = busy ? bus->flushed_at_ms + FLUSH_MS : bus->check_at_ms;
     int64_t wait_ms = until_ms > now_ms ? until_ms - now_ms : 0;
@@ -435,7 +449,7 @@ static void event_bus_wait(struct event_bus *bus, int64_t now_ms) {
         {.fd = now_ms >= bus->announcements_retry_at_ms ? redis_fd(bus->announcements) : -1,
          .events = POLLIN}};
     eventfd_t count;
-    int timeout_ms = (int)(wait_ms < EVENT_BUS_CHECK_MS ? wait_ms : EVENT_BUS_CHECK_MS);
+    int timeout_ms = (int)(wait_ms < wait_ms_max ? wait_ms : wait_ms_max);
     if (poll(fds, 3, timeout_ms) > 0 && (fds[0].revents & POLLIN)) {
         (void)eventfd_read(bus->wake_fd, &count);
         bus->check_at_ms = 0;
@@ -445,7 +459,7 @@ static void event_bus_wait(struct event_bus *bus, int64_t now_ms) {
 void *event_bus_run(void *argument) {
     struct event_bus *bus = argument;
     while (!atomic_load(&bus->stopping)) {
-        int64_t now_ms = clock_ms();
+        int64_t now_ms = clock_ms(), wait_ms_max = EVENT_BUS_CHECK_MS;
         event_bus_receive_announcements(bus, now_ms);
         if (now_ms >= bus->check_at_ms) {
             event_bus_check_listeners(bus, now_ms);
@@ -453,12 +467,13 @@ void *event_bus_run(void *argument) {
         if (event_listeners_count(&bus->listeners) > 0) {
             event_bus_receive(bus, now_ms);
             event_bus_announce(bus);
+            wait_ms_max = event_bus_replay(bus, now_ms) ? REPLAY_MS : EVENT_BUS_CHECK_MS;
         }
         if (now_ms - bus->flushed_at_ms >= FLUSH_MS) {
             bus->flushed_at_ms = now_ms;
             event_bus_flush(bus);
         }
-        event_bus_wait(bus, clock_ms());
+        event_bus_wait(bus, clock_ms(), wait_ms_max);
     }
     event_bus_flush(bus);
     return NULL;

@@ -2,6 +2,13 @@
  * and removed by the event bus thread. */
 #include "event_listeners.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/system/json_memory.h"
+#include "base/telemetry/log.h"
+#include "queued_event.h"
+
 void event_listeners_init(struct event_listeners *listeners) {
     pthread_mutex_init(&listeners->lock, NULL);
 }
@@ -15,12 +22,17 @@ void event_listeners_fini(struct event_listeners *listeners) {
 }
 
 enum err event_listeners_add(struct event_listeners *listeners,
-                             const struct event_bus_listener *listener, atomic_bool *in_use) {
+                             const struct event_bus_listener *listener,
+                             const struct store_event_place *after, atomic_bool *in_use) {
     enum err err = ERR_FULL;
     pthread_mutex_lock(&listeners->lock);
     size_t n = atomic_load(&listeners->count);
     if (n < EVENT_BUS_LISTENERS_MAX) {
         listeners->entries[n] = (struct event_listener_entry){.listener = *listener};
+        if (after) {
+            listeners->entries[n].replays = true;
+            listeners->entries[n].place = *after;
+        }
         atomic_store(&listeners->count, n + 1);
         atomic_store(in_use, true);
         err = ERR_OK;
@@ -40,12 +52,32 @@ size_t event_listeners_count(const struct event_listeners *listeners) {
     return atomic_load(&listeners->count);
 }
 
+/* Whether the listener gets the event now: one that replays gets it with its pages, if it is kept.
+ */
+static bool event_listener_takes(struct event_listener_entry *entry,
+                                 const struct event_bus_event *event) {
+    struct store_event_place place;
+    if (event->kind >= EVENT_BUS_DROPPED) {
+        return true;
+    }
+    if (entry->replays) {
+        return false;
+    }
+    if (entry->has_place && event->id && store_event_place_parse(event->id, &place)) {
+        entry->has_place = store_event_place_compare(place, entry->place) <= 0;
+        return !entry->has_place;
+    }
+    return true;
+}
+
 void event_listeners_deliver(struct event_listeners *listeners,
                              const struct event_bus_event *event) {
     pthread_mutex_lock(&listeners->lock);
     for (size_t i = 0; i < atomic_load(&listeners->count); i++) {
-        const struct event_bus_listener *listener = &listeners->entries[i].listener;
-        listener->on_event(listener->context, event);
+        struct event_listener_entry *entry = &listeners->entries[i];
+        if (event_listener_takes(entry, event)) {
+            entry->listener.on_event(entry->listener.context, event);
+        }
     }
     pthread_mutex_unlock(&listeners->lock);
 }
@@ -92,4 +124,80 @@ void event_listeners_drop_closed(struct event_listeners *listeners) {
     }
     atomic_store(&listeners->count, n);
     pthread_mutex_unlock(&listeners->lock);
+}
+
+/* ---- kept events ----------------------------------------------------------------------------- */
+
+static void event_listener_put(const struct event_bus_listener *listener, const char *id,
+                               const char *text) {
+    json_t *json = json_from_text(text, strlen(text), 0);
+    if (json_is_object(json)) {
+        const struct event_bus_event event = queued_event_from_json(json, text, id);
+        listener->on_event(listener->context, &event);
+    }
+    json_decref(json);
+}
+
+static void event_listener_put_gap(const struct event_bus_listener *listener, const char *after,
+                                   const char *first) {
+    char text[2 * STORE_EVENT_ID_LEN + 40];
+    snprintf(text, sizeof text, "{\"after\":\"%s\",\"first\":%s%s%s}", after,
+             first[0] != '\0' ? "\"" : "null", first, first[0] != '\0' ? "\"" : "");
+    listener->on_event(
+        listener->context,
+        &(struct event_bus_event){.kind = EVENT_BUS_GAP, .subject = "", .state = "", .text = text});
+}
+
+/* A place of 0 asks for everything that is kept. Another one is the id of an event, which is kept
+ * at least as long as those that follow it. */
+static bool event_listener_has_gap(const struct event_listener_entry *entry,
+                                   const struct store_event_page *page) {
+    return !entry->begun && !page->known && (entry->place.ms > 0 || entry->place.sequence > 0);
+}
+
+/* True: another page is to be read. */
+static bool event_listener_replay_page(struct event_listener_entry *entry, struct store *store,
+                                       bool live) {
+    char after[STORE_EVENT_ID_LEN];
+    struct store_event_page page;
+    snprintf(after, sizeof after, "%" PRIu64 "-%" PRIu64, entry->place.ms, entry->place.sequence);
+    enum err err = store_read_events(store, after, EVENT_BUS_PAGE_EVENTS, &page);
+    if (err != ERR_OK) {
+        log_event(LOG_DEBUG, "events_not_read", KS("error", err_name(err)));
+    }
+    size_t n = err == ERR_OK ? page.n : 0;
+    bool gap = err == ERR_OK && event_listener_has_gap(entry, &page);
+    bool again = gap && n == 0; /* the stream is another one: all of it is new */
+    if (gap) {
+        event_listener_put_gap(&entry->listener, after, page.first);
+    }
+    if (again) {
+        entry->place = (struct store_event_place){0};
+    }
+    entry->begun = entry->begun || err == ERR_OK;
+    for (size_t i = 0; i < n; i++) {
+        const char *id = store_event_page_id(&page, i);
+        if (store_event_place_parse(id, &entry->place)) {
+            event_listener_put(&entry->listener, id, store_event_page_text(&page, i));
+            entry->has_place = true;
+        }
+    }
+    bool more = n == EVENT_BUS_PAGE_EVENTS || again;
+    entry->replays = err != ERR_OK || more || !live;
+    store_event_page_fini(&page);
+    return more;
+}
+
+/* Without the lock, which is not held during I/O: only this thread removes entries. */
+bool event_listeners_replay(struct event_listeners *listeners, struct store *store, bool live) {
+    bool more = false;
+    for (size_t i = 0; i < event_listeners_count(listeners); i++) {
+        struct event_listener_entry *entry = &listeners->entries[i];
+        const struct event_bus_listener *listener = &entry->listener;
+        if (entry->replays && !listener->is_closed(listener->context) &&
+            listener->has_room(listener->context)) {
+            more = event_listener_replay_page(entry, store, live) || more;
+        }
+    }
+    return more;
 }

@@ -5,10 +5,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "cluster/events/event_bus.h"
+#include "store/events.h"
 
 struct event_listener_entry {
     struct event_bus_listener listener;
     bool coverage_sent; /* it got the event that says that the whole fleet is covered */
+    bool replays;       /* it gets kept events, and does not get new ones yet */
+    bool begun;         /* its first page was read */
+    /* After a replay, until the first new event: the place of the last one that it got. */
+    bool has_place;
+    struct store_event_place place;
 };
 
 struct event_listeners {
@@ -20,10 +26,11 @@ struct event_listeners {
 void event_listeners_init(struct event_listeners *listeners);
 void event_listeners_fini(struct event_listeners *listeners); /* releases the listeners */
 
-/* Sets *in_use to true as well, under the lock. ERR_FULL. Any thread. */
+/* Sets *in_use to true as well, under the lock. after: NULL: it gets no kept events. ERR_FULL. Any
+ * thread. */
 enum err event_listeners_add(struct event_listeners *listeners,
                              const struct event_bus_listener *listener,
-                             atomic_bool *in_use) MUST_CHECK;
+                             const struct store_event_place *after, atomic_bool *in_use) MUST_CHECK;
 /* Sets *in_use to true if another node or this one has a listener. Atomic with event_listeners_add.
  */
 void event_listeners_update_use(struct event_listeners *listeners, bool others,
@@ -34,6 +41,10 @@ size_t event_listeners_count(const struct event_listeners *listeners); /* any th
 
 void event_listeners_deliver(struct event_listeners *listeners,
                              const struct event_bus_event *event);
+/* Gives one page of kept events to each listener that waits for them. live: all that is kept from
+ * now on is also delivered, so a listener that has all of it needs no more pages. True: another
+ * page can be read at once. */
+bool event_listeners_replay(struct event_listeners *listeners, struct store *store, bool live);
 void event_listeners_deliver_lost(struct event_listeners *listeners, int64_t count);
 void event_listeners_deliver_status(struct event_listeners *listeners, const char *text);
 /* Once to each listener. */

@@ -124,7 +124,7 @@ static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
     http_answer_header(auth_check->response, "Access-Control-Allow-Methods",
                        "GET, HEAD, POST, PUT, PATCH, DELETE");
     http_answer_header(auth_check->response, "Access-Control-Allow-Headers",
-                       "Authorization, Content-Type, If-Match, X-Request-Id");
+                       "Authorization, Content-Type, If-Match, Last-Event-ID, X-Request-Id");
     http_answer_header(auth_check->response, "Access-Control-Max-Age", "600");
 }
 

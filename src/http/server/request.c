@@ -29,6 +29,7 @@ void http_request_fini(struct http_request *request) {
     free(request->path);
     free(request->parameter);
     free(request->if_match);
+    free(request->last_event_id);
     free(request->if_none_match);
     http_query_fini(&request->query);
     buffer_fini(&request->body);

@@ -131,6 +131,8 @@ static void request_reader_read_conditions(struct transaction *transaction) {
     transaction->request.if_match = text_dup(condition);
     transaction->request.if_none_match =
         text_dup(request_reader_header(transaction, "If-None-Match"));
+    transaction->request.last_event_id =
+        text_dup(request_reader_header(transaction, "Last-Event-ID"));
     if (condition && !transaction->request.if_match && transaction->response.status == 0) {
         http_problem_memory(&transaction->response);
     }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "cluster/events/event_bus.h"
+#include "store/events.h"
 #include "http/streams/event_stream.h"
 #include "http/server/problem.h"
 #include "http/streams/tail_follower.h"
@@ -40,7 +41,6 @@ struct event_subscriber {
     char *state;        /* NULL: any */
     char *client;       /* NULL: any */
     struct scope scope; /* of the caller: with one, only events of its clients */
-    unsigned long long sequence;
 };
 
 static bool api_events_matches(const struct event_subscriber *event_subscriber,
@@ -55,11 +55,15 @@ static bool api_events_matches(const struct event_subscriber *event_subscriber,
             (is_client && strcmp(event_subscriber->client, item->subject) == 0));
 }
 
-static void api_events_put_event(struct event_subscriber *event_subscriber, const char *kind,
-                                 const char *text) {
+/* The id is that of the stream in Redis: of an event that is kept. */
+static void api_events_put_event(struct event_subscriber *event_subscriber,
+                                 const struct event_bus_event *item, const char *text) {
     struct buffer event;
     buffer_init(&event);
-    buffer_printf(&event, "id: %llu\nevent: %s\ndata: ", ++event_subscriber->sequence, kind);
+    if (item->id && item->id[0] != '\0') {
+        buffer_printf(&event, "id: %s\n", item->id);
+    }
+    buffer_printf(&event, "event: %s\ndata: ", event_bus_kind_name(item->kind));
     buffer_append_str(&event, text);
     buffer_append_str(&event, "\n\n");
     if (!event.failed) {
@@ -68,18 +72,35 @@ static void api_events_put_event(struct event_subscriber *event_subscriber, cons
     buffer_fini(&event);
 }
 
+/* A caller with a scope is not told how many: that includes the events of others. */
+static void api_events_put_dropped(struct event_subscriber *event_subscriber,
+                                   const struct event_bus_event *item) {
+    bool kept = item->id && item->id[0] != '\0';
+    if (scope_is_set(&event_subscriber->scope) || item->count == 0) {
+        api_events_put_event(event_subscriber, item, "{\"count\":null}");
+    } else if (kept) {
+        api_events_put_event(event_subscriber, item, item->text);
+    } else {
+        event_stream_count_lost(event_subscriber->stream, item->count);
+    }
+}
+
 static void api_events_on_event(void *context, const struct event_bus_event *item) {
     struct event_subscriber *event_subscriber = context;
     if (item->kind == EVENT_BUS_STATUS) {
         event_stream_comment(event_subscriber->stream, item->text);
-    } else if (item->kind == EVENT_BUS_DROPPED && item->count > 0 &&
-               !scope_is_set(&event_subscriber->scope)) { /* it counts those of others, too */
-        event_stream_count_lost(event_subscriber->stream, item->count);
     } else if (item->kind == EVENT_BUS_DROPPED) {
-        api_events_put_event(event_subscriber, "dropped", "{\"count\":null}");
+        api_events_put_dropped(event_subscriber, item);
+    } else if (item->kind == EVENT_BUS_GAP) {
+        api_events_put_event(event_subscriber, item, item->text);
     } else if (api_events_matches(event_subscriber, item)) {
-        api_events_put_event(event_subscriber, event_bus_kind_name(item->kind), item->text);
+        api_events_put_event(event_subscriber, item, item->text);
     }
+}
+
+static bool api_events_has_room(void *context) {
+    struct event_subscriber *event_subscriber = context;
+    return event_stream_room(event_subscriber->stream) >= EVENTS_RING_BYTES / 2;
 }
 
 static bool api_events_subscriber_is_closed(void *context) {
@@ -116,8 +137,8 @@ static bool api_events_parse_kinds(const char *text, unsigned *kinds) {
 
 /* Whether it is a state of a client, of a node or of the leader. */
 static bool api_events_state_is_known(const char *state) {
-    static const char *const others[] = {"deleted", "live", "draining", "dead",
-                                         "missing", "gone", "leading",  "none"};
+    static const char *const others[] = {"deleted", "live",    "draining", "dead",  "missing",
+                                         "gone",    "leading", "none",     "began", "ended"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (strcmp(state, others[i]) == 0) {
             return true;
@@ -136,13 +157,15 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
     if (kinds && !api_events_parse_kinds(kinds, &wanted)) {
         http_problem(
             response, PROBLEM_BAD_REQUEST,
-            "kind: must be client, node, leader or notice, or several of them separated by "
-            "commas");
+            "kind: must be client, node, leader, notice or incident, or several of them separated "
+            "by commas");
         return NULL;
     }
     if (state && !api_events_state_is_known(state)) {
-        http_problem(response, PROBLEM_BAD_REQUEST,
-                     "state: must be a state of a client or a node, or deleted, gone or leading");
+        http_problem(
+            response, PROBLEM_BAD_REQUEST,
+            "state: must be a state of a client, a node or an incident, or deleted, gone or "
+            "leading");
         return NULL;
     }
     struct event_subscriber *event_subscriber = calloc(1, sizeof *event_subscriber);
@@ -157,7 +180,23 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
     return event_subscriber;
 }
 
+/* False: answered. */
+static bool api_events_check_last_id(const struct http_request *request,
+                                     struct http_response *response) {
+    struct store_event_place place;
+    const char *id = request->last_event_id;
+    bool valid = !id || store_event_place_parse(id, &place);
+    if (!valid) {
+        http_problem(response, PROBLEM_BAD_REQUEST,
+                     "Last-Event-ID: must be the id of an event, or 0 for all that are kept");
+    }
+    return valid;
+}
+
 void api_events(struct http_request *request, struct http_response *response) {
+    if (!api_events_check_last_id(request, response)) {
+        return;
+    }
     struct event_subscriber *event_subscriber = api_events_subscriber_create(request, response);
     if (!event_subscriber) {
         return;
@@ -172,8 +211,9 @@ void api_events(struct http_request *request, struct http_response *response) {
     http_answer_stream(response, stream);
     const struct event_bus_listener listener = {event_subscriber, api_events_on_event,
                                                 api_events_subscriber_is_closed,
-                                                api_events_subscriber_destroy};
-    if (event_bus_listen(request->api->context.event_bus, &listener) != ERR_OK) {
+                                                api_events_subscriber_destroy, api_events_has_room};
+    if (event_bus_listen(request->api->context.event_bus, &listener, request->last_event_id) !=
+        ERR_OK) {
         api_events_subscriber_destroy(event_subscriber);
         http_problem(response, PROBLEM_OVERLOAD, "too many listeners");
     }

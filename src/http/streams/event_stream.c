@@ -218,6 +218,13 @@ void event_stream_end(struct event_stream *stream) {
     pthread_mutex_unlock(&stream->lock);
 }
 
+size_t event_stream_room(struct event_stream *stream) {
+    pthread_mutex_lock(&stream->lock);
+    size_t room = stream->size - stream->len;
+    pthread_mutex_unlock(&stream->lock);
+    return room;
+}
+
 bool event_stream_is_ended(struct event_stream *stream) {
     pthread_mutex_lock(&stream->lock);
     bool over = stream->state != EVENT_STREAM_OPEN;

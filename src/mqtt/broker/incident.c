@@ -60,15 +60,16 @@ struct incident {
 };
 
 struct incidents {
-    pthread_mutex_t lock; /* guards everything */
+    incidents_observer *observer; /* NULL: none. Read-only while threads use it, as its context */
+    void *observer_context;
+    pthread_mutex_t lock; /* guards the rest */
     struct incident *table;
 };
 
-/* Logged after the lock is released. */
+/* Logged and reported after the lock is released. */
 struct incident_event {
-    const char *name; /* NULL: nothing */
-    struct incident_view view;
-    int64_t lasted_ms;
+    bool happened;
+    struct incident_report report;
 };
 
 /* ---- life ---- */
@@ -79,6 +80,11 @@ struct incidents *incidents_create(void) {
         pthread_mutex_init(&incidents->lock, NULL);
     }
     return incidents;
+}
+
+void incidents_observe(struct incidents *incidents, incidents_observer *observer, void *context) {
+    incidents->observer = observer;
+    incidents->observer_context = context;
 }
 
 static void incident_free(struct incident *incident) {
@@ -126,16 +132,6 @@ struct incident *incident_acquire(struct incidents *incidents, const char *broke
     return incident;
 }
 
-void incident_release(struct incident *incident) {
-    struct incidents *incidents = incident->all;
-    pthread_mutex_lock(&incidents->lock);
-    if (--incident->clients == 0) {
-        HASH_DEL(incidents->table, incident);
-        incident_free(incident);
-    }
-    pthread_mutex_unlock(&incidents->lock);
-}
-
 /* ---- begin and end; the lock is held ---- */
 
 static struct incident_view incident_make_view(const struct incident *incident) {
@@ -150,20 +146,28 @@ static struct incident_view incident_make_view(const struct incident *incident) 
     return view;
 }
 
-static struct incident_event incident_make_event(const struct incident *incident, const char *name,
-                                                 int64_t now_ms) {
-    return (struct incident_event){name, incident_make_view(incident),
-                                   now_ms - incident->open->began_at_ms};
+static struct incident_event incident_make_event(const struct incident *incident,
+                                                 enum incident_phase phase, int64_t now_ms) {
+    return (struct incident_event){true,
+                                   {.phase = phase,
+                                    .view = incident_make_view(incident),
+                                    .lasted_ms = now_ms - incident->open->began_at_ms}};
 }
 
-static void incident_log_event(const struct incident_event *event) {
-    if (!event->name) {
+static void incident_tell(const struct incidents *incidents, const struct incident_event *event) {
+    static const char *const names[] = {"broker_incident_began", "broker_incident",
+                                        "broker_incident_ended", "broker_incident_ended"};
+    const struct incident_view *view = &event->report.view;
+    if (!event->happened) {
         return;
     }
-    log_event(LOG_WARN, event->name, KS("broker", event->view.broker),
-              KS("code", client_error_code(event->view.error)), KS("cause", event->view.cause),
-              KI("clients", event->view.clients), KI("waiting", event->view.waiting),
-              KI("failures", event->view.failures), KI("lasted_ms", event->lasted_ms));
+    log_event(LOG_WARN, names[event->report.phase], KS("broker", view->broker),
+              KS("code", client_error_code(view->error)), KS("cause", view->cause),
+              KI("clients", view->clients), KI("waiting", view->waiting),
+              KI("failures", view->failures), KI("lasted_ms", event->report.lasted_ms));
+    if (event->report.phase != INCIDENT_LASTS && incidents->observer) {
+        incidents->observer(incidents->observer_context, &event->report);
+    }
 }
 
 /* The last failure describes the present problem best: a name may no longer exist where at first
@@ -191,17 +195,32 @@ incident_begin(struct incident *incident, const struct incident_failure *failure
     incident->open = open;
     incident->is_open = true;
     metric_add(METRIC_INCIDENTS, 1);
-    return incident_make_event(incident, "broker_incident_began", now_ms);
+    return incident_make_event(incident, INCIDENT_BEGAN, now_ms);
 }
 
 static struct incident_event incident_end(struct incident *incident, int64_t now_ms) {
-    struct incident_event event = incident_make_event(incident, "broker_incident_ended", now_ms);
+    struct incident_event event = incident_make_event(incident, INCIDENT_ENDED, now_ms);
     free(incident->open);
     incident->open = NULL;
     incident->failing.count = 0;
     incident->ended_at_ms = now_ms;
     incident->is_open = false;
     return event;
+}
+
+void incident_release(struct incident *incident) {
+    struct incidents *incidents = incident->all;
+    struct incident_event event = {0};
+    pthread_mutex_lock(&incidents->lock);
+    if (--incident->clients == 0) {
+        if (incident->open) {
+            event = incident_make_event(incident, INCIDENT_ABANDONED, clock_ms());
+        }
+        HASH_DEL(incidents->table, incident);
+        incident_free(incident);
+    }
+    pthread_mutex_unlock(&incidents->lock);
+    incident_tell(incidents, &event);
 }
 
 static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
@@ -255,7 +274,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident->open->answers = 0;
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&event);
+    incident_tell(incident->all, &event);
 }
 
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms) {
@@ -435,10 +454,10 @@ void incident_tick(struct incident *incident, int64_t now_ms) {
         event = incident_end(incident, now_ms);
     } else if (open && open->next_log_ms <= now_ms) {
         open->next_log_ms = now_ms + INCIDENT_LOG_MS;
-        event = incident_make_event(incident, "broker_incident", now_ms);
+        event = incident_make_event(incident, INCIDENT_LASTS, now_ms);
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&event);
+    incident_tell(incident->all, &event);
 }
 
 bool incident_describe(struct incident *incident, enum client_error *error, char *text,

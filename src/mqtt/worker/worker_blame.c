@@ -30,7 +30,7 @@ enum client_blame worker_blame_find(const struct client *client, enum client_err
 }
 
 bool worker_blame_set(struct client *client, enum client_blame blame) {
-    client->blame = (uint8_t)blame;
+    client->blame = blame & 0x7F;
     return blame != BLAME_NOTHING;
 }
 

@@ -114,6 +114,7 @@ void worker_await_broker(struct client *client) {
         }
     }
     worker_incident_show(client);
+    client->in_incident = true;
     connect_limiter_park(&worker->connect_limiter, &client->ticket, client->broker,
                          client->untried);
 }

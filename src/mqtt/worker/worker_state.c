@@ -38,9 +38,18 @@ void worker_report_change(const struct client *client, enum client_state from, e
                                     .to = to,
                                     .reason = reason,
                                     .version = client->version,
-                                    .origin = route_origin(&client->route)};
+                                    .origin = route_origin(&client->route),
+                                    .in_incident = client->in_incident};
     owner->changed(owner->context, &change);
     message_origin_release(change.origin);
+}
+
+/* A client that is paused, stopped or in conflict is so for a reason of its own. */
+static bool worker_state_is_of_incident(const struct client *client, enum client_state to) {
+    bool connects = to <= CLIENT_ONLINE;
+    bool fails = to == CLIENT_BACKOFF;
+    bool away = (connects || fails) && worker_broker_is_unreachable(client);
+    return away || (connects && client->in_incident);
 }
 
 bool worker_change_state(struct client *client, enum client_event event, const char *reason) {
@@ -59,7 +68,9 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     client->next_retry_at_ms = 0;
     client->times_online += to == CLIENT_ONLINE;
     pthread_mutex_unlock(&worker->lock);
+    client->in_incident = worker_state_is_of_incident(client, to);
     worker_report_change(client, shown_from, to, reason);
+    client->in_incident = client->in_incident && to != CLIENT_ONLINE;
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);
         histogram_add(HISTOGRAM_CONNECT, (clock_ms() - client->opened_at_ms) * 1000, 1);

@@ -72,6 +72,9 @@ struct workers *workers_create(const struct conf *conf, const struct workers_own
     workers->resolver = resolver_create(conf->dns_ttl_ms);
     workers->good_addresses = good_addresses_create();
     workers->incidents = incidents_create();
+    if (workers->incidents) {
+        incidents_observe(workers->incidents, owner->incident, owner->context);
+    }
     workers->quota = workers_create_quota(conf);
     if (!ops || !workers->resolver || !workers->good_addresses || !workers->incidents ||
         !workers->quota || workers_create_policy(workers) != ERR_OK ||

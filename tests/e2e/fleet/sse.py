@@ -10,16 +10,19 @@ from .wait import PATIENCE, wait_until
 
 
 class EventReader:
-    """Reads until it is closed or the stream ends. events: [(event, data)], comments: [text]."""
+    """Reads until it is closed or the stream ends. events: [(event, data)], ids: of these, or None,
+    comments: [text]."""
 
-    def __init__(self, url, like=None, **params):
-        """like: an Api whose token and trust are used."""
-        self.events, self.comments, self.ended = [], [], False
+    def __init__(self, url, like=None, last_id=None, **params):
+        """like: an Api whose token and trust are used. last_id: Last-Event-ID."""
+        self.events, self.ids, self.comments, self.ended = [], [], [], False
         self.session = requests.Session()
         self.session.trust_env = False
         if like is not None:
             self.session.headers.update(like.session.headers)
             self.session.verify = like.session.verify
+        if last_id is not None:
+            self.session.headers["Last-Event-ID"] = last_id
         self.answer = self.session.get(url, params=params, stream=True, timeout=60 * PATIENCE)
         assert self.answer.status_code == 200, f"{self.answer.status_code} {self.answer.text}"
         assert self.answer.headers["Content-Type"] == "text/event-stream"
@@ -29,7 +32,7 @@ class EventReader:
 
     def _run(self):
         try:
-            event, data = None, None
+            event, data, number = None, None, None
             for line in self.answer.iter_lines(chunk_size=1):
                 line = line.decode()
                 if line.startswith(":"):
@@ -38,15 +41,23 @@ class EventReader:
                     event = line[7:]
                 elif line.startswith("data: "):
                     data = json.loads(line[6:])
+                elif line.startswith("id: "):
+                    number = line[4:]
                 elif not line and event:
+                    self.ids.append(number)
                     self.events.append((event, data))
-                    event = None
+                    event, number = None, None
             self.ended = True
         except (requests.RequestException, AttributeError, OSError, ValueError):
             pass  # closed by us, or cut off
 
     def of(self, event):
         return [data for name, data in list(self.events) if name == event]
+
+    def kept(self, event=None):
+        """[(id, data)] of the events that have an id."""
+        return [(number, data) for number, (name, data) in zip(list(self.ids), list(self.events))
+                if number and event in (None, name)]
 
     def wait(self, found, what, bound_s=20):
         def look():

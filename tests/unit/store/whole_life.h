@@ -4,6 +4,7 @@
 #define MQFLEET_TEST_WHOLE_LIFE_H
 
 #include "store/operations.h"
+#include "store/events.h"
 #include "store_fixture.h"
 
 #define LIFE_CLIENTS 450 /* more than two batches */
@@ -165,6 +166,23 @@ static inline void life_operate(struct store_member who) {
     store_operations_free(operations, n);
 }
 
+static inline void life_keep_events(void) {
+    const struct store_event event = {"{}", true, true};
+    const struct store_event_batch batch = {.node = "one",
+                                            .from = "process",
+                                            .number = 1,
+                                            .listened = true,
+                                            .kept_max = 1000,
+                                            .events = &event,
+                                            .n = 1};
+    char id[1][STORE_EVENT_ID_LEN];
+    struct store_event_page page;
+    ck_assert_int_eq(store_append_events(store, &batch, id), ERR_OK);
+    ck_assert_int_eq(store_read_events(store, "0-0", 10, &page), ERR_OK);
+    ck_assert_uint_ge(page.n, 1);
+    store_event_page_fini(&page);
+}
+
 /* On an empty Redis. Leaves it without nodes, and with one client less than were created. */
 static inline void live_a_whole_life(void) {
     char generation[TEXT_ID_LEN];
@@ -173,6 +191,7 @@ static inline void live_a_whole_life(void) {
     size_t moved = 0;
     struct store_member one = life_join("one", 60000, generation);
     struct store_member two = life_join("two", 60000, generation);
+    life_keep_events();
     life_create_all();
     life_look(one, LIFE_CLIENTS, 0);
     life_assign_all(two);

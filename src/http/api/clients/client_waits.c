@@ -431,8 +431,8 @@ static void client_waits_listen(struct client_waits *waits) {
     pthread_mutex_unlock(&waits->lock);
     const struct event_bus_listener listener = {waits, client_waits_on_event,
                                                 client_waits_listener_is_closed,
-                                                client_waits_listener_release};
-    if (begins && event_bus_listen(waits->api->context.event_bus, &listener) != ERR_OK) {
+                                                client_waits_listener_release, NULL};
+    if (begins && event_bus_listen(waits->api->context.event_bus, &listener, NULL) != ERR_OK) {
         pthread_mutex_lock(&waits->lock);
         waits->listening = false;
         pthread_mutex_unlock(&waits->lock);

@@ -49,6 +49,14 @@ local LEVELLING = {
     VANISHED_MS = 3600000,
 }
 
+local EVENTS = {
+    LOG = PREFIX .. 'mqtt_fleet:event_log',
+    LOG_MAX = 1000000, -- for the scripts that do not know events.kept_max
+    CHANNEL = PREFIX .. 'mqtt_fleet:events',
+    LISTENING = PREFIX .. 'mqtt_fleet:listening',
+    BATCH = PREFIX .. 'mqtt_fleet:event_batch:',
+}
+
 local function key_for(name)
     return function(node)
         return PREFIX .. name .. node

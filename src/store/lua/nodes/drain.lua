@@ -35,6 +35,7 @@ local state = drains and 'draining' or 'live'
 if node.state ~= state then
     node.state = state
     set_node(node)
+    append_event('node', name, state, drains and 'releases its clients' or 'accepts clients again')
     wake_node(name)
     wake()
 end

@@ -23,5 +23,6 @@ if node.state ~= 'dead' then
     set_node(node)
     remember_fenced(node.incarnation)
     remember_vanished(target)
+    append_event('node', target, 'dead', 'fenced: no heartbeat; its clients go to other nodes')
 end
 return { 'OK' }

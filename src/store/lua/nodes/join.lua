@@ -65,4 +65,7 @@ if ARGV[13] == '1' and not restoring() then
 end
 request_full_comparison(name)
 wake()
+if not registered then
+    append_event('node', name, state, earlier and 'joined again with a new incarnation' or 'joined')
+end
 return { 'OK', generation }

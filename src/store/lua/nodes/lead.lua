@@ -17,6 +17,7 @@ redis.call('ZREMRANGEBYSCORE', standby, '(' .. (NOW_MS + 60000), '+inf') -- the 
 if ttl_ms == 0 or not member(node, incarnation) or heartbeat_of(node) ~= incarnation then
     if leads then
         redis.call('DEL', LEADER)
+        append_event('leader', '', 'none', 'no leader')
     end
     redis.call('ZREM', standby, node)
     return { 'OK', 0 }
@@ -24,6 +25,9 @@ end
 if not held or leads or redis.call('PTTL', LEADER) > ttl_ms + CLOCK_SLACK_MS then
     redis.call('SET', LEADER, cjson.encode({ node = node, incarnation = incarnation }), 'PX', ttl_ms)
     redis.call('ZREM', standby, node)
+    if not leads then
+        append_event('leader', node, 'leading', 'elected')
+    end
     if ARGV[5] ~= '' then
         redis.call('SET', UNPLACED, ARGV[5], 'PX', 5000)
     end

@@ -12,4 +12,5 @@ if redis.call('LLEN', bind_key(name)) > 0 then
     return { 'REFUSED' }
 end
 remove_node(name)
+append_event('node', name, 'gone', 'left')
 return { 'OK' }

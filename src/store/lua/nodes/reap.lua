@@ -19,4 +19,7 @@ if redis.call('LLEN', bind_key(name)) > 0 then
     return { 'OK', moved, 0 }
 end
 remove_node(name)
+if node then
+    append_event('node', name, 'gone', 'fenced; all its clients are reaped')
+end
 return { 'OK', moved, 1 }

@@ -1,0 +1,211 @@
+/* Tests of the stream of events with a real Redis. */
+#include "store/events.h"
+#include "store_fixture.h"
+
+#define KEY "mqtt_fleet:event_log"
+
+static struct store_event_page page;
+static char ids[STORE_BATCH_MAX][STORE_EVENT_ID_LEN];
+
+static enum err append(uint64_t number, const struct store_event *events, size_t n,
+                       int64_t kept_max) {
+    const struct store_event_batch batch = {.node = "one",
+                                            .from = "process",
+                                            .number = number,
+                                            .listened = true,
+                                            .kept_max = kept_max,
+                                            .events = events,
+                                            .n = n};
+    return store_append_events(store, &batch, ids);
+}
+
+static void read_after(const char *after, size_t max) {
+    store_event_page_fini(&page);
+    ck_assert_int_eq(store_read_events(store, after, max, &page), ERR_OK);
+}
+
+/* The texts of the whole stream, one after the other. */
+static const char *all(void) {
+    static char text[4096];
+    text[0] = '\0';
+    read_after("0-0", 1000);
+    for (size_t i = 0; i < page.n; i++) {
+        strcat(text, store_event_page_text(&page, i));
+    }
+    store_event_page_fini(&page);
+    return text;
+}
+
+START_TEST(events_are_kept_in_order_and_read_in_pages) {
+    const struct store_event events[] = {
+        {"{\"a\":1}", true, true}, {"{\"live\":1}", false, true}, {"{\"kept\":1}", true, false}};
+    ck_assert_int_eq(append(1, events, 3, 1000), ERR_OK);
+    ck_assert_str_ne(ids[0], "");
+    ck_assert_str_eq(ids[1], "");
+    struct store_event_place first, second;
+    ck_assert(store_event_place_parse(ids[0], &first) && store_event_place_parse(ids[2], &second));
+    ck_assert_int_lt(store_event_place_compare(first, second), 0);
+    char one[STORE_EVENT_ID_LEN], two[STORE_EVENT_ID_LEN];
+    strcpy(one, ids[0]);
+    strcpy(two, ids[2]);
+    ck_assert_str_eq(all(), "{\"a\":1}{\"kept\":1}");
+    read_after("0-0", 1);
+    ck_assert(!page.known);
+    ck_assert_uint_eq(page.n, 1);
+    ck_assert_str_eq(store_event_page_id(&page, 0), one);
+    ck_assert_str_eq(page.first, one);
+    read_after(one, 10);
+    ck_assert(page.known);
+    ck_assert_uint_eq(page.n, 1);
+    ck_assert_str_eq(store_event_page_id(&page, 0), two);
+    read_after(two, 10);
+    ck_assert(page.known);
+    ck_assert_uint_eq(page.n, 0);
+    store_event_page_fini(&page);
+}
+END_TEST
+
+START_TEST(a_batch_whose_answer_was_lost_is_not_added_again) {
+    const struct store_event event = {"{\"a\":1}", true, true};
+    ck_assert_int_eq(append(1, &event, 1, 1000), ERR_OK);
+    ck_assert_int_eq(append(1, &event, 1, 1000), ERR_OK);
+    ck_assert_str_eq(ids[0], "");
+    ck_assert_str_eq(all(), "{\"a\":1}");
+    ck_assert_int_eq(append(2, &event, 1, 1000), ERR_OK);
+    ck_assert_str_eq(all(), "{\"a\":1}{\"a\":1}");
+}
+END_TEST
+
+START_TEST(the_stream_is_bounded_and_tells_what_it_has_no_more) {
+    struct store_event events[STORE_BATCH_MAX];
+    char first[STORE_EVENT_ID_LEN];
+    for (size_t i = 0; i < STORE_BATCH_MAX; i++) {
+        events[i] = (struct store_event){"{\"a\":1}", true, true};
+    }
+    for (uint64_t number = 1; number <= 20; number++) {
+        ck_assert_int_eq(append(number, events, STORE_BATCH_MAX, 1000), ERR_OK);
+        if (number == 1) {
+            strcpy(first, ids[0]);
+        }
+    }
+    ck_assert_int_lt(RAW_INT("XLEN", KEY), 1300);
+    read_after(first, 10);
+    ck_assert(!page.known);
+    ck_assert_str_ne(page.first, first);
+    ck_assert_uint_eq(page.n, 10);
+    store_event_page_fini(&page);
+}
+END_TEST
+
+START_TEST(a_key_of_another_type_is_replaced) {
+    const struct store_event event = {"{\"a\":1}", true, true};
+    RAW("SET", KEY, "by hand");
+    read_after("0-0", 10);
+    ck_assert_uint_eq(page.n, 0);
+    ck_assert_int_eq(append(1, &event, 1, 1000), ERR_OK);
+    ck_assert_str_eq(all(), "{\"a\":1}");
+}
+END_TEST
+
+/* Whether the stream has exactly one event with these words. */
+static bool told_once(const char *name, const char *state, const char *reason) {
+    char what[3][200];
+    int found = 0;
+    snprintf(what[0], sizeof what[0], "\"name\":%s", name);
+    snprintf(what[1], sizeof what[1], "\"state\":\"%s\"", state);
+    snprintf(what[2], sizeof what[2], "\"reason\":\"%s", reason);
+    read_after("0-0", 1000);
+    for (size_t i = 0; i < page.n; i++) {
+        const char *text = store_event_page_text(&page, i);
+        found += strstr(text, what[0]) && strstr(text, what[1]) && strstr(text, what[2]);
+    }
+    store_event_page_fini(&page);
+    return found == 1;
+}
+
+START_TEST(nodes_and_leaders_are_told_once_by_the_scripts_that_change_them) {
+    struct store_member one = joined("one", "1", 10), two = joined("two", "2", 10);
+    enum store_role role;
+    size_t moved;
+    bool finished;
+    joined("one", "1", 10);
+    ck_assert(told_once("\"one\"", "live", "joined"));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_lead(store, &one, TTL_MS, "", &role), ERR_OK);
+        ck_assert(told_once("\"one\"", "leading", "elected"));
+        ck_assert_int_eq(store_drain(store, "two", true), ERR_OK);
+        ck_assert(told_once("\"two\"", "draining", "releases its clients"));
+    }
+    ck_assert_int_eq(store_resign(store, &one), ERR_OK);
+    ck_assert_int_eq(store_resign(store, &one), ERR_OK);
+    ck_assert(told_once("null", "none", "no leader"));
+    stop_beating(two);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_fence(store, &one, &two), ERR_OK);
+        ck_assert(told_once("\"two\"", "dead", "fenced: no heartbeat"));
+    }
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);
+        ck_assert(told_once("\"two\"", "gone", "fenced; all its clients are reaped"));
+    }
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_leave(store, &one), ERR_OK);
+        ck_assert(told_once("\"one\"", "gone", "left"));
+    }
+}
+END_TEST
+
+START_TEST(scripts_write_the_time_as_nodes_do) {
+    char at[CLOCK_RFC3339_LEN];
+    struct store_event_place place;
+    joined("one", "1", 10);
+    read_after("0-0", 1);
+    ck_assert(store_event_place_parse(store_event_page_id(&page, 0), &place));
+    clock_rfc3339((int64_t)place.ms, at);
+    ck_assert_msg(strstr(store_event_page_text(&page, 0), at), "%s in %s", at,
+                  store_event_page_text(&page, 0));
+    store_event_page_fini(&page);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    bool valid;
+    uint64_t ms, sequence;
+} places[] = {{"0", true, 0, 0},
+              {"0-0", true, 0, 0},
+              {"1764507600123-7", true, 1764507600123, 7},
+              {"18446744073709551615-1", true, UINT64_MAX, 1},
+              {"18446744073709551616", false, 0, 0},
+              {"", false, 0, 0},
+              {"-1", false, 0, 0},
+              {"1-", false, 0, 0},
+              {"1-2-3", false, 0, 0},
+              {"+1", false, 0, 0},
+              {" 1", false, 0, 0},
+              {"$", false, 0, 0},
+              {"abc", false, 0, 0}};
+
+START_TEST(an_id_is_a_place_or_refused) {
+    struct store_event_place place;
+    ck_assert_int_eq(store_event_place_parse(places[_i].text, &place), places[_i].valid);
+    if (places[_i].valid) {
+        ck_assert_uint_eq(place.ms, places[_i].ms);
+        ck_assert_uint_eq(place.sequence, places[_i].sequence);
+    }
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, events_are_kept_in_order_and_read_in_pages);
+    tcase_add_test(tcase, a_batch_whose_answer_was_lost_is_not_added_again);
+    tcase_add_test(tcase, the_stream_is_bounded_and_tells_what_it_has_no_more);
+    tcase_add_test(tcase, a_key_of_another_type_is_replaced);
+    tcase_add_test(tcase, nodes_and_leaders_are_told_once_by_the_scripts_that_change_them);
+    tcase_add_test(tcase, scripts_write_the_time_as_nodes_do);
+    tcase_add_loop_test(tcase, an_id_is_a_place_or_refused, 0, sizeof places / sizeof places[0]);
+}
+
+int main(void) {
+    return fixture_run("store_events", add);
+}
