@@ -344,6 +344,15 @@ def test_a_key_of_another_certificate_stops_the_start(authority, tmp_path):
     assert result.returncode == 2 and "does not match" in result.stderr
 
 
+def test_the_settings_of_the_image_demand_a_token(tmp_path):
+    tokens = private(tmp_path / "tokens", "me admin sha256:" + "0" * 64 + "\n")
+    for file, code in ((tokens, 0), ("", 2)):
+        result = subprocess.run(
+            [BINARY, "--check-config", "--config", ROOT / "conf/image/mqfleet.yml",
+             "--set", f"http.tokens_file={file}"], env=environment(), capture_output=True, text=True)
+        assert result.returncode == code, result.stderr
+
+
 # ---- where it listens, and pages -----------------------------------------------------------------
 
 def test_what_is_for_operations_has_a_listener_of_its_own(desk):
