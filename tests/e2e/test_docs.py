@@ -1,18 +1,22 @@
 """Tests of the README and docs/: examples run unchanged, generated tables are up to date, and links are
 valid."""
 
+import contextlib
 import functools
 import json
 import os
 import re
+import signal
 import subprocess
 
 import pytest
 
-from fleet.node import BINARY, ROOT
+from fleet.node import BINARY, ROOT, environment
+from fleet.ports import free_port
 from fleet.wait import wait_until
 
 PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")) + [ROOT / "tests/model/README.md"]
+STARTED = "docs/getting-started.md"  # has servers of its own
 # An event stream never ends by itself.
 PRELUDE = """
 curl() {
@@ -108,9 +112,35 @@ def test_every_example_of_the_readme_and_of_docs_runs(reader):
     assert '"version"' in routes and '"matched"' in routes
     reader.fleet.wait_online(["by-hand"])
 
-    ran = {"README.md", "docs/api.md", "docs/as-code.md", "docs/cli.md", "docs/metrics.md", "docs/operations.md",
+    ran = {STARTED, "README.md", "docs/api.md", "docs/as-code.md", "docs/cli.md", "docs/metrics.md", "docs/operations.md",
            "docs/redis.md", "docs/routes.md", "docs/sinks.md"}
     assert {str(page.relative_to(ROOT)) for page in PAGES if examples(page)} == ran
+
+
+def test_a_newcomer_gets_started(tmp_path):
+    """The page starts all servers itself, in one shell."""
+    ports = {usual: str(free_port()) for usual in ("8080", "8081", "1883", "1884", "6379")}
+    script = re.sub(rf"\b({'|'.join(ports)})\b", lambda match: ports[match[0]], "\n".join(examples(ROOT / STARTED)))
+    told = tmp_path / "told"
+    with open(told, "w") as output:
+        shell = subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], stdin=subprocess.DEVNULL, stdout=output,
+                                 stderr=output, cwd=tmp_path, start_new_session=True,
+                                 env=environment(PATH=f"{BINARY.parent}:{os.environ['PATH']}",
+                                                 MQFLEET_URL=f"http://127.0.0.1:{ports['8080']}"))
+        try:
+            code = shell.wait(180)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    text = told.read_text()
+    assert code == 0, text
+    for part in ("readyz check passed", "subscribe", '"pump-2"', '{"bar": 2.4}', '"level', "Connection refused",
+                 "exits with 1", "a token is missing"):
+        assert part in text, f"{part}:\n{text}"
+    own = text[text.rindex("a token is missing"):]
+    assert "pump-1" in own and "pump-3" in own and "pump-2" not in own, own
 
 
 def between(page, begin, end):
