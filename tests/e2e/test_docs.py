@@ -60,8 +60,11 @@ class Reader:
         self.environment = {**os.environ, "MQFLEET_URL": node.api.base,
                             "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
 
+    def placed(self, text):
+        return re.sub(r"\b(8080|1883|6379)\b", lambda match: str(self.ports[match[0]]), text)
+
     def run(self, block):
-        script = re.sub(r"\b(8080|1883|6379)\b", lambda match: str(self.ports[match[0]]), block)
+        script = self.placed(block)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", PRELUDE + script], text=True,
                               capture_output=True, timeout=60, env=self.environment, cwd=self.folder)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
