@@ -196,6 +196,28 @@ def test_large_documents_go_in_several_requests(fleet, key, tmp_path):
     assert totals(cli.good("apply", "-f", path))["unchanged"] == 50
 
 
+def test_changes_that_are_too_large_for_an_answer_are_counted(fleet, cli, tmp_path):
+    def documents(letter, **more):
+        return [client(f"large{i}", will={"topic": "t", "payload": letter * 60000}, **more) for i in range(80)]
+
+    api = fleet.nodes[0].api
+    assert api.post("/api/v1/clients", documents("a")).status_code == 201
+    answer = api.post("/api/v1/clients:apply?dry_run=true", documents("b", keepalive_s=9))
+    changes = [one["changes"] for one in answer.json()["results"]]
+    assert answer.status_code == 200 and len(changes) == answer.json()["changed"] == 80
+    assert 7 << 20 < len(answer.content) < 9 << 20
+    whole = sum("more" not in one[-1] for one in changes)
+    assert 60 < whole < 75
+    small = {"field": "/keepalive_s", "after": 9}
+    assert all(one == [small, {"more": 1}] for one in changes[whole:]), changes[whole:]
+    path = tmp_path / "large.json"
+    many = [client("many", subscriptions=[f"{letter}/{i}" for i in range(300)]) for letter in "ab"]
+    assert api.post("/api/v1/clients", many[0]).status_code == 201
+    path.write_text(json.dumps({"kind": "client", **many[1]}))
+    shown = cli.run("apply", "-f", path, "--diff").stdout
+    assert shown.count("  /subscriptions/") == 200 and "  100 more\n" in shown, shown
+
+
 def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
     node = fleet.nodes[0]
     strange = "a\n  b: 'c' \"d\" # e\t\u00fc \U0001f600"

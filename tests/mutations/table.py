@@ -921,6 +921,8 @@ OPERATIONS = [
 ]
 
 AS_CODE = [
+    Mutation("the answer to apply grows with the stored documents", "src/http/api/document_changes.c",
+             "if (full || len > *comparison->bytes_left) {", "if (full) {", "http/test_document_changes"),
     Mutation("a dry run of apply stores", "src/http/api/clients/api_clients_apply.c",
              "apply_note(apply, item, APPLY_CHANGED, row->version, changes);",
              "err = apply_store(apply, item, &edit, changes);",

@@ -41,7 +41,11 @@ static void cli_apply_print_changes(const json_t *changes) {
     json_array_foreach(changes, i, change) {
         char safe[512];
         const char *field = cli_json_text(change, "field");
-        printf("  %s\n", table_printable(field ? field : "", safe, sizeof safe));
+        if (!field) {
+            printf("  %lld more\n", (long long)cli_json_number(change, "more"));
+            continue;
+        }
+        printf("  %s\n", table_printable(field, safe, sizeof safe));
         cli_apply_print_value("-", json_object_get(change, "before"));
         cli_apply_print_value("+", json_object_get(change, "after"));
     }

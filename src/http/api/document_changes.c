@@ -9,22 +9,28 @@
 
 struct document_comparison {
     json_t *changes;
-    size_t more;
+    size_t more, *bytes_left;
     bool failed;
 };
 
 /* before, after: their references are shared, not taken over. */
 static void document_note_change(struct document_comparison *comparison, const char *pointer,
                                  const json_t *before, const json_t *after) {
-    if (json_array_size(comparison->changes) == DOCUMENT_CHANGES_MAX) {
-        comparison->more++;
-        return;
+    json_t *change = NULL;
+    bool full = json_array_size(comparison->changes) == DOCUMENT_CHANGES_MAX;
+    if (!full) {
+        change = json_pack("{s:s, s:O*, s:O*}", "field", pointer, "before", before, "after", after);
+        comparison->failed |= !change;
     }
-    json_t *change =
-        json_pack("{s:s, s:O*, s:O*}", "field", pointer, "before", before, "after", after);
-    if (!change || json_array_append_new(comparison->changes, change) != 0) {
+    size_t len = change ? json_dumpb(change, NULL, 0, JSON_COMPACT) : 0;
+    if (full || len > *comparison->bytes_left) {
+        comparison->more++;
+    } else if (json_array_append(comparison->changes, change) == 0) {
+        *comparison->bytes_left -= len;
+    } else {
         comparison->failed = true;
     }
+    json_decref(change);
 }
 
 /* A member of a JSON pointer (RFC 6901). The caller frees it. */
@@ -107,8 +113,9 @@ static void document_compare(struct document_comparison *comparison, const char 
     }
 }
 
-json_t *document_changes(struct document_side before, struct document_side after) {
-    struct document_comparison comparison = {.changes = json_array()};
+json_t *document_changes(struct document_side before, struct document_side after,
+                         size_t *bytes_left) {
+    struct document_comparison comparison = {.changes = json_array(), .bytes_left = bytes_left};
     if (comparison.changes) {
         document_compare(&comparison, "", before, after);
     }
@@ -125,7 +132,8 @@ json_t *document_changes(struct document_side before, struct document_side after
 
 void document_changes_answer(struct http_response *response, struct document_side before,
                              struct document_side after) {
-    json_t *changes = before.value ? document_changes(before, after) : json_array();
+    size_t bytes_left = DOCUMENT_CHANGES_BYTES_MAX;
+    json_t *changes = before.value ? document_changes(before, after, &bytes_left) : json_array();
     if (!changes) {
         http_problem_memory(response);
         return;

@@ -30,7 +30,7 @@ struct apply {
     bool dry_run, repaired;
     json_int_t counts[APPLY_OUTCOME_COUNT];
     json_t *results, *failed;
-    size_t faults_left;
+    size_t faults_left, change_bytes_left;
     enum err result; /* of the store: later documents are not tried */
 };
 
@@ -140,7 +140,7 @@ static json_t *apply_open_text(const struct apply *apply, const char *id, const 
 }
 
 /* NULL: out of memory. */
-static json_t *apply_changes(const struct apply *apply, const struct store_client *row,
+static json_t *apply_changes(struct apply *apply, const struct store_client *row,
                              const char *text) {
     json_t *before = apply_open_text(apply, row->id, row->config);
     json_t *after = apply_open_text(apply, row->id, text);
@@ -148,8 +148,9 @@ static json_t *apply_changes(const struct apply *apply, const struct store_clien
     json_t *after_shown = after ? client_config_redacted(after) : NULL;
     json_t *changes = NULL;
     if (after_shown && before_shown) {
-        changes = document_changes((struct document_side){before, before_shown},
-                                   (struct document_side){after, after_shown});
+        changes =
+            document_changes((struct document_side){before, before_shown},
+                             (struct document_side){after, after_shown}, &apply->change_bytes_left);
     }
     json_decref(before);
     json_decref(after);
@@ -313,7 +314,8 @@ void api_clients_apply(struct http_request *request, struct http_response *respo
                             .repaired = repaired,
                             .results = json_array(),
                             .failed = json_array(),
-                            .faults_left = HTTP_FAULTS_MAX};
+                            .faults_left = HTTP_FAULTS_MAX,
+                            .change_bytes_left = DOCUMENT_CHANGES_BYTES_MAX};
     http_set_audit_subject(request, documents);
     http_job_start(request, response,
                    &(struct http_job_plan){apply_run, apply_answer, apply, apply_free});
