@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 
@@ -238,3 +239,17 @@ def test_the_runbook_has_every_alert():
     alerts = re.findall(r"alert: (\w+)", (ROOT / "conf/prometheus-alerts.yml").read_text())
     told = re.findall(r"^\| `(Mqfleet\w+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     assert len(alerts) > 30 and sorted(told) == sorted(alerts)
+
+
+def test_the_commands_of_the_runbook_are_understood(tmp_path):
+    for name in ("client.json", "change.json", "profile.json"):
+        (tmp_path / name).write_text("{}")
+    commands = set(re.findall(r"`mqfleet ([^`]+)`", (ROOT / "docs/operations.md").read_text()))
+    wrong = {}
+    for command in commands:
+        words = shlex.split(command.replace("...", "state=backoff"))
+        done = subprocess.run([BINARY.parent / "mqfleet", *words, "--url", "http://127.0.0.1:1"], text=True, cwd=tmp_path,
+                              capture_output=True, timeout=60, stdin=subprocess.DEVNULL, env=environment())
+        if "Failed to connect" not in done.stderr:
+            wrong[command] = done.stderr
+    assert len(commands) > 20 and not wrong, wrong
