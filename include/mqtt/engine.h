@@ -175,7 +175,7 @@ struct engine_open {
 
 struct engine_ops {
     const char *name;
-    unsigned workers_max; /* workers this engine can serve; 0: one per core */
+    unsigned workers_max; /* workers this engine can serve; 0: any number */
     struct engine *(*create)(const struct conf *conf, const struct engine_events *events);
     /* All connections must be closed. */
     void (*destroy)(struct engine *engine);

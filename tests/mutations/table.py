@@ -952,4 +952,12 @@ TIME_SERIES = [
              "tests/e2e/test_time_series.py::test_the_samples_of_all_nodes_are_added"),
 ]
 
-MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE + TIME_SERIES
+CHART = [
+    Mutation("the number of worker threads is not a setting", "src/mqtt/workers/workers.c",
+             "conf->workers > 0 ? (long)conf->workers : ", "", "mqtt/test_workers_visit"),
+    Mutation("a pod is killed before its stop has ended", "tests/helm/rendered/everything.yaml",
+             "terminationGracePeriodSeconds: 66", "terminationGracePeriodSeconds: 30",
+             "tests/e2e/test_helm.py::test_a_pod_has_the_time_that_a_graceful_stop_takes"),
+]
+
+MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE + TIME_SERIES + CHART

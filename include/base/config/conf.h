@@ -55,6 +55,9 @@
         "how long to wait for min_replicas; then the answer is 503 with an unknown outcome")        \
     ENUM(engine, "engine", "reactor|paho", "reactor",                                               \
          "MQTT implementation: mqfleet's own, or Eclipse Paho MQTT C (docs/engines.md)")            \
+    INT(workers, "workers", "threads", 0, 0, 1024,                                                  \
+        "worker threads, which run the connections to brokers; 0: one per core of the machine, "    \
+        "which is too many in a container that may use only some of them")                          \
     INT(max_packet_bytes, "max_packet_bytes", "bytes", 16777216, 1024, 268435460,                   \
         "largest message accepted from a broker; a client's max_packet_size may be smaller")        \
     ENUM(oversize, "oversize", "skip|close", "skip",                                                \

@@ -17,9 +17,9 @@
 
 /* ---- life ---- */
 
-static size_t workers_thread_count_wanted(const struct engine_ops *ops) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t n = cores > 0 ? (size_t)cores : 1;
+static size_t workers_thread_count_wanted(const struct conf *conf, const struct engine_ops *ops) {
+    long wanted = conf->workers > 0 ? (long)conf->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    size_t n = wanted > 0 ? (size_t)wanted : 1;
     return ops->workers_max > 0 && n > ops->workers_max ? ops->workers_max : n;
 }
 
@@ -30,7 +30,7 @@ static enum err workers_create_policy(struct workers *workers) {
 }
 
 static bool workers_create_all(struct workers *workers, const struct engine_ops *ops) {
-    size_t wanted = workers_thread_count_wanted(ops);
+    size_t wanted = workers_thread_count_wanted(workers->conf, ops);
     workers->all = calloc(wanted, sizeof *workers->all);
     if (!workers->all) {
         return false;

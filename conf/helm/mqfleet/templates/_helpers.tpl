@@ -71,12 +71,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default (ternary "dns" "ip" (ne .Values.tls.existingSecret "")) .Values.nodeAddress }}
 {{- end }}
 
+{{/* Worker threads: as many as the request of CPU has cores, rounded up, and at least 2. */}}
+{{- define "mqfleet.workers" -}}
+{{- $cpu := dig "requests" "cpu" "1" .Values.resources | toString }}
+{{- $cores := ternary (divf (trimSuffix "m" $cpu) 1000) (float64 $cpu) (hasSuffix "m" $cpu) }}
+{{- max 2 ($cores | ceil | int) }}
+{{- end }}
+
 {{/* The settings of a node as YAML: what the chart sets, and above it the values of config. */}}
 {{- define "mqfleet.settings" -}}
 {{- $settings := dict
   "node_info" (dict "port" 8080 "size" (int64 .Values.size))
   "key_prefix" (default (printf "%s:" (include "mqfleet.fleet" .)) .Values.fleet.keyPrefix)
   "fleet" (dict "name" (include "mqfleet.fleet" .))
+  "workers" (include "mqfleet.workers" . | int)
+  "buffer_bytes" 134217728
   "http" (dict "listen" "0.0.0.0")
   "ops" (dict "listen" "0.0.0.0" "port" (int64 .Values.metrics.port))
   "stop_timeout_ms" 30000 }}

@@ -9,7 +9,7 @@
 static struct fixture *f;
 
 static void setup(void) {
-    static const char *const sets[] = {"node_info.name=test"};
+    static const char *const sets[] = {"node_info.name=test", "workers=3"};
     log_setup(LOG_ERROR, LOG_LOGFMT);
     f = fixture_create(sets, sizeof sets / sizeof sets[0]);
 }
@@ -33,6 +33,12 @@ static void check_facts(void *context, const struct workers_visited *client) {
     ck_assert_str_eq(client->facts.labels[0].value, "acme");
     ck_assert_int_eq(client->version, 7);
 }
+
+START_TEST(the_settings_say_how_many_workers_there_are) {
+    bool single = strcmp(f->conf->engine, "paho") == 0; /* one serves all clients */
+    ck_assert_uint_eq(workers_thread_count(f->workers), single ? 1 : 3);
+}
+END_TEST
 
 START_TEST(a_visit_sees_what_a_selector_selects_by) {
     int count = 0;
@@ -90,6 +96,7 @@ int main(void) {
     TCase *tests = tcase_create("workers_visit");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, the_settings_say_how_many_workers_there_are);
     tcase_add_test(tests, a_visit_sees_what_a_selector_selects_by);
     tcase_add_test(tests, a_client_that_stays_is_visited_once_while_others_come_and_go);
     suite_add_tcase(suite, tests);
