@@ -97,9 +97,10 @@ enum err store_page(struct store *store, enum store_client_state where, uint64_t
                     size_t count, struct store_client **rows, size_t *row_count,
                     int64_t *redis_ms) MUST_CHECK;
 void store_clients_free(struct store_client *rows, size_t row_count);
-/* A page of waiting ids as above, several times faster: without a part of what is known of them,
- * and with an empty config unless with_config. */
-enum err store_waiting_facts(struct store *store, bool with_config, uint64_t *cursor,
+enum store_facts { STORE_FACTS_CONFIGS = 1, STORE_FACTS_VERSIONS = 2 };
+/* A page of waiting ids as above, several times faster: without a part of what is known of them. A
+ * config that is not in `wanted` (enum store_facts) is empty, and a version may be 0. */
+enum err store_waiting_facts(struct store *store, unsigned wanted, uint64_t *cursor,
                              struct store_client **rows, size_t *row_count) MUST_CHECK;
 
 struct store_counts {

@@ -201,7 +201,7 @@ enum err store_page(struct store *store, enum store_client_state where, uint64_t
     return err;
 }
 
-enum err store_waiting_facts(struct store *store, bool with_config, uint64_t *cursor,
+enum err store_waiting_facts(struct store *store, unsigned wanted, uint64_t *cursor,
                              struct store_client **rows, size_t *row_count) {
     struct store_call call;
     struct redis_reply *reply;
@@ -209,7 +209,8 @@ enum err store_waiting_facts(struct store *store, bool with_config, uint64_t *cu
     *row_count = 0;
     store_call_begin(&call, store, SCRIPT_WAITING_FACTS);
     store_call_cursor(&call, *cursor);
-    store_call_str(&call, with_config ? "1" : "0");
+    store_call_str(&call, (wanted & STORE_FACTS_CONFIGS) != 0 ? "1" : "0");
+    store_call_str(&call, (wanted & STORE_FACTS_VERSIONS) != 0 ? "1" : "0");
     enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
         err = store_client_read_rows(redis_reply_at(reply, 2), rows, row_count);

@@ -93,6 +93,27 @@ def test_own_fields_replace_those_of_the_profile(fleet):
     assert sorted(used.json()["clients"]) == ["mixed", "plain"]
 
 
+def test_a_waiting_client_is_selected_by_fields_of_its_profile(fleet):
+    node = fleet.start_node("m1", node_info__size=1)
+    stored(node, "site", url=fleet.broker.url, labels={"site": "n", "line": "1"})
+    for name, labels in (("a", {}), ("b", {"line": "2"}), ("c", {"line": "3"})):
+        assert node.api.post("/api/v1/clients", own(name, "site", labels=labels)).status_code == 201
+    node.api.create(fleet.document("d", labels={"site": "n"}))
+
+    def groups(**query):
+        answer = node.api.get("/api/v1/summary", params=query).json()
+        return {one["value"]: one["count"] for one in answer["groups"]}
+
+    wait_until(lambda: groups(by="state") == {"online": 1, "waiting": 3}, 60, "one has room")
+    assert groups(by="label.site") == {"n": 4} and groups(by="error", state="waiting").keys() == {None}
+    assert groups(by="profile") == {"site": 3, None: 1}
+    assert groups(by="broker") == {f"127.0.0.1:{fleet.broker.port}": 4}
+    waiting = {one["id"] for one in node.api.clients(state="waiting")}
+    assert {one["id"] for one in node.api.clients(state="waiting", **{"label.site": "n"})} == waiting
+    for name, line in (("a", "1"), ("b", "2"), ("c", "3")):
+        assert [one["id"] for one in node.api.clients(**{"label.line": line})] == [name]
+
+
 def test_a_change_reaches_all_clients_and_reconnects_only_where_it_must(fleet):
     first, second = fleet.start_nodes(2, profile_change_rate=1000)
     stored(first, "site", url=fleet.broker.url, keepalive_s=41, subscriptions=["p/one"])

@@ -310,6 +310,8 @@ MQTT = [
     Mutation("clients that wait are not counted", "src/http/api/selection/select_round.c",
              "if (err == ERR_OK && counts.waiting > 0 && waiting_scan_is_needed(&round->query)) {", "if (false) {",
              "tests/e2e/test_selections.py::test_sums_are_exact_by_every_key"),
+    Mutation("a waiting client with a profile cannot be read in sums", "src/store/lua/clients/waiting_facts.lua",
+             "profile_mark.remove(config), with_versions", "config, with_versions", "store/test_store_client"),
     Mutation("the alternatives of a selector's key are not alternatives", "src/mqtt/client/client_selector.c",
              "for (size_t i = 0; has && i < term->value_count; i++) {", "for (size_t i = 0; has && i < 1; i++) {",
              "mqtt/test_client_selector"),
