@@ -50,7 +50,9 @@ def test_brokers_are_listed_over_all_nodes(fleet):
 
     # The command line, and a node that does not answer.
     cli = Cli(nodes[0])
-    assert cli.good("brokers").splitlines()[1].split()[:2] == [away, "6"]
+    headings, *lines = cli.good("brokers").splitlines()
+    assert headings.split()[0] == "BROKER" and headings.split()[-1] == "ERROR"
+    assert [line.split()[:2] for line in lines] == [[away, "6"], [good, "6"]] and "refused" in lines[0]
     assert len(cli.json("brokers")["brokers"]) == 2
     nodes[1].pause()
     fleet.at_end(nodes[1].resume)

@@ -159,7 +159,7 @@ def test_from_creating_to_deleting(fleet, cli, tmp_path):
     cli.good("resume", "-", stdin="c1\nc2\n")
     fleet.wait_online(["c1", "c2"])
     assert "--yes" in cli.fails(2, "restart", "--state", "online")
-    assert "6 done, 0 failed" in cli.run("restart", "--state", "online", "--yes").stderr
+    assert "6 done, 0 skipped, 0 failed" in cli.run("restart", "--state", "online", "--yes").stderr
     fleet.wait_online([one["id"] for one in documents])
     assert "restart" in cli.good("events", "c3")
 

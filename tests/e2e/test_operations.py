@@ -136,10 +136,11 @@ def test_an_operation_changes_what_its_selector_selects(fleet):
     cli = Cli(nodes[1])
     assert cli.good("pause", "--selector", "label.site=south", "--dry-run") == "3 clients match\n"
     assert "--yes is required" in cli.fails(2, "pause", "-s", "label.site=south")
-    assert "stands alone" in cli.fails(2, "pause", "s1", "-s", "label.site=south")
-    assert "need --selector" in cli.fails(2, "pause", "s1", "--dry-run")
+    assert "name ids" in cli.fails(2, "pause", "s1", "-s", "label.site=south")
+    assert "stands alone" in cli.fails(2, "pause", "--state", "online", "-s", "label.site=south")
+    assert "need filters" in cli.fails(2, "pause", "s1", "--dry-run")
     cli.fails(6, "pause", "-s", "lable.site=south", "-y")
-    done = cli.run("pause", "-s", "label.site=south", "-y")
+    done = cli.run("pause", "--label", "site=south", "--id-prefix", "s", "-y")
     assert done.returncode == 0 and "pause: 3 done, 0 skipped, 0 failed" in done.stderr, done.stderr
     file = fleet.folder / "patch.json"
     file.write_text('{"desired": null}')

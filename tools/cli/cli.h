@@ -26,7 +26,7 @@ enum cli_exit {
 };
 
 /* The commands that take a selector. */
-#define CLI_SELECTING "clients summary delete pause resume restart release"
+#define CLI_SELECTING "clients summary delete pause resume restart release patch"
 
 /* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help):
  * commands: those that accept the option, separated by a blank. */
@@ -71,12 +71,11 @@ enum cli_exit {
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                           \
       "create: wait until each client is online or has failed, within --timeout; drain: wait "             \
       "until the node is empty, within --timeout if it is given")                                          \
-    X(OPT_SELECTOR, "selector", 's', "QUERY",                                                              \
-      "delete pause resume restart release patch apply import export",                                     \
-      "clients that it selects: label.site=north&state=backoff; delete, pause, ...: as one operation; "    \
-      "apply, import: only label.NAME, id_prefix, profile")                                                \
+    X(OPT_SELECTOR, "selector", 's', "QUERY", CLI_SELECTING " apply import export",                        \
+      "all filters in one text: label.site=north&state=backoff; apply, import: only label.NAME, "          \
+      "id_prefix, profile")                                                                                \
     X(OPT_RATE, "rate", 0, "N", "rebalance delete pause resume restart release patch",                     \
-      "clients per second (default: the setting for it); with --selector")                                 \
+      "clients per second (default: the setting for it); with filters")                                    \
     X(OPT_YES, "yes", 'y', NULL,                                                                           \
       "delete pause resume restart release patch dead-letters sinks profiles apply import edit",           \
       "do not ask for confirmation")                                                                       \

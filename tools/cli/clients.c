@@ -115,14 +115,15 @@ enum cli_exit command_clients(struct cli *cli) {
     static const char *const headings[] = {"ID",   "STATE",  "SINCE", "NODE", ">IN",
                                            ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
-    if (cli_option_given(cli, OPT_COUNT)) {
-        return cli_clients_count(cli);
+    enum cli_exit code = cli_select_check(cli);
+    if (code != CLI_OK || cli_option_given(cli, OPT_COUNT)) {
+        return code != CLI_OK ? code : cli_clients_count(cli);
     }
     struct listing listing = {.cli = cli, .remaining = limit ? strtol(limit, NULL, 10) : -1};
     if (cli->format == CLI_FORMAT_TABLE) {
         listing.table = table_create(headings);
     }
-    enum cli_exit code = cli_select_clients(cli, cli_clients_show_page, &listing);
+    code = cli_select_clients(cli, cli_clients_show_page, &listing);
     table_destroy(listing.table);
     return code;
 }
@@ -326,12 +327,20 @@ static enum cli_exit cli_clients_act_on_each(struct cli *cli, json_t *patch) {
 enum cli_exit command_act(struct cli *cli) {
     enum cli_exit code = CLI_USAGE;
     json_t *patch;
-    bool selected = cli_option_given(cli, OPT_SELECTOR);
-    if (!selected && (cli_option_given(cli, OPT_RATE) || cli_option_given(cli, OPT_DRY_RUN))) {
-        cli_error("--rate and --dry-run need --selector");
+    bool selected = cli_select_is_given(cli);
+    if (selected == (cli->word_count > 0)) {
+        cli_error(
+            "%s: name ids (- reads them from standard input), or filters: --selector, --state, "
+            "--error, --broker, --node, --label, --id-prefix, --profile, --silent, --degraded",
+            cli->command->name);
         return CLI_USAGE;
     }
-    if (!cli_clients_read_patch(cli, &patch, &code)) {
+    if (!selected && (cli_option_given(cli, OPT_RATE) || cli_option_given(cli, OPT_DRY_RUN))) {
+        cli_error("%s: --rate and --dry-run need filters, and stand without ids",
+                  cli->command->name);
+        return CLI_USAGE;
+    }
+    if ((code = cli_select_check(cli)) != CLI_OK || !cli_clients_read_patch(cli, &patch, &code)) {
         return code;
     }
     code = selected ? cli_operations_run(cli, patch) : cli_clients_act_on_each(cli, patch);

@@ -19,11 +19,9 @@
 static char *cli_operations_path(const struct cli *cli, bool dry_run) {
     struct buffer path;
     buffer_init(&path);
-    buffer_printf(&path, "/api/v1/clients:%s?", cli->command->name);
-    cli_select_append_selector(cli, &path);
-    if (dry_run) {
-        buffer_append_str(&path, "&dry_run=true");
-    }
+    buffer_printf(&path, "/api/v1/clients:%s?dry_run=%s", cli->command->name,
+                  dry_run ? "true" : "false");
+    cli_select_append_filters(cli, &path);
     if (cli_option_given(cli, OPT_RATE)) {
         buffer_printf(&path, "&rate=%s", cli->values[OPT_RATE]);
     }
@@ -139,10 +137,6 @@ static long long cli_operations_count(struct cli *cli, json_t *patch, enum cli_e
 enum cli_exit cli_operations_run(struct cli *cli, json_t *patch) {
     enum cli_exit code;
     json_t *operation;
-    if (cli_select_has_filters(cli) || cli->word_count > 0) {
-        cli_error("%s: --selector stands alone, without ids and other filters", cli->command->name);
-        return CLI_USAGE;
-    }
     long long total = cli_operations_count(cli, patch, &code);
     if (total < 0 || cli_option_given(cli, OPT_DRY_RUN)) {
         return code;

@@ -7,7 +7,8 @@
 #include "base/buffer.h"
 #include "node.h"
 
-#define PAGE_LEN 500
+#define PAGE_LEN        500
+#define UNCONFIRMED_MAX 10 /* ids that no one asks about */
 
 static void cli_select_add_parameter(struct buffer *path, const char *prefix, const char *name,
                                      size_t name_len, const char *value) {
@@ -31,6 +32,14 @@ static const struct {
 };
 #define KEY_COUNT (sizeof cli_select_keys / sizeof cli_select_keys[0])
 
+static bool cli_select_has_filters(const struct cli *cli) {
+    bool has = cli->labels[0] != NULL;
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        has = has || cli_option_given(cli, cli_select_keys[i].option);
+    }
+    return has;
+}
+
 enum cli_exit cli_select_check(const struct cli *cli) {
     const char *query = cli->values[OPT_SELECTOR];
     if (query && cli_select_has_filters(cli)) {
@@ -44,7 +53,8 @@ enum cli_exit cli_select_check(const struct cli *cli) {
     return CLI_OK;
 }
 
-void cli_select_append_selector(const struct cli *cli, struct buffer *path) {
+/* It is a query already; only illegal characters are escaped. */
+static void cli_select_append_selector(const struct cli *cli, struct buffer *path) {
     const char *query = cli->values[OPT_SELECTOR];
     for (const char *at = query ? query : ""; *at != '\0'; at++) {
         bool is_legal = *at > ' ' && *at <= '~' && *at != '#';
@@ -72,12 +82,8 @@ void cli_select_append_filters(const struct cli *cli, struct buffer *path) {
     }
 }
 
-bool cli_select_has_filters(const struct cli *cli) {
-    bool has = cli->labels[0] != NULL;
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        has = has || cli_option_given(cli, cli_select_keys[i].option);
-    }
-    return has;
+bool cli_select_is_given(const struct cli *cli) {
+    return cli_option_given(cli, OPT_SELECTOR) || cli_select_has_filters(cli);
 }
 
 bool cli_select_report_incomplete(const json_t *answer) {
@@ -148,15 +154,6 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-static bool cli_select_add_page_ids(void *context, json_t *clients) {
-    size_t i;
-    json_t *client;
-    json_array_foreach(clients, i, client) {
-        json_array_append(context, json_object_get(client, "id"));
-    }
-    return true;
-}
-
 static bool cli_select_add_id(json_t *ids, const char *id) {
     if (json_array_append_new(ids, json_string(id)) != 0) {
         cli_error("an id must be UTF-8");
@@ -176,31 +173,18 @@ static bool cli_select_read_ids(json_t *ids) {
 }
 
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code) {
-    bool filtered = cli_select_has_filters(cli);
     json_t *ids = json_array();
-    *code = CLI_OK;
-    if (filtered == (cli->word_count > 0)) {
-        cli_error("%s: name ids (- reads them from standard input), or filters: --state, --error, "
-                  "--broker, --node, --label, --id-prefix, --profile, --silent, --degraded",
-                  cli->command->name);
-        *code = CLI_USAGE;
-    } else if (filtered) {
-        *code = cli_select_clients(cli, cli_select_add_page_ids, ids);
-    } else {
-        bool good = true;
-        for (int i = 0; good && i < cli->word_count; i++) {
-            bool input = strcmp(cli->words[i], "-") == 0;
-            good = input ? cli_select_read_ids(ids) : cli_select_add_id(ids, cli->words[i]);
-        }
-        *code = good ? CLI_OK : CLI_USAGE;
+    bool good = true;
+    for (int i = 0; good && i < cli->word_count; i++) {
+        bool input = strcmp(cli->words[i], "-") == 0;
+        good = input ? cli_select_read_ids(ids) : cli_select_add_id(ids, cli->words[i]);
     }
-    if (*code == CLI_OK && json_array_size(ids) > 1 && (filtered || json_array_size(ids) > 10) &&
-        !cli_confirm(cli, "%s %zu clients?", cli->command->name, json_array_size(ids))) {
-        *code = CLI_USAGE;
-    }
-    if (*code != CLI_OK) {
+    bool many = json_array_size(ids) > UNCONFIRMED_MAX;
+    if (!good ||
+        (many && !cli_confirm(cli, "%s %zu clients?", cli->command->name, json_array_size(ids)))) {
         json_decref(ids);
-        return NULL;
+        ids = NULL;
     }
+    *code = ids ? CLI_OK : CLI_USAGE;
     return ids;
 }

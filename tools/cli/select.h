@@ -1,5 +1,5 @@
-/* The clients for a command: ids of the command line, ids of standard input ("-"), or those that
- * match the filters. One thread. */
+/* The clients for a command: those that match the filters, or ids of the command line and of
+ * standard input ("-"). One thread. */
 #ifndef MQFLEET_CLI_SELECT_H
 #define MQFLEET_CLI_SELECT_H
 
@@ -9,8 +9,6 @@ struct buffer;
 /* Whether --selector, if it is given, has keys, and no other filter is given. Not CLI_OK: the error
  * was printed. */
 enum cli_exit cli_select_check(const struct cli *cli);
-/* Adds --selector, which is a query already; only illegal characters are escaped. */
-void cli_select_append_selector(const struct cli *cli, struct buffer *path);
 /* Adds "&key=value" for each filter that is given, and --selector. */
 void cli_select_append_filters(const struct cli *cli, struct buffer *path);
 
@@ -24,8 +22,8 @@ typedef bool cli_select_page(void *context, json_t *clients);
  * do not answer. */
 enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context);
 
-/* Whether the command line has a filter, such as --state or --label. */
-bool cli_select_has_filters(const struct cli *cli);
+/* Whether the command line has --selector, or a filter such as --state or --label. */
+bool cli_select_is_given(const struct cli *cli);
 /* The ids of the command, as a JSON array of strings; NULL: *code is the exit code. */
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code);
 

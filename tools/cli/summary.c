@@ -32,7 +32,7 @@ static void cli_summary_print(const json_t *summary) {
     }
 }
 
-enum cli_exit command_summary(struct cli *cli) {
+static char *cli_summary_path(const struct cli *cli) {
     const char *by = cli_option_given(cli, OPT_BY) ? cli->values[OPT_BY] : "state";
     const char *limit = cli->values[OPT_LIMIT];
     char *escaped = cli_node_escape(by);
@@ -44,11 +44,19 @@ enum cli_exit command_summary(struct cli *cli) {
     }
     cli_select_append_filters(cli, &path);
     free(escaped);
-    char *whole = buffer_take(&path);
+    return buffer_take(&path);
+}
+
+enum cli_exit command_summary(struct cli *cli) {
     struct cli_answer answer;
+    enum cli_exit code = cli_select_check(cli);
+    if (code != CLI_OK) {
+        return code;
+    }
+    char *whole = cli_summary_path(cli);
     cli_node_call(cli, "GET", whole ? whole : "/", NULL, 0, &answer);
     free(whole);
-    enum cli_exit code = cli_answer_check(&answer, NULL);
+    code = cli_answer_check(&answer, NULL);
     if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {

@@ -15,7 +15,8 @@
 #define GAP      2
 
 struct table {
-    const char *headings[TABLE_COLUMNS_MAX];
+    const char *const *headings;
+    size_t *widths;
     size_t columns;
     char **cells;
     size_t count, capacity;
@@ -145,10 +146,16 @@ int table_terminal_width(void) {
 
 struct table *table_create(const char *const *headings) {
     struct table *table = calloc(1, sizeof *table);
-    while (table && headings[table->columns] && table->columns < TABLE_COLUMNS_MAX) {
-        table->headings[table->columns] = headings[table->columns];
-        table->columns++;
+    size_t columns = 0;
+    while (headings[columns]) {
+        columns++;
     }
+    if (!table || !(table->widths = calloc(columns + 1, sizeof *table->widths))) {
+        free(table);
+        return NULL;
+    }
+    table->headings = headings;
+    table->columns = columns;
     return table;
 }
 
@@ -200,7 +207,8 @@ static void table_print_cell(const struct table *table, size_t column, const cha
 }
 
 /* row SIZE_MAX: the headings. */
-static void table_print_row(const struct table *table, const size_t *widths, size_t row) {
+static void table_print_row(const struct table *table, size_t row) {
+    const size_t *widths = table->widths;
     int terminal = table_terminal_width();
     size_t room = terminal > 0 ? (size_t)terminal : SIZE_MAX / 2;
     for (size_t column = 0; column < table->columns && room > 0; column++) {
@@ -218,7 +226,7 @@ static void table_print_row(const struct table *table, const size_t *widths, siz
 }
 
 void table_print(struct table *table) {
-    size_t widths[TABLE_COLUMNS_MAX];
+    size_t *widths = table->widths;
     size_t rows = table->columns > 0 ? table->count / table->columns : 0;
     for (size_t column = 0; column < table->columns; column++) {
         widths[column] = table_text_width(table_heading(table, column));
@@ -229,12 +237,12 @@ void table_print(struct table *table) {
     }
     if (!table->headings_printed) {
         fputs(TABLE_BOLD, stdout);
-        table_print_row(table, widths, SIZE_MAX);
+        table_print_row(table, SIZE_MAX);
         fputs(TABLE_PLAIN, stdout);
         table->headings_printed = true;
     }
     for (size_t row = 0; row < rows; row++) {
-        table_print_row(table, widths, row);
+        table_print_row(table, row);
     }
     for (size_t i = 0; i < table->count; i++) {
         free(table->cells[i]);
@@ -247,5 +255,6 @@ void table_destroy(struct table *table) {
         free(table->cells[i]);
     }
     free(table ? table->cells : NULL);
+    free(table ? table->widths : NULL);
     free(table);
 }

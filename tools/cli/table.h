@@ -6,11 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TABLE_COLUMNS_MAX 12
-
 struct table;
 
-/* headings: ends with NULL. A heading that begins with '>' is right-aligned. */
+/* headings: ends with NULL, and outlives the table. A heading that begins with '>' is
+ * right-aligned. */
 struct table *table_create(const char *const *headings);
 /* Adds a cell to the current row; NULL is "-". After the last column a new row begins. */
 void table_put(struct table *table, const char *text);
