@@ -88,7 +88,9 @@ static char *wiring_node_facts(void *context, int64_t lag_ms) {
         }
     }
     facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
-    facts.incidents = (int64_t)workers_incidents(app->workers, NULL, 0);
+    struct incidents_sum incidents = workers_incidents_sum(app->workers);
+    facts.incidents = incidents.open;
+    facts.incident_clients = incidents.clients;
     enum placement_wait wait = agent_drain_wait(app->agent);
     if (wait != PLACEMENT_SOON) {
         snprintf(facts.drain_wait, sizeof facts.drain_wait, "%s", placement_wait_code(wait));

@@ -131,6 +131,8 @@ CLUSTER = [
              "quotas[to] += i == from ? part : 0;", "quotas[to] += part;", BALANCE),
     Mutation("clients move while a node is missing", "src/cluster/placement/balance.c",
              ": missing ", ": false ", BALANCE),
+    Mutation("the broker of one customer stops the levelling", "src/cluster/placement/balance.c",
+             "node->clients / INCIDENT_PART", "0", BALANCE),
     Mutation("what came back is moved again", "src/cluster/placement/rebalance.c",
              "here_us >= conf->rebalance_settle_ms * US_PER_MS &&\n           !rebalance_came_back(step, client->id);",
              "here_us >= conf->rebalance_settle_ms * US_PER_MS;", REBALANCE),

@@ -24,7 +24,8 @@ struct facts {
     size_t sink_count;
     char keys[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN];
     size_t key_count;
-    int64_t incidents;   /* brokers that none of its clients reaches */
+    int64_t incidents;        /* brokers that none of its clients reaches */
+    int64_t incident_clients; /* of these brokers */
     char drain_wait[32]; /* why clients stay although it drains: a code of PLACEMENT_WAITS; "" */
 };
 

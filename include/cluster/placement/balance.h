@@ -16,7 +16,8 @@
     X(BALANCE_NODE_MISSING, "node_missing", "a node has no heartbeat")                             \
     X(BALANCE_NODE_LEAVING, "node_leaving", "a node is stopping")                                  \
     X(BALANCE_NODE_BEHIND, "node_behind", "a node is behind with its assignments")                 \
-    X(BALANCE_INCIDENT, "incident", "a node does not reach a broker")                              \
+    X(BALANCE_INCIDENT, "incident",                                                                \
+      "more than a tenth of a node's clients do not reach their broker")                           \
     X(BALANCE_CLIENTS_WAIT, "clients_wait", "clients are about to be assigned")
 
 enum balance_obstacle {

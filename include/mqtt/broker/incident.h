@@ -143,6 +143,11 @@ struct incident_report { /* borrowed during the call */
  * incidents for which no client waits or makes attempts any more because all are paused. */
 size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
                           int64_t now_ms);
+struct incidents_sum {
+    int64_t open;    /* incidents, as incidents_snapshot has them */
+    int64_t clients; /* of this node that use one of these brokers */
+};
+struct incidents_sum incidents_sum(struct incidents *incidents, int64_t now_ms);
 
 /* A broker of the node, with or without an open incident. */
 struct broker_view {

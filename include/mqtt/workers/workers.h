@@ -277,6 +277,7 @@ void workers_buffers(struct workers *workers, struct engine_buffers *out);
 
 /* The brokers that no client of this node reaches, like incidents_snapshot. */
 size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max);
+struct incidents_sum workers_incidents_sum(struct workers *workers);
 /* Visits all brokers of this node, like incidents_visit. */
 void workers_visit_brokers(struct workers *workers, incidents_visitor *visitor, void *context);
 

@@ -16,12 +16,22 @@ char *facts_text(const struct facts *facts) {
     for (size_t i = 0; i < facts->key_count; i++) {
         json_array_append_new(keys, json_string(facts->keys[i]));
     }
-    json_t *all = json_pack("{s:I, s:o, s:o, s:b, s:I, s:s}", "lag_ms", (json_int_t)facts->lag_ms,
-                            "sinks", sinks, "keys", keys, "profiles", facts->profiles, "incidents",
-                            (json_int_t)facts->incidents, "drain_wait", facts->drain_wait);
+    json_t *all = json_pack(
+        "{s:I, s:o, s:o, s:b, s:I, s:I, s:s}", "lag_ms", (json_int_t)facts->lag_ms, "sinks", sinks,
+        "keys", keys, "profiles", facts->profiles, "incidents", (json_int_t)facts->incidents,
+        "incident_clients", (json_int_t)facts->incident_clients, "drain_wait", facts->drain_wait);
     char *text = all ? json_to_text(all, JSON_COMPACT) : NULL;
     json_decref(all);
     return text;
+}
+
+/* An older version does not say how many clients they concern: all of them, perhaps. */
+static void facts_read_incidents(struct facts *facts, const json_t *all) {
+    const json_t *clients = json_object_get(all, "incident_clients");
+    facts->incidents = json_integer_value(json_object_get(all, "incidents"));
+    facts->incident_clients = clients                ? json_integer_value(clients)
+                              : facts->incidents > 0 ? INT64_MAX
+                                                     : 0;
 }
 
 void facts_read(struct facts *facts, const char *text) {
@@ -32,7 +42,7 @@ void facts_read(struct facts *facts, const char *text) {
     facts->known = json_is_array(sinks) && json_is_array(keys);
     facts->profiles = json_is_true(json_object_get(all, "profiles"));
     facts->lag_ms = json_integer_value(json_object_get(all, "lag_ms"));
-    facts->incidents = json_integer_value(json_object_get(all, "incidents"));
+    facts_read_incidents(facts, all);
     const char *drain_wait = json_string_value(json_object_get(all, "drain_wait"));
     snprintf(facts->drain_wait, sizeof facts->drain_wait, "%s", drain_wait ? drain_wait : "");
     json_array_foreach(sinks, index, item) {

@@ -21,6 +21,8 @@ const char *balance_obstacle_text(enum balance_obstacle obstacle) {
 
 /* ---- obstacles ------------------------------------------------------------------------------- */
 
+#define INCIDENT_PART 10 /* of a node's clients: one customer's broker stops nobody */
+
 enum balance_obstacle balance_find_obstacle(const struct balance_fleet *fleet) {
     size_t live = 0;
     bool missing = false, leaving = false, incident = false;
@@ -33,7 +35,8 @@ enum balance_obstacle balance_find_obstacle(const struct balance_fleet *fleet) {
         leaving = leaving || node->state == STORE_NODE_LEAVING;
     }
     for (size_t i = 0; i < fleet->eligible_count; i++) {
-        incident = incident || fleet->eligible[i].facts.incidents > 0;
+        const struct placement_node *node = &fleet->eligible[i];
+        incident = incident || node->facts.incident_clients > node->clients / INCIDENT_PART;
     }
     return fleet->restoring               ? BALANCE_RESTORING
            : missing                      ? BALANCE_NODE_MISSING

@@ -499,6 +499,20 @@ size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out
     return n;
 }
 
+struct incidents_sum incidents_sum(struct incidents *incidents, int64_t now_ms) {
+    struct incidents_sum sum = {0};
+    pthread_mutex_lock(&incidents->lock);
+    const struct incident *incident, *next;
+    HASH_ITER(hh, incidents->table, incident, next) {
+        if (incident->open && !incident_is_stale(incident, now_ms)) {
+            sum.open++;
+            sum.clients += (int64_t)incident->clients;
+        }
+    }
+    pthread_mutex_unlock(&incidents->lock);
+    return sum;
+}
+
 void incidents_visit(struct incidents *incidents, int64_t now_ms, incidents_visitor *visitor,
                      void *context) {
     pthread_mutex_lock(&incidents->lock);

@@ -207,6 +207,10 @@ void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_C
     }
 }
 
+struct incidents_sum workers_incidents_sum(struct workers *workers) {
+    return incidents_sum(workers->incidents, clock_ms());
+}
+
 size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max) {
     return incidents_snapshot(workers->incidents, out, max, clock_ms());
 }

@@ -87,7 +87,7 @@ static void api_metrics_put_clients(struct scrape *scrape) {
                           scrape->context->conf->node_size);
     api_metrics_put_gauge(scrape, "mqfleet_broker_incidents",
                           "Brokers that no client of this node can reach now.",
-                          (int64_t)workers_incidents(scrape->context->workers, NULL, 0));
+                          workers_incidents_sum(scrape->context->workers).open);
 }
 
 struct certificates {

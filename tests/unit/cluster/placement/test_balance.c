@@ -115,12 +115,13 @@ static struct store_node registered(enum store_node_state state, bool heartbeat)
         .name = name, .incarnation = incarnation, .state = state, .heartbeat_valid = heartbeat};
 }
 
-static enum balance_obstacle obstacle(struct store_node second, int64_t incidents, int64_t waiting,
-                                      bool restoring) {
+static enum balance_obstacle obstacle(struct store_node second, int64_t incident_clients,
+                                      int64_t waiting, bool restoring) {
     struct store_node nodes[] = {registered(STORE_NODE_LIVE, true), second};
     static struct placement_node eligible[2];
     bool both = second.state == STORE_NODE_LIVE && second.heartbeat_valid;
-    eligible[0].facts.incidents = incidents;
+    eligible[0].clients = 20;
+    eligible[0].facts.incident_clients = incident_clients;
     return balance_find_obstacle(&(struct balance_fleet){.registered = nodes,
                                                          .registered_count = 2,
                                                          .eligible = eligible,
@@ -144,7 +145,8 @@ START_TEST(nothing_moves_while_the_fleet_is_unwell) {
                      BALANCE_NODE_MISSING);
     ck_assert_int_eq(obstacle(registered(STORE_NODE_LEAVING, true), 0, 0, false),
                      BALANCE_NODE_LEAVING);
-    ck_assert_int_eq(obstacle(well, 1, 0, false), BALANCE_INCIDENT);
+    ck_assert_int_eq(obstacle(well, 3, 0, false), BALANCE_INCIDENT);
+    ck_assert_int_eq(obstacle(well, 2, 0, false), BALANCE_CLEAR);
     ck_assert_int_eq(obstacle(well, 0, 3, false), BALANCE_CLIENTS_WAIT);
 }
 END_TEST

@@ -281,12 +281,15 @@ START_TEST(it_is_described_and_forgotten_with_its_last_client) {
     ck_assert_uint_eq(incidents_snapshot(incidents, &view, 1, 10000), 1);
     ck_assert_str_eq(view.broker, "b:1883");
     ck_assert_uint_eq(view.clients, 10);
+    struct incidents_sum sum = incidents_sum(incidents, 10000);
+    ck_assert(sum.open == 1 && sum.clients == 10);
     ck_assert_uint_eq(view.waiting, 1);
     incident_wait(incident, false);
     for (int i = 0; i < 10; i++) {
         incident_release(incident);
     }
     ck_assert_uint_eq(incidents_snapshot(incidents, &view, 1, 10000), 0);
+    ck_assert_int_eq(incidents_sum(incidents, 10000).clients, 0);
 }
 END_TEST
 
