@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 50 characters: "-nodes-test" and the ordinal of a pod are appended. */}}
+{{/* At most 50 characters: Kubernetes appends 11 for a label of the pods, which may have 63. */}}
 {{- define "mqfleet.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
@@ -143,12 +143,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.redis.tls.clientCertificate (not .Values.redis.tls.existingSecret) }}
 {{- fail "redis.tls.clientCertificate: needs redis.tls.existingSecret with tls.crt and tls.key" }}
 {{- end }}
-{{- range $key := list "name" "host" }}
-{{- if dig "node_info" $key "" $.Values.config }}
-{{- fail (printf "config.node_info.%s: differs between pods, and is set by the chart" $key) }}
+{{- range $setting, $why := dict
+  "node_info.name" "differs between pods, and is set by the chart"
+  "node_info.host" "differs between pods, and is set by the chart (nodeAddress)"
+  "redis_config.url" "set redis.url or redis.existingSecret, so that the password is in a Secret"
+  "redis_config.host" "set redis.url or redis.existingSecret"
+  "redis_config.password" "set redis.url or redis.existingSecret, so that it is in a Secret"
+  "http.tls_cert_file" "set tls.existingSecret, so that the probes use HTTPS too"
+  "fleet.name" "set the value fleet.name"
+  "key_prefix" "set fleet.keyPrefix" }}
+{{- $names := splitList "." $setting }}
+{{- $of := ternary $.Values.config (dig (first $names) dict $.Values.config) (eq (len $names) 1) }}
+{{- if hasKey $of (last $names) }}
+{{- fail (printf "config.%s: %s" $setting $why) }}
 {{- end }}
 {{- end }}
-{{- if dig "redis_config" "url" "" .Values.config }}
-{{- fail "config.redis_config.url: set redis.url or redis.existingSecret, so that the password is in a Secret" }}
+{{- if eq 0 (int (dig "ops" "port" .Values.metrics.port .Values.config)) }}
+{{- fail "config.ops.port: must not be 0: the probes use this port" }}
 {{- end }}
 {{- end }}
