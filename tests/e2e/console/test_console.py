@@ -124,7 +124,7 @@ def test_clients_are_created_found_watched_changed_and_paused(fleet, browser):
     fleet.api.wait_state("pump-1", "online")
 
     browser.go("clients?label.site=oslo&state=online")
-    browser.see("1 clients match")
+    browser.see("1 client found")
     browser.press("pump-1")
     browser.see("History")
     assert browser.driver.title != "owned"
@@ -137,7 +137,7 @@ def test_the_fleet_page_tells_what_is_wrong_and_why(fleet, browser):
     fleet.online(1)
     browser.open(console(node))
     browser.see("What needs attention")
-    browser.see("1 clients: Connection refused")
+    browser.see("1 client: Connection refused")
     browser.see("check host and port")
     browser.go("brokers")
     browser.see("backoff 1")
@@ -173,7 +173,7 @@ def test_all_clients_that_match_are_paused_after_their_number_was_shown(fleet, b
     ids = fleet.online(3, labels={"site": "oslo"})
     [other] = fleet.online(1, prefix="other")
     browser.open(console(node) + "#/clients?label.site=oslo")
-    browser.see("3 clients match")
+    browser.see("3 clients found")
     browser.press("Actions for all that match")
     browser.press("Pause")
     browser.see("Pause: 3 clients?", "dialog")
@@ -229,7 +229,7 @@ def test_a_profile_is_created_changed_with_its_clients_and_deleted_without_them(
     fleet.wait_online([HOSTILE_ID, "p2"])
 
     browser.press("plant")
-    browser.see("2 clients have this profile")
+    browser.see("2 clients with this profile")
     browser.see(json.dumps(HOSTILE), "pre")
     browser.press("Edit")
     browser.enter("Document (JSON)", json.dumps({**stored(), "keepalive_s": "no"}))

@@ -1,4 +1,8 @@
 // Every text of the console.
+
+// count: as it is shown.
+const clients = (count) => (count === "1" ? "1 client" : `${count} clients`);
+
 export const texts = {
     pages: { fleet: "Fleet", clients: "Clients", new: "New client", profiles: "Profiles", nodes: "Nodes", brokers: "Brokers", sinks: "Sinks",
         routes: "Routes", deadLetters: "Dead letters", operations: "Operations" },
@@ -21,8 +25,8 @@ export const texts = {
 
     clientsByState: "Clients by state", total: "Clients",
     attention: "What needs attention", allWell: "Nothing needs attention.",
-    clientsWith: (count, what) => `${count} clients: ${what}`,
-    unplaced: (count, reason) => `${count} clients have no node: ${reason}`,
+    clientsWith: (count, what) => `${clients(count)}: ${what}`,
+    unplaced: (count, reason) => `${clients(count)} without a node: ${reason}`,
     nodeState: (name, state) => `Node ${name} is ${state}`,
     nodeDiffers: (name, settings) => `Node ${name} has other settings than the rest of the fleet: ${settings}`,
     sinkFailing: (name, node, error) => `Sink ${name} on node ${node} fails: ${error}`,
@@ -39,11 +43,11 @@ export const texts = {
 
     any: "any", state: "State", error: "Error", broker: "Broker", node: "Node", label: "Label (name=value)",
     idPrefix: "Id begins with", profile: "Profile", silent: "silent", degraded: "degraded", search: "Search", clear: "Clear",
-    id: "Id", since: "Since", lastError: "Last error", selected: (count) => `${count} clients match`, nextPage: "Next page", firstPage: "First page",
+    id: "Id", since: "Since", lastError: "Last error", selected: (count) => `${clients(count)} found`, nextPage: "Next page", firstPage: "First page",
     bulk: "Actions for all that match",
     actions: { pause: "Pause", resume: "Resume", restart: "Restart", release: "Move to another node", delete: "Delete" },
     bulkNeedsSelector: "Select some of the clients first.",
-    bulkConfirm: (action, count) => `${action}: ${count} clients?`,
+    bulkConfirm: (action, count) => `${action}: ${clients(count)}?`,
     started: (id) => `Operation ${id} has started.`,
     done: (action, id) => `${action}: ${id}`,
     deleteConfirm: (id) => `Delete client ${id}? Its configuration is removed from the fleet.`,
@@ -91,8 +95,8 @@ export const texts = {
 
     profilesHint: "A profile has fields that many clients share by its name. A change of it changes all of them.",
     newProfile: "New profile", profileName: "Name", profileDocument: "Document (JSON)", fields: "Fields",
-    profileUsers: (count) => `${count} clients have this profile`,
-    profileConcerns: (count) => `${count} clients have this profile. All of them would be valid. They get the new version one after the other.`,
+    profileUsers: (count) => `${clients(count)} with this profile`,
+    profileConcerns: (count) => `${clients(count)} with this profile. All of them would be valid. They get the new version one after the other.`,
     deleteProfile: (name) => `Delete profile ${name}?`,
 
     operation: "Operation", who: "By", progress: "Progress", rate: "per s", cancelOperation: "Cancel",
