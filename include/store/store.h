@@ -169,6 +169,20 @@ enum err store_audit_trail(struct store *store, const char *id, struct store_aud
                            size_t *n) MUST_CHECK;
 void store_audit_free(struct store_audit_record *records, size_t n);
 
+/* An id whose configuration was changed, and its records, the oldest first. */
+struct store_audited {
+    char *id;      /* owned */
+    int64_t at_ms; /* of the last change */
+    struct store_audit_record *records;
+    size_t n;
+};
+/* The ids that were changed last, the latest first: at most STORE_BATCH_MAX, behind the one with
+ * that time and id. after NULL: from the first. *n below STORE_BATCH_MAX: the last page.
+ * store_audit_page_free. */
+enum err store_audit_page(struct store *store, int64_t at_ms, const char *after,
+                          struct store_audited **out, size_t *n) MUST_CHECK;
+void store_audit_page_free(struct store_audited *rows, size_t n);
+
 /* ---- nodes --------------------------------------------------------------------------------- */
 
 struct store_member { /* the calling node; all borrowed */

@@ -19,6 +19,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
 #define SCRIPT_TABLE(X)                                                                            \
     X(SCRIPT_APPEND_EVENTS, "append_events", SCRIPT_REFUSED_WHEN_FULL)                             \
     X(SCRIPT_ASSIGN, "assign", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_AUDIT_PAGE, "audit_page", SCRIPT_READ_ONLY)                                           \
     X(SCRIPT_AUDIT_TRAIL, "audit_trail", SCRIPT_READ_ONLY)                                         \
     X(SCRIPT_CANCEL_OPERATION, "cancel_operation", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_LIST_ASSIGNMENTS, "list_assignments", SCRIPT_WRITES_WHEN_FULL)                        \

@@ -65,6 +65,20 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
     assert all(one["by"] == "anonymous" and one["at"] for one in changes)
     problem(api.get(api.path("nobody", "changes")), 404)
 
+    # Of all clients, the one that changed last before the others.
+    api.create({**fleet.document("later"), "desired": "paused"})
+    api.patch(api.path("later"), {"keepalive_s": 21})
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api.get("/api/v1/changes", params={"limit": 1, "cursor": cursor}).json()
+        seen, cursor = seen + page["changes"], page["next_cursor"]
+    assert [(one["client"], one["action"]) for one in seen] == [("later", "patch")] + [
+        ("pump", one["action"]) for one in reversed(changes)]
+    for query, count in (("id_prefix=pu", 6), ("by=nobody", 0), ("action=delete", 1), ("by=anonymous&action=patch", 4)):
+        assert len(api.get(f"/api/v1/changes?{query}").json()["changes"]) == count, query
+    problem(api.get("/api/v1/changes?cursor=x"), 400)
+    problem(api.get("/api/v1/changes?limit=0"), 400)
+
 
 # ---- many clients ----------------------------------------------------------------------------------
 

@@ -218,7 +218,7 @@ def test_bulk_calls_have_the_clients_of_the_scope_only(town):
 def test_what_is_about_the_whole_fleet_is_refused(town):
     api = town.api("acme-chief")
     for path in ("/api/v1/nodes", "/api/v1/nodes/n1", "/api/v1/sinks", "/api/v1/routes", "/metrics",
-                 "/api/v1/time-series", "/debug/pprof/heap", "/node_list", "/mqtt_config", "/no_mqtt_config"):
+                 "/api/v1/time-series", "/api/v1/changes", "/debug/pprof/heap", "/node_list", "/mqtt_config", "/no_mqtt_config"):
         assert "label tenant" in problem(api.get(path), 403, "scope").json()["detail"], path
     problem(api.post("/push_data", {}), 403, "scope")
     problem(api.post("/api/v1/clients:reencrypt"), 403, "scope")

@@ -964,4 +964,9 @@ CHART = [
              "tests/e2e/test_helm.py::test_a_pod_has_the_time_that_a_graceful_stop_takes"),
 ]
 
-MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE + TIME_SERIES + CHART
+TRAIL = [
+    Mutation("a page of the audit trail forgets those of the same time", "src/store/lua/clients/audit_page.lua",
+             "or precedes(id, after)", "or false", "store/test_store_operations"),
+]
+
+MUTATIONS = OPERATIONS + CLUSTER + STORE + MQTT + BASE + HTTP_SINK + KAFKA_SINK + FLEET_SINKS + POSTGRES_SINK + MQTT_SINK + TARGET_ADDRESSES + AS_CODE + TIME_SERIES + CHART + TRAIL

@@ -187,6 +187,7 @@ void api_client_restart(struct http_request *request, struct http_response *resp
 void api_client_release(struct http_request *request, struct http_response *response);
 void api_client_events(struct http_request *request, struct http_response *response);
 
+void api_changes(struct http_request *request, struct http_response *response);
 void api_client_changes(struct http_request *request, struct http_response *response);
 
 void api_client_messages(struct http_request *request, struct http_response *response);

@@ -56,6 +56,7 @@ static const struct http_route route_table[] = {
     {"POST", "/api/v1/clients/{id}/release", api_client_release, ROUTE_OPERATOR, "", SCOPE_CLIENT},
     {"GET", "/api/v1/clients/{id}/events", api_client_events, 0, "", SCOPE_CLIENT},
     {"GET", "/api/v1/clients/{id}/changes", api_client_changes, 0, "", SCOPE_CLIENT},
+    {"GET", "/api/v1/changes", api_changes, 0, "id_prefix by action limit cursor", SCOPE_REFUSED},
     {"GET", "/api/v1/clients/{id}/messages", api_client_messages, ROUTE_CONTENTS, "", SCOPE_CLIENT},
     {"GET", "/api/v1/events", api_events, 0, "kind state client", SCOPE_FILTERED},
     {"GET", "/api/v1/dead-letters", api_dead_letters_list, ROUTE_CONTENTS,

@@ -15,7 +15,7 @@ from test_access import SECRET, make_token, private
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 HOSTILE_ID = "<img src=x onerror=\"document.title='owned'\">"  # an id has no /
-PAGES = ("fleet", "clients", "new", "profiles", "nodes", "brokers", "sinks", "routes", "deadLetters", "operations")
+PAGES = ("fleet", "clients", "new", "profiles", "nodes", "brokers", "sinks", "routes", "deadLetters", "operations", "audit")
 FILES = ROOT / "src/http/console/page"
 LIBRARY = "dygraph.min.js"  # of the charts
 AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
@@ -204,7 +204,8 @@ def test_sinks_and_routes_are_changed_and_explained(fleet, browser, tmp_path):
     browser.enter("Routes", json.dumps([{"name": "all", "match": {"topic": "a/#"}, "to": ["archive"]}]))
     browser.press("Review changes")
     browser.press("Save")
-    wait_until(lambda: fleet.api.get("/api/v1/routes").json()["routes"], 30, "the routes are set")
+    wait_until(lambda: fleet.api.post("/api/v1/routes:explain", {"topic": "a/b"}).json()["to"] == ["archive"], 60,
+               "the routes are in effect")
     browser.enter("topic", "a/b")
     browser.press("Explain")
     browser.see("all")
@@ -253,6 +254,41 @@ def test_a_profile_is_created_changed_with_its_clients_and_deleted_without_them(
     assert fleet.api.get("/api/v1/client-profiles").json()["profiles"] == []
     browser.go(f"profile/{quote(HOSTILE_ID)}")
     browser.see("there is no client profile")
+    assert browser.driver.title != "owned" and not browser.all("main img")
+
+
+@needs_browser
+def test_changes_of_all_clients_are_listed_and_filtered(fleet, browser, tmp_path):
+    tokens = [make_token("alice", "operator"), make_token("bob", "admin")]
+    node = fleet.start_node("m1", **guarded(tmp_path, [line for _, line in tokens]))
+    for (token, _), ids in zip(tokens, (["a1", "a2"], [HOSTILE_ID])):
+        node.api.use(token=token)
+        for client in ids:
+            assert node.api.post("/api/v1/clients", fleet.document(client)).status_code == 201
+            assert node.api.put(node.api.path(client), fleet.document(client, keepalive_s=40)).status_code == 200
+    assert node.api.delete(node.api.path("a1")).status_code == 204
+    seconds, _ = fleet.redis.client.time()
+    written = {"by": HOSTILE, "action": HOSTILE, "fields": [HOSTILE], "operation": HOSTILE}
+    fleet.redis.client.hset("mqtt_fleet:audit", "hand", f"{seconds - 60}000 1 2 {json.dumps(written)}")
+    fleet.redis.client.zadd("mqtt_fleet:audited", {"hand": (seconds - 60) * 1000})
+    browser.open(console(node))
+    browser.enter("token", tokens[1][0])
+    browser.press("Sign in")
+    browser.see("bob, admin", "#caller")
+    browser.go("audit")
+    browser.see(HOSTILE)
+    rows = [line.split("\t") for line in browser.text("tbody").splitlines()]
+    assert [row[1:5] for row in rows] == [
+        ["bob", "a1", "delete", ""], ["alice", "a1", "replace", "keepalive_s"],
+        ["bob", HOSTILE_ID, "replace", "keepalive_s"], ["alice", "a2", "replace", "keepalive_s"],
+        [HOSTILE, "hand", HOSTILE, HOSTILE]]
+    browser.enter("by", "alice")
+    browser.press("Search")
+    wait_until(lambda: "bob" not in browser.text("tbody"), 40, "only the changes of alice")
+    assert browser.text("tbody").count("alice") == 2
+    browser.enter("action", "delete")
+    browser.press("Search")
+    browser.see("Nothing here")
     assert browser.driver.title != "owned" and not browser.all("main img")
 
 

@@ -64,7 +64,7 @@ REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "heartb
               "counts", "get", "identity_owner", "count_quotas"}
 # Of the resources of the fleet, of dead letters, operations and levelling: tests/unit/store repeats them.
 OF_RESOURCES = {"list_resources", "put_resource", "delete_resource", "routes", "put_routes", "list_quotas",
-                "put_quotas", "restore_resources", "dead_letters", "audit_trail", "get_many", "rebalance",
+                "put_quotas", "restore_resources", "dead_letters", "audit_trail", "audit_page", "get_many", "rebalance",
                 "create_operation", "cancel_operation", "list_operations", "waiting_facts", "operation_batch",
                 "operation_delete", "operation_ids", "operation_step"}
 

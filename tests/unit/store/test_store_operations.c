@@ -116,6 +116,54 @@ START_TEST(the_trail_is_bounded_in_length_and_age) {
 }
 END_TEST
 
+/* The ids of all pages, in their order; returns how many pages. */
+static size_t read_audit_pages(char ids[][24], size_t max, size_t *count) {
+    char after[24] = "";
+    int64_t at_ms = 0;
+    size_t pages = 0, n = STORE_BATCH_MAX;
+    for (*count = 0; n == STORE_BATCH_MAX; pages++) {
+        struct store_audited *found;
+        ck_assert_int_eq(store_audit_page(store, at_ms, pages > 0 ? after : NULL, &found, &n),
+                         ERR_OK);
+        for (size_t i = 0; i < n; i++) {
+            ck_assert_uint_lt(*count, max);
+            snprintf(ids[(*count)++], 24, "%s", found[i].id);
+        }
+        if (n > 0) {
+            snprintf(after, sizeof after, "%s", found[n - 1].id);
+            at_ms = found[n - 1].at_ms;
+        }
+        store_audit_page_free(found, n);
+    }
+    return pages;
+}
+
+START_TEST(the_trail_of_all_clients_is_read_in_pages_the_latest_first) {
+    static char ids[600][24];
+    char id[24], at[24], line[64];
+    size_t count;
+    store_set_audit_keep_ms(store, KEEP_MS);
+    RAW("DEL", "mqtt_fleet:audit", "mqtt_fleet:audited");
+    must_create("newest");
+    int64_t now_ms = RAW_INT("EVAL", "return tonumber(redis.call('TIME')[1]) * 1000", "0");
+    for (int i = 0; i < 450; i++) { /* those of one operation have the same time */
+        int64_t at_ms = i < 10 ? 1 : now_ms - 2000;
+        snprintf(id, sizeof id, i % 2 ? "c%d" : "C%d", i);
+        snprintf(at, sizeof at, "%lld", (long long)at_ms);
+        snprintf(line, sizeof line, "%s 1 2 {}", at);
+        RAW("HSET", "mqtt_fleet:audit", id, line);
+        RAW("ZADD", "mqtt_fleet:audited", at, id);
+    }
+    ck_assert_int_eq(store_delete(store, "newest", 0, "{\"by\":\"alice\"}"), ERR_OK);
+    ck_assert_uint_eq(read_audit_pages(ids, 600, &count), 3);
+    ck_assert_str_eq(ids[0], "newest");
+    for (size_t i = 2; i < count; i++) {
+        ck_assert_msg(strcmp(ids[i - 1], ids[i]) > 0, "%s before %s", ids[i - 1], ids[i]);
+    }
+    ck_assert_uint_eq(count, 441); /* ten were too old */
+}
+END_TEST
+
 /* ---- operations ------------------------------------------------------------------------------ */
 
 START_TEST(a_step_is_committed_once_and_counts_what_became_of_each_client) {
@@ -320,6 +368,7 @@ END_TEST
 static void add(TCase *tcase) {
     tcase_add_test(tcase, a_change_is_recorded_with_its_versions_and_outlives_the_client);
     tcase_add_test(tcase, the_trail_is_bounded_in_length_and_age);
+    tcase_add_test(tcase, the_trail_of_all_clients_is_read_in_pages_the_latest_first);
     tcase_add_test(tcase, a_step_is_committed_once_and_counts_what_became_of_each_client);
     tcase_add_test(tcase, a_step_that_deletes_leaves_nothing_of_its_clients);
     tcase_add_test(tcase, only_a_member_executes_and_a_cancelled_operation_ends);

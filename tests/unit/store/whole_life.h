@@ -154,6 +154,10 @@ static inline void life_operate(struct store_member who) {
     ck_assert_int_eq(store_audit_trail(store, "c7", &records, &n), ERR_OK);
     ck_assert_uint_eq(n, 1);
     store_audit_free(records, n);
+    struct store_audited *audited;
+    ck_assert_int_eq(store_audit_page(store, 0, NULL, &audited, &n), ERR_OK);
+    ck_assert_uint_ge(n, 1);
+    store_audit_page_free(audited, n);
     operation.id = (char *)"o2";
     operation.action = (char *)"delete";
     ck_assert_int_eq(store_create_operation(store, &operation, ids, 2), ERR_OK);

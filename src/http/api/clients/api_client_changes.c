@@ -1,14 +1,21 @@
-/* GET /api/v1/clients/{id}/changes: who changed a client, when, and which fields. Handler threads.
- */
+/* GET /api/v1/clients/{id}/changes and /api/v1/changes: who changed a client, or any, when, and
+ * which fields. Handler threads. */
 #include "http/api/api.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include "base/system/json_memory.h"
+#include "base/text.h"
+#include "http/api/cursor.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
+#define CHANGES_DEFAULT   100
+#define CHANGES_MAX       1000
+#define CHANGES_PAGES_MAX 10 /* of the store, by one request; the next one continues */
+
 /* A record that is not JSON, which somebody wrote by hand, is shown without its contents. */
-static json_t *api_client_changes_row(const struct store_audit_record *record) {
+static json_t *changes_row(const struct store_audit_record *record) {
     json_t *content = json_from_text(record->record, strlen(record->record), 0);
     json_t *row = json_pack("{s:o, s:I, s:o}", "at", http_json_time(record->at_ms), "from_version",
                             (json_int_t)record->from, "to_version",
@@ -35,9 +42,118 @@ void api_client_changes(struct http_request *request, struct http_response *resp
     } else {
         json_t *list = json_array();
         for (size_t i = 0; i < n; i++) {
-            json_array_append_new(list, api_client_changes_row(&records[i]));
+            json_array_append_new(list, changes_row(&records[i]));
         }
         http_answer_json(response, 200, json_pack("{s:o}", "changes", list));
     }
     store_audit_free(records, n);
+}
+
+/* ---- of all clients -------------------------------------------------------------------------- */
+
+/* One answer. Strings are borrowed from the request. */
+struct changes_list {
+    const char *id_prefix, *by, *action; /* NULL: any */
+    size_t limit;
+    json_t *rows;
+    struct http_key_cursor place; /* the last client that was read; id NULL: none yet */
+    bool ended;
+};
+
+static bool changes_list_is(const char *wanted, const json_t *row, const char *member) {
+    const char *value = json_string_value(json_object_get(row, member));
+    return !wanted || (value && strcmp(wanted, value) == 0);
+}
+
+/* The latest record first. */
+static void changes_list_add(struct changes_list *list, const struct store_audited *client) {
+    if (list->id_prefix && strncmp(client->id, list->id_prefix, strlen(list->id_prefix)) != 0) {
+        return;
+    }
+    for (size_t i = client->n; i > 0; i--) {
+        json_t *row = changes_row(&client->records[i - 1]);
+        if (changes_list_is(list->by, row, "by") && changes_list_is(list->action, row, "action")) {
+            json_object_set_new(row, "client", http_json_string(client->id));
+            json_array_append(list->rows, row);
+        }
+        json_decref(row);
+    }
+}
+
+static enum err changes_list_move(struct changes_list *list, const struct store_audited *client) {
+    char *id = text_dup(client->id);
+    if (!id) {
+        return ERR_MEMORY;
+    }
+    free(list->place.id);
+    list->place.id = id;
+    list->place.key = client->at_ms;
+    return ERR_OK;
+}
+
+static enum err changes_list_read_page(struct changes_list *list, struct store *store) {
+    struct store_audited *clients;
+    size_t n, i = 0;
+    enum err err = store_audit_page(store, list->place.key, list->place.id, &clients, &n);
+    while (err == ERR_OK && i < n && json_array_size(list->rows) < list->limit) {
+        changes_list_add(list, &clients[i]);
+        err = changes_list_move(list, &clients[i++]);
+    }
+    list->ended = i == n && n < STORE_BATCH_MAX;
+    store_audit_page_free(clients, n);
+    return err;
+}
+
+static enum err changes_list_read(struct changes_list *list, struct store *store) {
+    enum err err = ERR_OK;
+    for (size_t page = 0; err == ERR_OK && page < CHANGES_PAGES_MAX && !list->ended &&
+                          json_array_size(list->rows) < list->limit;
+         page++) {
+        err = changes_list_read_page(list, store);
+    }
+    return err;
+}
+
+/* False: answered. */
+static bool changes_list_parse(const struct http_request *request, struct changes_list *list,
+                               struct http_response *response) {
+    const struct http_query *query = &request->query;
+    const char *cursor = http_query_get(query, "cursor");
+    int64_t limit;
+    *list = (struct changes_list){.id_prefix = http_query_get(query, "id_prefix"),
+                                  .by = http_query_get(query, "by"),
+                                  .action = http_query_get(query, "action")};
+    if (http_query_int(query, "limit", 1, CHANGES_MAX, CHANGES_DEFAULT, &limit) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "limit: must be a number from 1 to %d",
+                     CHANGES_MAX);
+        return false;
+    }
+    list->limit = (size_t)limit;
+    enum err err = cursor && *cursor ? http_key_cursor_parse(cursor, &list->place) : ERR_OK;
+    if (err == ERR_ARGUMENT) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
+    } else if (err != ERR_OK) {
+        http_problem_memory(response);
+    }
+    return err == ERR_OK;
+}
+
+void api_changes(struct http_request *request, struct http_response *response) {
+    struct changes_list list;
+    if (!changes_list_parse(request, &list, response)) {
+        return;
+    }
+    list.rows = json_array();
+    enum err err = list.rows ? changes_list_read(&list, request->api->context.store) : ERR_MEMORY;
+    char *next =
+        err == ERR_OK && !list.ended && list.place.id ? http_key_cursor_format(&list.place) : NULL;
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
+    } else {
+        http_answer_json(response, 200,
+                         json_pack("{s:O, s:s?}", "changes", list.rows, "next_cursor", next));
+    }
+    free(next);
+    free(list.place.id);
+    json_decref(list.rows);
 }

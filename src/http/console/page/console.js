@@ -2,6 +2,7 @@
 import { get, hasToken, Problem, useToken } from "/console/api.js";
 import { field, fill, h, problem } from "/console/dom.js";
 import { texts } from "/console/texts.js";
+import { showAudit } from "/console/audit.js";
 import { showBrokers } from "/console/brokers.js";
 import { showClient } from "/console/client.js";
 import { showClients } from "/console/clients.js";
@@ -28,6 +29,7 @@ const pages = {
     routes: { show: showRoutes, fleet: true },
     deadLetters: { show: showDeadLetters, needs: "operator" },
     operations: { show: showOperations, needs: "operator" },
+    audit: { show: showAudit, fleet: true },
     client: { show: showClient, hidden: true },
     profile: { show: showProfile, fleet: true, hidden: true },
 };

@@ -5,7 +5,7 @@ const clients = (count) => (count === "1" ? "1 client" : `${count} clients`);
 
 export const texts = {
     pages: { fleet: "Fleet", clients: "Clients", new: "New client", profiles: "Profiles", nodes: "Nodes", brokers: "Brokers", sinks: "Sinks",
-        routes: "Routes", deadLetters: "Dead letters", operations: "Operations" },
+        routes: "Routes", deadLetters: "Dead letters", operations: "Operations", audit: "Audit" },
     title: (page) => `${page} – mqfleet`,
     nothing: "Nothing here",
     loading: "Loading…",
@@ -98,6 +98,8 @@ export const texts = {
     profileUsers: (count) => `${clients(count)} with this profile`,
     profileConcerns: (count) => `${clients(count)} with this profile. All of them would be valid. They get the new version one after the other.`,
     deleteProfile: (name) => `Delete profile ${name}?`,
+
+    auditHint: "Clients in the order of their last change, the latest first, each with its last changes.",
 
     operation: "Operation", who: "By", progress: "Progress", rate: "per s", cancelOperation: "Cancel",
 };
