@@ -127,6 +127,7 @@ async function oneClient(): Promise<void> {
   same(works(await api.POST("/api/v1/clients/{id}/restart", { params: pump })).accepted, "restart");
   same(works(await api.GET("/api/v1/clients/{id}/events", { params: pump })).events.length > 0, true);
   same(works(await api.GET("/api/v1/clients/{id}/changes", { params: pump })).changes[0]?.action !== undefined, true);
+  same(works(await api.GET("/api/v1/changes", { params: { query: { id_prefix: "pump", limit: 1 } } })).changes[0]?.client !== undefined, true);
 }
 
 async function publications(): Promise<void> {
