@@ -6,6 +6,7 @@ export DISABLE_HC_SYSTEMD=true # podman runs health checks by timers of systemd
 fail() {
     echo "FAILED: $*" >&2
     local name
+    podman ps -a >&2
     for name in $(podman ps -a --format '{{.Names}}'); do
         echo "--- the last lines of $name:" >&2
         podman logs --tail 20 "$name" >&2 || true
