@@ -70,8 +70,9 @@ struct store_client {
     char *attempt_error;      /* which of the errors with that code, NULL: unknown */
     char *attempt_message;
     char *attempt_node;
-    char *identity;        /* as stored, of a client with a profile; otherwise "" */
-    char *denied_by;       /* incarnations of nodes that may not reach its broker */
+    char *identity;  /* as stored, of a client with a profile; otherwise "" */
+    char *denied_by; /* incarnations of nodes that may not reach its broker */
+    char *history;   /* of the client until it was last stored; only by store_get. NULL: none */
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
     int64_t cooldown_ms;   /* remaining delay before it can be assigned; 0: none */
 };
@@ -337,6 +338,7 @@ struct store_release_item {
     bool failed;             /* counts as a failed attempt: another node is preferred */
     struct store_member target; /* node NULL: none. Otherwise it is assigned to this node at once,
                                    if it accepts it and delay_ms is 0 */
+    const char *history;        /* for the next node; NULL: as stored */
 };
 /* Skips items that this member does not own at that epoch. Also skips items whose version is newer
  * than in Redis, which lost data: they must be restored first. *released: how many moved. Wakes the
@@ -344,6 +346,15 @@ struct store_release_item {
 enum err store_release(struct store *store, const struct store_member *member,
                        const struct store_release_item *items, size_t n,
                        size_t *released) MUST_CHECK;
+
+struct store_history_item { /* all borrowed */
+    const char *id;
+    int64_t epoch;
+    const char *history; /* any text without a NUL */
+};
+/* Stores what clients have done so far. Skips items that this member does not own at that epoch. */
+enum err store_save_histories(struct store *store, const struct store_member *member,
+                              const struct store_history_item *items, size_t n) MUST_CHECK;
 
 /* Delays a waiting id by delay_ms and stores the reason, such as an invalid configuration. No
  * effect on an id that is not waiting. again (may be NULL): the same reason was stored for the same
@@ -372,6 +383,7 @@ struct store_change {
     char *config;           /* owned; NULL unless this member's */
     size_t config_len;
     char *identity; /* owned; as stored, of a client with a profile; otherwise "" or NULL */
+    char *history;  /* owned; of the client until now, NULL: none */
 };
 /* A page of the changes after `applied`, the oldest first; last: the last row of the previous page,
  * NULL for the first. *n 0: the end. Redis forgets the changes up to `applied`. store_changes_free.

@@ -78,6 +78,18 @@ void route_count_dropped(struct route *route, enum message_drop reason) {
     }
 }
 
+void route_restore_counts(struct route *route, int64_t messages, int64_t bytes,
+                          const int64_t dropped[MESSAGE_DROP_COUNT]) {
+    route->messages = messages;
+    route->bytes = bytes;
+    for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
+        struct route_record *record = dropped[i] > 0 ? route_make_record(route) : NULL;
+        if (record) {
+            record->dropped[i] = dropped[i];
+        }
+    }
+}
+
 int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]) {
     const struct route_record *record = route_find_record(route);
     int64_t sum = 0;

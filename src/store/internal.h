@@ -66,6 +66,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_RESTORE_RESOURCES, "restore_resources", SCRIPT_WRITES_WHEN_FULL)                      \
     X(SCRIPT_ROUTES, "routes", SCRIPT_READ_ONLY)                                                   \
     X(SCRIPT_LIST_RESOURCES, "list_resources", SCRIPT_READ_ONLY)                                   \
+    X(SCRIPT_SAVE_HISTORIES, "save_histories", SCRIPT_REFUSED_WHEN_FULL)                           \
     X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_WAITING_FACTS, "waiting_facts", SCRIPT_READ_ONLY)                                     \
     X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \
@@ -114,7 +115,7 @@ struct store {
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define STORE_CALL_ITEM_ARGS_MAX 11 /* of release */
+#define STORE_CALL_ITEM_ARGS_MAX 12 /* of release */
 #define STORE_CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * STORE_CALL_ITEM_ARGS_MAX)
 #define STORE_CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 

@@ -98,6 +98,7 @@ static enum err store_assignments_release_batch(struct store *store,
         store_call_str(&call, items[i].error ? items[i].error : "");
         store_call_str(&call, items[i].target.node ? items[i].target.node : "");
         store_call_str(&call, items[i].target.node ? items[i].target.incarnation : "");
+        store_call_str(&call, items[i].history ? items[i].history : "");
     }
     enum err err = store_call_run(store, &call, &reply);
     *released += (size_t)store_reply_int(reply, 1);
@@ -112,6 +113,23 @@ enum err store_release(struct store *store, const struct store_member *member,
     for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
         err = store_assignments_release_batch(store, member, items + at, store_batch_len(at, n),
                                               released);
+    }
+    return err;
+}
+
+enum err store_save_histories(struct store *store, const struct store_member *member,
+                              const struct store_history_item *items, size_t n) {
+    struct store_call call;
+    enum err err = ERR_OK;
+    for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
+        store_call_begin(&call, store, SCRIPT_SAVE_HISTORIES);
+        store_call_member(&call, member);
+        for (size_t i = at; i < at + store_batch_len(at, n); i++) {
+            store_call_str(&call, items[i].id);
+            store_call_int(&call, items[i].epoch);
+            store_call_str(&call, items[i].history);
+        }
+        err = store_call_run_plain(store, &call);
     }
     return err;
 }

@@ -61,6 +61,7 @@ enum err store_reply_client(const struct redis_reply *reply, struct store_client
 }
 
 void store_client_fini(struct store_client *client) {
+    free(client->history);
     free(client->id);
     free(client->config);
     free(client->owner.node);
@@ -92,6 +93,10 @@ enum err store_get(struct store *store, const char *id, struct store_client *out
     enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
         err = store_reply_client(redis_reply_at(reply, 1), out);
+    }
+    if (err == ERR_OK && store_reply_text(redis_reply_at(reply, 2), &out->history) != ERR_OK) {
+        store_client_fini(out);
+        err = ERR_MEMORY;
     }
     redis_reply_free(reply);
     return err;

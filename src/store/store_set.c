@@ -119,6 +119,7 @@ void store_changes_free(struct store_change *rows, size_t n) {
         free(rows[i].id);
         free(rows[i].config);
         free(rows[i].identity);
+        free(rows[i].history);
     }
     free(rows);
 }
@@ -135,6 +136,9 @@ static enum err store_set_read_change(const struct redis_reply *reply, struct st
     }
     if (err == ERR_OK) {
         err = store_reply_text(redis_reply_at(reply, 5), &out->identity);
+    }
+    if (err == ERR_OK) {
+        err = store_reply_text(redis_reply_at(reply, 6), &out->history);
     }
     if (err == ERR_OK && !out->id) {
         err = ERR_PROTOCOL;

@@ -34,6 +34,16 @@ REPLICAS = ("tests/e2e/redis/test_redis_world.py::"
 EVENTS, LISTENERS = "store/test_store_events", "cluster/test_event_listeners"
 
 CLUSTER = [
+    # ---- histories
+    Mutation("a node that lost a client overwrites its history", "src/store/lua/clients/save_histories.lua",
+             "if owned_by(owner, ARGV[2], ARGV[3]) and owner.epoch == tonumber(ARGV[i + 1]) then", "if owner then",
+             ASSIGN),
+    Mutation("a client that moves leaves its history behind", "src/cluster/placement/handover.c",
+             "    handover->history = workers_history(agent->wiring.workers, handover->id);\n", "",
+             "tests/e2e/test_history.py::test_counters_and_changes_follow_a_client_when_it_moves_and_when_nodes_stop_or_die"),
+    Mutation("an unchanged history is stored again and again", "src/mqtt/workers/workers_history.c",
+             "client->saved_mark = row->mark;", "", "mqtt/test_workers_visit"),
+
     # ---- events
     Mutation("a batch of events whose answer was lost is added twice", "src/store/lua/fleet/append_events.lua",
              "if redis.call('GET', batch_key) == batch then", "if false then", EVENTS),

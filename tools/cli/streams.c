@@ -116,7 +116,7 @@ static enum cli_exit cli_streams_follow_events(struct cli *cli) {
 }
 
 static enum cli_exit cli_streams_last_changes(struct cli *cli) {
-    static const char *const headings[] = {"AT", "FROM", "TO", "REASON", NULL};
+    static const char *const headings[] = {"AT", "FROM", "TO", "REASON", "NODE", NULL};
     struct cli_answer answer;
     char *path = cli_node_path("clients", cli->words[0], "events");
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
@@ -133,6 +133,7 @@ static enum cli_exit cli_streams_last_changes(struct cli *cli) {
             table_put(table, cli_json_text_or_empty(change, "from"));
             table_put(table, cli_json_text_or_empty(change, "to"));
             table_put(table, cli_json_text_or_empty(change, "reason"));
+            table_put(table, cli_json_text_or_empty(change, "node"));
         }
         table_print(table);
         table_destroy(table);

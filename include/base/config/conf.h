@@ -133,6 +133,9 @@
     INT(events_client_rate, "events.client_rate", "events/s", 100, 1, 10000,                        \
         "events of clients that a node adds to these, ten times as many at once; the others only "  \
         "reach readers that are connected")                                                         \
+    INT(history_save_rate, "history.save_rate", "clients/s", 100, 0, 1000,                          \
+        "clients whose counters and last changes a node stores in Redis, if they have changed, so " \
+        "that they are known when the node dies; 0: only when a client moves or the node stops")    \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "lowest level written")           \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "format of a log line")                 \
     INT(log_buffer_bytes, "log.buffer_bytes", "bytes", 4194304, 65536, 1073741824,                  \

@@ -167,6 +167,8 @@
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                            \
       "Events that readers of streams missed because they read too slowly or too many arrived "    \
       "at once.")                                                                                  \
+    X(METRIC_HISTORIES_SAVED, "mqfleet_histories_saved_total", "",                                 \
+      "Histories of clients that this node stored in Redis while the clients ran.")                \
     X(METRIC_EVENTS_KEPT, "mqfleet_events_kept_total", "",                                         \
       "Events of this node that were added to the stream of events in Redis.")                     \
     X(METRIC_EVENTS_UNKEPT_RATE, EVENTS_UNKEPT_TOTAL, "reason=\"rate\"",                           \

@@ -14,6 +14,7 @@
 #include "mqtt/broker/broker.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
+#include "mqtt/client/client_history.h"
 #include "mqtt/client/client_state.h"
 #include "mqtt/engine.h"
 #include "mqtt/workers/workers.h"
@@ -94,8 +95,10 @@ struct client_lookup {
 struct client_change_entry { /* packed: every client keeps several */
     const char *reason;      /* interned */
     uint64_t at_ms : 48;
-    uint64_t from : 8, to : 8; /* enum client_state */
+    uint64_t from : 4, to : 4; /* enum client_state */
+    uint64_t node : 8;         /* client_history_node_number; 0: this one */
 };
+_Static_assert(CLIENT_STATE_COUNT <= 16, "a state has 4 bits");
 
 /* There are tens of thousands of these: small members are grouped. */
 struct client {
@@ -112,7 +115,8 @@ struct client {
     struct shared_config *config;
     int64_t epoch, version;
     int64_t since_ms;
-    enum client_error error; /* the last one */
+    enum client_error error : 16; /* the last one */
+    uint16_t saved_mark;          /* client_history_mark when it was saved; 0: it was not */
     uint32_t times_online;
     char *error_message; /* NULL: the error's own text */
     int64_t error_at_ms, next_retry_at_ms;
@@ -202,6 +206,11 @@ const char *client_last_reason(const struct client *client); /* "" none */
 enum err client_copy_status(const struct client *client, struct client_status *out) MUST_CHECK;
 size_t client_copy_changes(const struct client *client,
                            struct client_change out[CLIENT_CHANGES_MAX]);
+void client_copy_history(const struct client *client, struct client_history *out);
+/* Continues with what the client did elsewhere. Only for a new record, before it runs. */
+void client_restore_history(struct client *client, const struct client_history *history);
+/* Not 0. Differs, almost certainly, after the client has done anything that its history counts. */
+uint16_t client_history_mark(const struct client *client);
 
 /* Whether a connection of `a` can serve `b`: everything but subscriptions, labels, sink, limits,
  * desired and reconnect bounds is equal. */

@@ -65,6 +65,7 @@ struct worker_command {
     struct shared_config *config;
     int64_t epoch, version, delay_ms;
     char *reason;
+    struct client_history *history; /* of a start; NULL: none, or the record has it */
     workers_done *done;
     void *context;
     struct worker_publication *publication;

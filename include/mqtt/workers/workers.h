@@ -87,13 +87,20 @@ void workers_stop_threads(struct workers *workers);
 /* From now on, clients of this incarnation are accepted; workers_start refuses any other. */
 void workers_accept(struct workers *workers, const char *incarnation);
 
+/* A client that this node owns. All borrowed. */
+struct workers_assignment {
+    const char *incarnation;
+    int64_t epoch, version;
+    const char
+        *history; /* of the client on other nodes, see client_history.h; NULL: none is known */
+};
 /* Always takes ownership of config. Starts the client, or updates it if it runs: a greater epoch or
  * version, or another version of its profile, replaces the configuration; an older one is ignored.
  * It reconnects only if necessary: if only topics changed, they are subscribed and unsubscribed on
  * the open connection. ERR_WRONG_STATE: incarnation is not the accepted one. ERR_FULL: the queue is
  * full, try again. */
 enum err workers_start(struct workers *workers, struct client_config *config,
-                       const char *incarnation, int64_t epoch, int64_t version) MUST_CHECK;
+                       const struct workers_assignment *assignment) MUST_CHECK;
 
 /* Called once, when nothing is open any more. Any thread; must not block. */
 typedef void workers_done(void *context);
@@ -255,8 +262,27 @@ struct client_change {
     int64_t at_ms; /* wall clock */
     enum client_state from, to;
     char reason[96];
+    char node[128]; /* where it happened, cut; "": on this node */
 };
-/* The last changes, oldest first; *n at most CLIENT_CHANGES_MAX. ERR_NOT_FOUND. */
+/* The text to continue with on another node (client_history.h), owned. NULL: there is no such
+ * client, or memory ran out. */
+char *workers_history(struct workers *workers, const char *id);
+
+/* A client whose history differs from that which was last saved. */
+struct workers_unsaved {
+    char *id, *history; /* owned */
+    int64_t epoch;
+    uint16_t mark; /* for workers_mark_saved */
+};
+/* Lists rows_max of them, beginning with the client at *from in the list of all; then *from is
+ * where to go on, 0 after the last client. workers_unsaved_free. ERR_MEMORY: fewer. */
+enum err workers_list_unsaved(struct workers *workers, size_t *from, size_t rows_max,
+                              struct workers_unsaved **rows, size_t *n) MUST_CHECK;
+void workers_unsaved_free(struct workers_unsaved *rows, size_t n);
+void workers_mark_saved(struct workers *workers, const struct workers_unsaved *row);
+
+/* The last changes, also those on earlier nodes, oldest first; *n at most CLIENT_CHANGES_MAX.
+ * ERR_NOT_FOUND. */
 enum err workers_changes(struct workers *workers, const char *id,
                          struct client_change out[CLIENT_CHANGES_MAX], size_t *n) MUST_CHECK;
 

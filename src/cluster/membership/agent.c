@@ -21,6 +21,7 @@
 #define RELEASE_BATCH_LEN        1000
 #define REDIS_WATCH_MS           10000
 #define LEAVE_JUDGED_SHARE       4 /* part of stop_timeout_ms */
+#define LEAVE_HISTORIES_SHARE    8
 #define LEAVE_JUDGED_POLL_MS     5
 
 static void agent_check_redis(struct agent *agent) {
@@ -47,6 +48,7 @@ static const struct {
     {"salvage", 50, salvage_step},
     {"rebalance", 500, rebalance_step},
     {"profiles", 100, profile_changes_step},
+    {"histories", HISTORIES_MS, histories_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -260,7 +262,10 @@ void agent_announce_leave(struct agent *agent) {
     }
     agent_wait_reconciled(agent);
     err = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
-    (void)err;
+    if (err == ERR_OK) {
+        histories_save_all(agent, clock_ms() +
+                                      agent->wiring.conf->stop_timeout_ms / LEAVE_HISTORIES_SHARE);
+    }
 }
 
 static enum err agent_release_all(struct agent *agent, const struct store_member *member) {

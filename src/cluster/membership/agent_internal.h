@@ -42,6 +42,7 @@ struct handover {
     char target_incarnation[TEXT_ID_LEN];
     char *config, *identity; /* to restore it if Redis loses it meanwhile; NULL: not known */
     int64_t version;
+    char *history; /* for the node that gets it; NULL: not known */
     UT_hash_handle hh;
 };
 
@@ -120,6 +121,8 @@ struct agent {
 
     struct profile_changes *profile_changes;
 
+    size_t histories_from; /* histories.c: where the next step begins */
+
     struct salvage *salvage; /* salvage.c; NULL: nothing */
 };
 
@@ -138,6 +141,7 @@ struct start_request {
     const char *config; /* NULL: must be read from Redis */
     size_t config_len;
     const char *identity; /* as stored, of a client with a profile; otherwise NULL or "" */
+    const char *history;  /* what it did on other nodes; NULL: nothing, or it runs here */
 };
 /* start.c: starts or updates the client, or releases it if it cannot run here. If the result is not
  * ERR_OK, the caller tries again. Only the agent thread starts and stops clients; otherwise, a
@@ -179,6 +183,12 @@ void profile_changes_destroy(struct profile_changes *changes); /* NULL is legal 
 void profile_changes_step(struct agent *agent);
 /* Running clients that still have an older version. Any thread. */
 int64_t profile_changes_pending(const struct profile_changes *changes);
+
+/* histories.c: stores what running clients have done, in case this node dies. */
+#define HISTORIES_MS 5000
+void histories_step(struct agent *agent);
+/* Before all clients are closed. Any thread. */
+void histories_save_all(struct agent *agent, int64_t deadline_ms);
 
 /* rebalance.c: moves clients to emptier nodes. */
 void rebalance_step(struct agent *agent);

@@ -31,6 +31,7 @@ static void handover_free(struct agent *agent, struct handover *handover) {
     free(handover->target);
     free(handover->config);
     free(handover->identity);
+    free(handover->history);
     free(handover);
 }
 
@@ -106,9 +107,10 @@ static void handover_stop_client(struct agent *agent, struct handover *handover)
 }
 
 /* After a client has closed, its configuration is only in Redis. This copy is for the case that
- * Redis loses it. */
-static void handover_remember_config(struct agent *agent, struct handover *handover) {
+ * Redis loses it. Its history is for the next node. */
+static void handover_remember_client(struct agent *agent, struct handover *handover) {
     struct client_status status;
+    handover->history = workers_history(agent->wiring.workers, handover->id);
     enum err err =
         workers_config(agent->wiring.workers, handover->id, &handover->config, &handover->identity);
     if (err == ERR_OK && workers_status(agent->wiring.workers, handover->id, &status) == ERR_OK) {
@@ -146,7 +148,7 @@ bool handover_begin(struct agent *agent, const struct handover_request *request)
         return false;
     }
     HASH_ADD_KEYPTR(hh, agent->handovers, handover->id, strlen(handover->id), handover);
-    handover_remember_config(agent, handover);
+    handover_remember_client(agent, handover);
     handover_stop_client(agent, handover);
     return true;
 }
@@ -309,7 +311,15 @@ static struct store_member handover_target(const struct handover *handover) {
                : (struct store_member){0};
 }
 
+/* Of a client that still runs here, its present one: *owned, to be freed. */
+static const char *handover_history(struct agent *agent, const struct agent_task *task,
+                                    const struct handover *handover, char **owned) {
+    *owned = handover ? NULL : workers_history(agent->wiring.workers, task->id);
+    return handover ? handover->history : *owned;
+}
+
 static void handover_write_releases(struct agent *agent) {
+    char *histories[STORE_BATCH_MAX];
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
     struct store_release_item items[STORE_BATCH_MAX];
@@ -317,19 +327,24 @@ static void handover_write_releases(struct agent *agent) {
     for (struct agent_task *task = agent->releases; task && n < STORE_BATCH_MAX;
          task = task->hh.next) {
         struct handover *handover = handover_find(agent, task);
-        items[n++] =
-            (struct store_release_item){.id = task->id,
-                                        .epoch = task->epoch,
-                                        .version = handover_held_client(agent, task).version,
-                                        .delay_ms = task->delay_ms,
-                                        .cooldown_ms_max = task->cooldown_ms_max,
-                                        .code = handover_release_code(task),
-                                        .message = task->message ? task->message : "",
-                                        .error = handover_release_error_name(task),
-                                        .failed = !handover || handover->failed_here,
-                                        .target = handover_target(handover)};
+        items[n] = (struct store_release_item){
+            .id = task->id,
+            .epoch = task->epoch,
+            .version = handover_held_client(agent, task).version,
+            .delay_ms = task->delay_ms,
+            .cooldown_ms_max = task->cooldown_ms_max,
+            .code = handover_release_code(task),
+            .message = task->message ? task->message : "",
+            .error = handover_release_error_name(task),
+            .failed = !handover || handover->failed_here,
+            .target = handover_target(handover),
+            .history = handover_history(agent, task, handover, &histories[n])};
+        n++;
     }
     enum err err = store_release(agent->wiring.store, &member, items, n, &released);
+    for (size_t i = 0; i < n; i++) {
+        free(histories[i]);
+    }
     metric_add(METRIC_RELEASED, (int64_t)released);
     if (err == ERR_OK && released == n) {
         handover_finish_releases(agent, n);

@@ -68,7 +68,8 @@ static enum err reconcile_start_by_id(struct pass *pass, const char *id) {
                                     .version = client.version,
                                     .config = client.config,
                                     .config_len = client.config_len,
-                                    .identity = client.identity};
+                                    .identity = client.identity,
+                                    .history = client.history};
     err = mine ? agent_start(pass->agent, &pass->member, &request) : ERR_OK;
     store_client_fini(&client);
     return err;
@@ -280,7 +281,8 @@ static void reconcile_apply_change(struct pass *pass, const struct store_change 
                                                    .version = change->version,
                                                    .config = change->config,
                                                    .config_len = change->config_len,
-                                                   .identity = change->identity},
+                                                   .identity = change->identity,
+                                                   .history = change->history},
                            runs ? &running : NULL);
 }
 

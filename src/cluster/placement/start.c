@@ -81,8 +81,11 @@ static enum err agent_start_config(struct agent *agent, const struct store_membe
         client_config_destroy(config);
         return err != ERR_OK ? err : agent_start_release(agent, member, request, error, message);
     }
-    err = workers_start(agent->wiring.workers, config, member->incarnation, request->epoch,
-                        request->version);
+    err = workers_start(agent->wiring.workers, config,
+                        &(struct workers_assignment){.incarnation = member->incarnation,
+                                                     .epoch = request->epoch,
+                                                     .version = request->version,
+                                                     .history = request->history});
     /* Fenced meanwhile: the client is reaped with all others of this node. */
     return err == ERR_WRONG_STATE ? ERR_OK : err;
 }

@@ -214,8 +214,8 @@ void client_record_change(struct client *client, enum client_state to, const cha
     int64_t now_ms = clock_wall_ms();
     if (slot) {
         *slot = (struct client_change_entry){.at_ms = (uint64_t)now_ms & CLIENT_CHANGE_AT_MAX,
-                                             .from = client->state,
-                                             .to = to,
+                                             .from = client->state & 0xF,
+                                             .to = to & 0xF,
                                              .reason = intern(reason)};
     }
     client->state = to;
@@ -230,7 +230,8 @@ const char *client_last_reason(const struct client *client) {
     if (client->change_count == 0) {
         return "";
     }
-    return client_change_at(client, client->change_count - 1)->reason;
+    const struct client_change_entry *last = client_change_at(client, client->change_count - 1u);
+    return last->node == 0 ? last->reason : ""; /* it has not done anything here */
 }
 
 size_t client_copy_changes(const struct client *client,
@@ -240,8 +241,57 @@ size_t client_copy_changes(const struct client *client,
         out[i] = (struct client_change){
             .at_ms = (int64_t)from->at_ms, .from = from->from, .to = from->to};
         snprintf(out[i].reason, sizeof(out[i].reason), "%s", from->reason);
+        snprintf(out[i].node, sizeof(out[i].node), "%s", client_history_node_name(from->node));
     }
     return client->change_count;
+}
+
+/* ---- history --------------------------------------------------------------------------------- */
+
+void client_copy_history(const struct client *client, struct client_history *out) {
+    out->counts[HISTORY_TIMES_ONLINE] = client->times_online;
+    out->counts[HISTORY_MESSAGES_IN] = client->route.messages;
+    out->counts[HISTORY_MESSAGES_OUT] = client->messages_out;
+    out->counts[HISTORY_BYTES_IN] = client->route.bytes;
+    out->counts[HISTORY_BYTES_OUT] = client->bytes_out;
+    (void)route_get_dropped(&client->route, &out->counts[HISTORY_DROPPED]);
+    out->n = client_copy_changes(client, out->changes);
+}
+
+void client_restore_history(struct client *client, const struct client_history *history) {
+    int64_t times_online = history->counts[HISTORY_TIMES_ONLINE];
+    client->times_online = times_online < UINT32_MAX ? (uint32_t)times_online : UINT32_MAX;
+    client->messages_out = history->counts[HISTORY_MESSAGES_OUT];
+    client->bytes_out = history->counts[HISTORY_BYTES_OUT];
+    route_restore_counts(&client->route, history->counts[HISTORY_MESSAGES_IN],
+                         history->counts[HISTORY_BYTES_IN], &history->counts[HISTORY_DROPPED]);
+    for (size_t i = 0; i < history->n; i++) {
+        const struct client_change *change = &history->changes[i];
+        struct client_change_entry *slot = client_change_slot(client);
+        if (slot) {
+            *slot = (struct client_change_entry){.at_ms =
+                                                     (uint64_t)change->at_ms & CLIENT_CHANGE_AT_MAX,
+                                                 .from = change->from & 0xF,
+                                                 .to = change->to & 0xF,
+                                                 .node = client_history_node_number(change->node),
+                                                 .reason = intern(change->reason)};
+        }
+    }
+    client->saved_mark = client_history_mark(client);
+}
+
+uint16_t client_history_mark(const struct client *client) {
+    int64_t dropped[MESSAGE_DROP_COUNT];
+    uint64_t sum = (uint64_t)client->route.messages + (uint64_t)client->messages_out +
+                   (uint64_t)route_get_dropped(&client->route, dropped) + client->times_online;
+    if (client->change_count > 0) {
+        const struct client_change_entry *last =
+            client_change_at(client, client->change_count - 1u);
+        sum += (uint64_t)last->at_ms * 31 + last->to;
+    }
+    sum ^= sum >> 32;
+    uint16_t mark = (uint16_t)(sum ^ sum >> 16);
+    return mark != 0 ? mark : 1;
 }
 
 void client_note_error(struct client *client, enum client_error error, const char *message) {

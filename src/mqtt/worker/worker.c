@@ -74,6 +74,7 @@ void worker_command_free(struct worker_command *command) {
     worker_publication_free(command->publication);
     free(command->id);
     free(command->reason);
+    free(command->history);
     free(command);
 }
 

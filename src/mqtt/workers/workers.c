@@ -202,8 +202,13 @@ static enum err workers_push_start(struct worker *worker, struct worker_command 
             worker_command_free(command);
             return ERR_MEMORY;
         }
+        if (command->history) {
+            client_restore_history(created, command->history);
+        }
         worker_insert(created, command->epoch, command->version, command->generation);
     }
+    free(command->history);
+    command->history = NULL;
     err = workers_queue_command(worker, command);
     if (err != ERR_OK && created) {
         worker_remove(created);
@@ -234,8 +239,9 @@ static enum err workers_start_client(struct workers *workers, struct worker_comm
 }
 
 /* Takes ownership of config. NULL: out of memory. */
-static struct worker_command *workers_create_start_command(struct client_config *config,
-                                                           int64_t epoch, int64_t version) {
+static struct worker_command *
+workers_create_start_command(struct client_config *config,
+                             const struct workers_assignment *assignment) {
     struct shared_config *shared = shared_config_create(config);
     if (!shared) {
         client_config_destroy(config);
@@ -247,15 +253,16 @@ static struct worker_command *workers_create_start_command(struct client_config 
         return NULL;
     }
     command->config = shared;
-    command->epoch = epoch;
-    command->version = version;
+    command->epoch = assignment->epoch;
+    command->version = assignment->version;
+    command->history = assignment->history ? client_history_parse(assignment->history) : NULL;
     return command;
 }
 
 enum err workers_start(struct workers *workers, struct client_config *config,
-                       const char *incarnation, int64_t epoch, int64_t version) {
-    return workers_start_client(workers, workers_create_start_command(config, epoch, version),
-                                incarnation);
+                       const struct workers_assignment *assignment) {
+    return workers_start_client(workers, workers_create_start_command(config, assignment),
+                                assignment->incarnation);
 }
 
 /* ---- stop, retry, restart ---- */

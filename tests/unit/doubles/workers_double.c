@@ -138,7 +138,9 @@ void workers_accept(struct workers *workers, const char *incarnation) {
 }
 
 enum err workers_start(struct workers *workers, struct client_config *config,
-                       const char *incarnation, int64_t epoch, int64_t version) {
+                       const struct workers_assignment *assignment) {
+    const char *incarnation = assignment->incarnation;
+    int64_t epoch = assignment->epoch, version = assignment->version;
     (void)workers;
     record("start", config->id, incarnation);
     enum err err = workers_double_answers.start;
@@ -279,4 +281,28 @@ enum err workers_status(struct workers *workers, const char *id, struct client_s
 
 void client_status_fini(struct client_status *status) {
     *status = (struct client_status){0};
+}
+
+char *workers_history(struct workers *workers, const char *id) {
+    (void)workers;
+    return find(id) ? text_dup("{\"counts\":[],\"changes\":[]}") : NULL;
+}
+
+enum err workers_list_unsaved(struct workers *workers, size_t *from, size_t rows_max,
+                              struct workers_unsaved **rows, size_t *n) {
+    (void)workers;
+    (void)rows_max;
+    *from = *n = 0;
+    *rows = NULL;
+    return ERR_OK;
+}
+
+void workers_unsaved_free(struct workers_unsaved *rows, size_t n) {
+    (void)rows;
+    (void)n;
+}
+
+void workers_mark_saved(struct workers *workers, const struct workers_unsaved *row) {
+    (void)workers;
+    (void)row;
 }

@@ -189,7 +189,9 @@ static inline struct client_config *fixture_client(const char *id, int port, con
 }
 
 static inline void fixture_start(struct fixture *f, struct client_config *config, int64_t version) {
-    ck_assert_int_eq(workers_start(f->workers, config, "inc", 1, version), ERR_OK);
+    ck_assert_int_eq(
+        workers_start(f->workers, config, &(struct workers_assignment){"inc", 1, version, NULL}),
+        ERR_OK);
 }
 
 static inline enum client_state fixture_state(struct fixture *f, const char *id) {

@@ -670,7 +670,57 @@ START_TEST(a_long_list_of_no_node_goes_in_steps_F18) {
 }
 END_TEST
 
+/* ---- history ------------------------------------------------------------------------------- */
+
+static void check_history(const char *id, const char *wanted) {
+    struct store_client client = known(id);
+    ck_assert_str_eq(client.history ? client.history : "(none)", wanted);
+    store_client_fini(&client);
+}
+
+static void save_history(struct store_member who, const char *id, int64_t epoch,
+                         const char *history) {
+    const struct store_history_item item = {id, epoch, history};
+    ck_assert_int_eq(store_save_histories(store, &who, &item, 1), ERR_OK);
+}
+
+START_TEST(a_history_goes_to_the_next_owner_and_ends_with_the_client) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "2", 10);
+    struct store_set set;
+    struct store_change *rows;
+    size_t n, released;
+    must_create("x");
+    int64_t epoch = must_assign(a, "x");
+    check_history("x", "(none)");
+    save_history(a, "x", epoch, "{\"saved\":1}");
+    check_history("x", "{\"saved\":1}");
+    /* Only the owner, at its epoch. */
+    save_history(a, "x", epoch - 1, "{\"old\":1}");
+    save_history(b, "x", epoch, "{\"foreign\":1}");
+    save_history(member("a", "0"), "x", epoch, "{\"fenced\":1}");
+    save_history(a, "y", epoch, "{\"unknown\":1}");
+    check_history("x", "{\"saved\":1}");
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:history"), 1);
+    struct store_release_item item = {
+        .id = "x", .epoch = epoch, .code = "moved", .message = "", .history = "{\"moved\":1}"};
+    item.target = b;
+    ck_assert_int_eq(store_release(store, &a, &item, 1, &released), ERR_OK);
+    ck_assert_uint_eq(released, 1);
+    check_history("x", "{\"moved\":1}");
+    item.history = "{\"late\":1}";
+    ck_assert_int_eq(store_release(store, &a, &item, 1, &released), ERR_OK);
+    check_history("x", "{\"moved\":1}");
+    ck_assert_int_eq(store_changes(store, &b, 0, NULL, &set, &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(rows[0].history, "{\"moved\":1}");
+    store_changes_free(rows, n);
+    ck_assert_int_eq(store_delete(store, "x", 0, NULL), ERR_OK);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:history"), 0);
+}
+END_TEST
+
 static void add(TCase *tcase) {
+    tcase_add_test(tcase, a_history_goes_to_the_next_owner_and_ends_with_the_client);
     tcase_add_test(tcase, assign_moves_a_waiting_id_to_its_new_owner);
     tcase_add_test(tcase, assign_repeated_answers_the_same_epoch_again);
     tcase_add_test(tcase, assign_of_what_another_owns_or_nobody_has_is_gone);

@@ -170,6 +170,11 @@ static inline void life_operate(struct store_member who) {
     store_operations_free(operations, n);
 }
 
+static inline void life_save_history(struct store_member who) {
+    const struct store_history_item item = {"c1", 1, "{}"};
+    ck_assert_int_eq(store_save_histories(store, &who, &item, 1), ERR_OK);
+}
+
 static inline void life_keep_events(void) {
     const struct store_event event = {"{}", true, true};
     const struct store_event_batch batch = {.node = "one",
@@ -196,6 +201,7 @@ static inline void live_a_whole_life(void) {
     struct store_member one = life_join("one", 60000, generation);
     struct store_member two = life_join("two", 60000, generation);
     life_keep_events();
+    life_save_history(one);
     life_create_all();
     life_look(one, LIFE_CLIENTS, 0);
     life_assign_all(two);

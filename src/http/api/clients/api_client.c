@@ -10,6 +10,7 @@
 #include "http/api/if_match.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
+#include "mqtt/client/client_history.h"
 #include "http/api/routes.h"
 #include "http/api/scope_gate.h"
 
@@ -373,31 +374,46 @@ void api_client_release(struct http_request *request, struct http_response *resp
                              response);
 }
 
-static json_t *api_client_events_json(const struct client_change *changes, size_t n) {
+/* node: of the changes without one. */
+static json_t *api_client_events_json(const struct client_change *changes, size_t n,
+                                      const char *node) {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
-        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:o}", "at",
-                                              http_json_time(changes[i].at_ms), "from",
-                                              client_state_shown(changes[i].from), "to",
-                                              client_state_shown(changes[i].to), "reason",
-                                              http_json_string(changes[i].reason)));
+        const char *where = changes[i].node[0] != '\0' ? changes[i].node : node;
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:s, s:o, s:o}", "at", http_json_time(changes[i].at_ms),
+                            "from", client_state_shown(changes[i].from), "to",
+                            client_state_shown(changes[i].to), "reason",
+                            http_json_string(changes[i].reason), "node", http_json_string(where)));
     }
     return json_pack("{s:o}", "events", list);
 }
 
+/* Of a client that runs on no node now. */
+static void api_client_answer_stored_events(const struct store_client *row,
+                                            struct http_response *response) {
+    struct client_history *history = row->history ? client_history_parse(row->history) : NULL;
+    http_answer_json(
+        response, 200,
+        api_client_events_json(history ? history->changes : NULL, history ? history->n : 0, ""));
+    free(history);
+}
+
 void api_client_events(struct http_request *request, struct http_response *response) {
     const char *id = request->parameter;
+    const struct http_context *context = &request->api->context;
     struct client_change changes[CLIENT_CHANGES_MAX];
     size_t n = 0;
-    if (workers_changes(request->api->context.workers, id, changes, &n) == ERR_OK) {
-        http_answer_json(response, 200, api_client_events_json(changes, n));
+    if (workers_changes(context->workers, id, changes, &n) == ERR_OK) {
+        http_answer_json(response, 200,
+                         api_client_events_json(changes, n, context->conf->node_name));
         return;
     }
     struct store_client row;
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
     } else if (row.id) { /* it exists, but runs on no node now */
-        http_answer_json(response, 200, api_client_events_json(changes, 0));
+        api_client_answer_stored_events(&row, response);
     }
     store_client_fini(&row);
 }

@@ -1,18 +1,19 @@
 -- release: owned -> waiting, with a reason and a time before which the id is not assigned; or owned
 -- -> owned by a target, with a new epoch, if the target accepts it (otherwise the id waits).
 -- ARGV[2...]: node, incarnation, then id, epoch, version that ran (0: unknown), delay_ms,
--- cooldown_ms_max, code, message, failed (1 or 0), error, target ('': none), its incarnation of
--- each.
+-- cooldown_ms_max, code, message, failed (1 or 0), error, target ('': none), its incarnation, history
+-- ('': as stored) of each.
 -- Skipped: an id that this incarnation does not own at this epoch, and an id with a version that
 -- Redis has lost, which must be restored first.
 -- Answers: 'OK', how many moved, how many of these to their targets.
 
-if #ARGV - 3 > BATCH_MAX * 11 then
+if #ARGV - 3 > BATCH_MAX * 12 then
     return redis.error_reply('ERR too many ids')
 end
 local node, incarnation = ARGV[2], ARGV[3]
 check()
 redis.call('LLEN', bind_key(node))
+of_type(HISTORY, 'hash')
 
 -- Each cool-down is twice the previous one, on any node, until the client was stable for long
 -- enough.
@@ -101,11 +102,11 @@ local function hand_to(name, target_incarnation, id, attempt)
     return true
 end
 
-for i = 4, #ARGV, 11 do
+for i = 4, #ARGV, 12 do
     note_target(ARGV[i + 9], ARGV[i + 10])
 end
 local released = {}
-for i = 4, #ARGV, 11 do
+for i = 4, #ARGV, 12 do
     local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
     local delay_ms, cooldown_ms_max = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
     local code, message, failed, error = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
@@ -123,6 +124,9 @@ for i = 4, #ARGV, 11 do
         local handed = delay_ms == 0 and hand_to(ARGV[i + 9], ARGV[i + 10], id, attempt)
         note(attempt, code, message, failed == '1' and not handed, error)
         set_attempt(id, attempt)
+        if ARGV[i + 11] ~= '' then
+            redis.call('HSET', HISTORY, id, ARGV[i + 11])
+        end
         released[#released + 1] = id
     end
 end

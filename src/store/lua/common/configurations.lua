@@ -73,7 +73,7 @@ local function delete_configuration(id, expected, record, keep_ms)
     local version = math.max(meta.version, NOW_MS)
     redis.call('HSET', BURIED, id, string.format('%.0f %.0f %.0f', time_ms, version, epoch))
     remove_identity(id)
-    for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT }) do
+    for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT, of_type(HISTORY, 'hash') }) do
         redis.call('HDEL', hash, id)
     end
     redis.call('ZREM', RETRY, id)

@@ -49,6 +49,7 @@ local LEVELLING = {
     VANISHED_MS = 3600000,
 }
 
+local HISTORY = PREFIX .. 'mqtt_fleet:history'
 local EVENTS = {
     LOG = PREFIX .. 'mqtt_fleet:event_log',
     LOG_MAX = 1000000, -- for the scripts that do not know events.kept_max

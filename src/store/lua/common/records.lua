@@ -267,6 +267,12 @@ function profile_mark.identity(id, text)
 end
 
 -- Everything known of an id, in the order in which store_client.c reads it.
+-- What the client has done so far, as its last node has stored it; false: nothing.
+local function history_of(id)
+    local history = redis.pcall('HGET', HISTORY, id)
+    return type(history) == 'string' and history
+end
+
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
     local version = owner and owner.version or meta_of(id).version

@@ -2,8 +2,8 @@
 -- changes that the node has applied. ARGV[2...]: node, incarnation, rev applied, then rev and id of
 -- the last row that was read (the rev applied and '' for the first page). Refused: dead, unknown or
 -- another incarnation ('FENCED'). Answers: 'OK', rev, gap, digest, restoring (1 or 0), and of each
--- its rev, id, epoch (0: no longer owned by the node), version, config, and its identity if it has a
--- profile.
+-- its rev, id, epoch (0: no longer owned by the node), version, config, its identity if it has a
+-- profile ('': none), and its history.
 
 local BYTES_MAX = 1048576 -- of configurations in one page, plus the last one
 
@@ -37,7 +37,7 @@ for i = 1, #entries, 2 do
         if owned_by(owner, node, incarnation) then
             rows[#rows + 1] = {
                 rev, id, string.format('%.0f', owner.epoch), owner.version, profile_mark.remove(used),
-                profile_mark.identity(id, used),
+                profile_mark.identity(id, used), history_of(id),
             }
             bytes = bytes + #used
         else

@@ -358,8 +358,9 @@ END_TEST
 START_TEST(start_right_after_stop_starts_anew) {
     start_online("a", SUB_ALL);
     ck_assert_int_eq(workers_stop(f->workers, "a", 1, "test", NULL, NULL), ERR_OK);
-    ck_assert_int_eq(
-        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 2, 1), ERR_OK);
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL),
+                                   &(struct workers_assignment){"inc", 2, 1, NULL}),
+                     ERR_OK);
     struct client_status status = {0};
     EVENTUALLY((client_status_fini(&status), workers_status(f->workers, "a", &status) == ERR_OK) &&
                status.epoch == 2 && status.state == CLIENT_ONLINE);
@@ -369,8 +370,9 @@ END_TEST
 
 START_TEST(a_stop_of_an_older_epoch_leaves_the_newer_alone) {
     atomic_int stopped = 0;
-    ck_assert_int_eq(
-        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 1), ERR_OK);
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL),
+                                   &(struct workers_assignment){"inc", 5, 1, NULL}),
+                     ERR_OK);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
     ck_assert_int_eq(workers_stop(f->workers, "a", 4, "test", on_stopped, &stopped), ERR_OK);
     EVENTUALLY(stopped == 1);
@@ -383,8 +385,9 @@ START_TEST(a_client_that_is_being_stopped_runs_no_more) {
     struct workers_client running = {.id = "left alone"}, *rows;
     size_t n;
     ck_assert(!workers_has_client(f->workers, "a", &running));
-    ck_assert_int_eq(
-        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 7), ERR_OK);
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL),
+                                   &(struct workers_assignment){"inc", 5, 7, NULL}),
+                     ERR_OK);
     EVENTUALLY(workers_has_client(f->workers, "a", &running));
     ck_assert(running.epoch == 5 && running.version == 7 && !running.closing);
     ck_assert_str_eq(running.id, "left alone");
@@ -428,7 +431,8 @@ START_TEST(restart_connects_anew) {
 END_TEST
 
 START_TEST(a_start_for_another_incarnation_is_refused) {
-    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "old", 1, 1),
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""),
+                                   &(struct workers_assignment){"old", 1, 1, NULL}),
                      ERR_WRONG_STATE);
     ck_assert_uint_eq(workers_count(f->workers), 0);
 }
@@ -445,10 +449,12 @@ START_TEST(stop_all_closes_everything_and_accepts_nothing_until_told) {
     ck_assert_int_eq(workers_stop_all(f->workers, "fenced", with_disconnect, 10000), ERR_OK);
     ck_assert_uint_eq(workers_count(f->workers), 0);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from c") == (with_disconnect ? 50 : 0));
-    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "inc", 1, 1),
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""),
+                                   &(struct workers_assignment){"inc", 1, 1, NULL}),
                      ERR_WRONG_STATE);
     workers_accept(f->workers, "next");
-    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "next", 1, 1),
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""),
+                                   &(struct workers_assignment){"next", 1, 1, NULL}),
                      ERR_OK);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }

@@ -210,7 +210,9 @@ static void start(const char *fields, int64_t version) {
     snprintf(text, sizeof(text), "{\"id\":\"c\",\"clean_start\":false,%s}", fields);
     ck_assert_msg(client_config_parse_text(text, strlen(text), NULL, &config, &faults) == ERR_OK,
                   "%s %s", faults.items[0].pointer, faults.items[0].detail);
-    ck_assert_int_eq(workers_start(&stage.workers, config, "inc", 1, version), ERR_OK);
+    ck_assert_int_eq(workers_start(&stage.workers, config,
+                                   &(struct workers_assignment){"inc", 1, version, NULL}),
+                     ERR_OK);
     turn();
 }
 

@@ -49,6 +49,78 @@ START_TEST(a_visit_sees_what_a_selector_selects_by) {
 }
 END_TEST
 
+/* Takes all unsaved histories in pages; the number of clients. */
+static size_t save_all(size_t page) {
+    size_t from = 0, saved = 0, n;
+    struct workers_unsaved *rows;
+    do {
+        ck_assert_int_eq(workers_list_unsaved(f->workers, &from, page, &rows, &n), ERR_OK);
+        ck_assert_uint_le(n, page);
+        for (size_t i = 0; i < n; i++) {
+            workers_mark_saved(f->workers, &rows[i]);
+        }
+        saved += n;
+        workers_unsaved_free(rows, n);
+    } while (from > 0);
+    return saved;
+}
+
+START_TEST(histories_are_saved_once_and_again_after_a_change) {
+    for (int i = 0; i < 50; i++) {
+        start_paused("c", i);
+    }
+    EVENTUALLY(fixture_state(f, "c49") == CLIENT_PAUSED && fixture_state(f, "c0") == CLIENT_PAUSED);
+    (void)save_all(7);
+    EVENTUALLY(save_all(7) == 0);
+    for (int i = 0; i < 20; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "c%d", i);
+        ck_assert_int_eq(workers_stop(f->workers, id, 0, "test", NULL, NULL), ERR_OK);
+        EVENTUALLY(!workers_has_client(f->workers, id, &(struct workers_client){0}));
+        start_paused("c", i);
+    }
+    EVENTUALLY(fixture_state(f, "c19") == CLIENT_PAUSED);
+    ck_assert_uint_ge(save_all(7), 20);
+    EVENTUALLY(save_all(100) == 0);
+}
+END_TEST
+
+START_TEST(a_client_goes_on_with_its_history) {
+    static const char text[] = "{\"counts\":[4,30,20,300,200,5],\"changes\":"
+                               "[[1000,\"online\",\"backoff\",\"r\",\"m9\"]]}";
+    struct client_change changes[CLIENT_CHANGES_MAX];
+    struct client_status status;
+    size_t n;
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("one", 1883, PAUSED),
+                                   &(struct workers_assignment){"inc", 1, 1, text}),
+                     ERR_OK);
+    EVENTUALLY(fixture_state(f, "one") == CLIENT_PAUSED);
+    ck_assert_int_eq(workers_status(f->workers, "one", &status), ERR_OK);
+    ck_assert_int_eq(status.reconnects, 3);
+    ck_assert_int_eq(status.messages_in, 30);
+    ck_assert_int_eq(status.messages_out, 20);
+    ck_assert_int_eq(status.bytes_in, 300);
+    ck_assert_int_eq(status.bytes_out, 200);
+    ck_assert_int_eq(status.messages_dropped, 5);
+    client_status_fini(&status);
+    ck_assert_int_eq(workers_changes(f->workers, "one", changes, &n), ERR_OK);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(changes[0].node, "m9");
+    ck_assert_str_eq(changes[1].node, "");
+    /* A client that runs keeps its own. */
+    ck_assert_int_eq(
+        workers_start(f->workers, fixture_client("one", 1883, PAUSED),
+                      &(struct workers_assignment){"inc", 2, 1, "{\"counts\":[],\"changes\":[]}"}),
+        ERR_OK);
+    char *history = workers_history(f->workers, "one");
+    ck_assert_ptr_nonnull(strstr(history, "[4,30,20,300,200,5,"));
+    ck_assert_ptr_nonnull(strstr(history, "\"m9\"],["));
+    ck_assert_ptr_nonnull(strstr(history, "\"test\"]"));
+    free(history);
+    ck_assert_ptr_null(workers_history(f->workers, "none"));
+}
+END_TEST
+
 static atomic_bool churn_ends;
 
 static void *churn(void *argument) {
@@ -57,7 +129,8 @@ static void *churn(void *argument) {
         char id[32];
         snprintf(id, sizeof(id), "churn%d", i);
         (void)!workers_stop(f->workers, id, 0, "test", NULL, NULL);
-        (void)!workers_start(f->workers, fixture_client(id, 1883, PAUSED), "inc", 1, 1);
+        (void)!workers_start(f->workers, fixture_client(id, 1883, PAUSED),
+                             &(struct workers_assignment){"inc", 1, 1, NULL});
         usleep(50);
     }
     return NULL;
@@ -97,6 +170,8 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, the_settings_say_how_many_workers_there_are);
+    tcase_add_test(tests, histories_are_saved_once_and_again_after_a_change);
+    tcase_add_test(tests, a_client_goes_on_with_its_history);
     tcase_add_test(tests, a_visit_sees_what_a_selector_selects_by);
     tcase_add_test(tests, a_client_that_stays_is_visited_once_while_others_come_and_go);
     suite_add_tcase(suite, tests);
