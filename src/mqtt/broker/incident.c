@@ -3,68 +3,18 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
 #include "base/text.h"
+#include "incident_internal.h"
 
 #define INCIDENT_LOG_MS         60000
 #define INCIDENT_BURST_MS       1000 /* all clients must be lost within this time */
 #define INCIDENT_RELEASE_MS_MIN 1000
-
-/* Distinct clients with the same result, in a row. */
-struct incident_clients {
-    uint64_t clients[INCIDENT_CLIENTS_MIN];
-    size_t count;
-};
-
-struct incident_open { /* allocated while it is open */
-    int64_t began_at_ms, began_wall_ms, failed_at_ms;
-    enum client_error error, first_error;
-    char cause[INCIDENT_CAUSE_MAX];
-    int64_t failures;
-    int64_t next_probe_ms, next_log_ms;
-    int64_t next_release_ms, release_pause_ms; /* 0: no client has asked yet */
-    uint64_t proof;                            /* the client whose connection must last; 0: none */
-    int64_t proof_at_ms;
-    struct incident_clients answered;
-    size_t answers;         /* CONNACKs of these clients */
-    int64_t answered_at_ms; /* of the first of them */
-};
-
-struct incident {
-    struct incidents *all;
-    char *broker;
-    UT_hash_handle hh;
-    unsigned clients;
-    size_t online, waiting;
-    struct loss_watch losses;
-    struct loss_ages *ages; /* NULL: none yet */
-    int64_t burst_at_ms;    /* start of the losses that count as one burst */
-    uint64_t burst_client;  /* the first of them; 0: none yet */
-    bool burst_of_several;
-    bool burst_of_bystanders; /* one of them had nothing unacknowledged */
-    int64_t emptied_at_ms;    /* when a burst last took the last client; 0: never */
-    int64_t refused_at_ms;
-    struct broker_meter meter;
-    int64_t certificate_expires_at_ms; /* wall clock; 0: unknown */
-    struct incident_clients failing;
-    struct incident_open *open;
-    atomic_bool is_open;
-    _Atomic int64_t ended_at_ms;
-};
-
-struct incidents {
-    incidents_observer *observer; /* NULL: none. Read-only while threads use it, as its context */
-    void *observer_context;
-    pthread_mutex_t lock; /* guards the rest */
-    struct incident *table;
-};
 
 /* Logged and reported after the lock is released. */
 struct incident_event {
@@ -134,7 +84,7 @@ struct incident *incident_acquire(struct incidents *incidents, const char *broke
 
 /* ---- begin and end; the lock is held ---- */
 
-static struct incident_view incident_make_view(const struct incident *incident) {
+struct incident_view incident_make_view(const struct incident *incident) {
     struct incident_view view = {.error = incident->open->error,
                                  .first_error = incident->open->first_error,
                                  .since_ms = incident->open->began_wall_ms,
@@ -473,59 +423,4 @@ bool incident_describe(struct incident *incident, enum client_error *error, char
     }
     pthread_mutex_unlock(&incident->all->lock);
     return open != NULL;
-}
-
-/* ---- views ---- */
-
-static bool incident_is_stale(const struct incident *incident, int64_t now_ms) {
-    return incident->waiting == 0 && now_ms - incident->open->failed_at_ms >= INCIDENT_STALE_MS;
-}
-
-size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
-                          int64_t now_ms) {
-    size_t n = 0;
-    pthread_mutex_lock(&incidents->lock);
-    const struct incident *incident, *next;
-    HASH_ITER(hh, incidents->table, incident, next) {
-        if (!incident->open || incident_is_stale(incident, now_ms)) {
-            continue;
-        }
-        if (n < max) {
-            out[n] = incident_make_view(incident);
-        }
-        n++;
-    }
-    pthread_mutex_unlock(&incidents->lock);
-    return n;
-}
-
-struct incidents_sum incidents_sum(struct incidents *incidents, int64_t now_ms) {
-    struct incidents_sum sum = {0};
-    pthread_mutex_lock(&incidents->lock);
-    const struct incident *incident, *next;
-    HASH_ITER(hh, incidents->table, incident, next) {
-        if (incident->open && !incident_is_stale(incident, now_ms)) {
-            sum.open++;
-            sum.clients += (int64_t)incident->clients;
-        }
-    }
-    pthread_mutex_unlock(&incidents->lock);
-    return sum;
-}
-
-void incidents_visit(struct incidents *incidents, int64_t now_ms, incidents_visitor *visitor,
-                     void *context) {
-    pthread_mutex_lock(&incidents->lock);
-    const struct incident *incident, *next;
-    HASH_ITER(hh, incidents->table, incident, next) {
-        bool open = incident->open && !incident_is_stale(incident, now_ms);
-        struct broker_view view = {
-            .broker = incident->broker,
-            .incident_since_ms = open ? incident->open->began_wall_ms : 0,
-            .first_error = open ? incident->open->first_error : CLIENT_ERROR_NONE,
-            .certificate_expires_at_ms = incident->certificate_expires_at_ms};
-        broker_meter_read(&incident->meter, now_ms, &view.rates);
-        visitor(context, &view);
-    }
-    pthread_mutex_unlock(&incidents->lock);
 }
