@@ -67,7 +67,7 @@ class Reader:
     def run(self, block):
         script = self.placed(block)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", PRELUDE + script], text=True,
-                              capture_output=True, timeout=60, env=self.environment, cwd=self.folder)
+                              capture_output=True, timeout=180, env=self.environment, cwd=self.folder)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
