@@ -118,6 +118,7 @@ struct store_create_item {
     const char *id;
     const char *config;   /* canonical JSON text: equal texts are the same configuration */
     const char *identity; /* broker and MQTT client identifier, e.g. "10.0.0.1:1883/dev-7" */
+    const char *record;   /* for the audit trail: a JSON object in one line; NULL: none */
 };
 
 enum store_create_outcome {
@@ -145,7 +146,7 @@ struct store_configuration {
     const char *id;
     int64_t expected_version;      /* 0: any */
     const char *config, *identity; /* as in struct store_create_item */
-    const char *record;            /* for the audit trail: a JSON object in one line; NULL: none */
+    const char *record;            /* as there */
 };
 /* ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id, owned). The same text under
  * the version that it would replace is ERR_OK without a new version; only its

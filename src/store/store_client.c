@@ -270,10 +270,12 @@ static enum err store_client_create_batch(struct store *store,
     struct redis_reply *reply;
     store_call_begin(&call, store, SCRIPT_CREATE);
     call.replication = STORE_REPLICATION_REQUIRED;
+    store_call_int(&call, store->audit_keep_ms);
     for (size_t i = 0; i < n; i++) {
         store_call_str(&call, items[i].id);
         store_call_str(&call, items[i].config);
         store_call_str(&call, items[i].identity);
+        store_call_str(&call, items[i].record ? items[i].record : "");
     }
     enum err err = store_call_run(store, &call, &reply);
     for (size_t i = 0; i < n && err == ERR_OK; i++) {

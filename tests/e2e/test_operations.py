@@ -59,9 +59,10 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
     api.delete(path)
     changes = api.get(api.path("pump", "changes")).json()["changes"]
     assert [(one["action"], sorted(one["fields"])) for one in changes] == [
-        ("patch", ["keepalive_s", "labels"]), ("pause", ["desired"]), ("resume", ["desired"]),
+        ("create", []), ("patch", ["keepalive_s", "labels"]), ("pause", ["desired"]), ("resume", ["desired"]),
         ("patch", ["desired"]), ("patch", ["desired"]), ("delete", [])]
-    assert changes[0]["from_version"] == first.json()["version"] and changes[-1]["to_version"] is None
+    assert changes[0]["from_version"] == 0 and changes[0]["to_version"] == first.json()["version"]
+    assert changes[1]["from_version"] == first.json()["version"] and changes[-1]["to_version"] is None
     assert all(one["by"] == "anonymous" and one["at"] for one in changes)
     problem(api.get(api.path("nobody", "changes")), 404)
 
@@ -72,9 +73,9 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
     while cursor is not None:
         page = api.get("/api/v1/changes", params={"limit": 1, "cursor": cursor}).json()
         seen, cursor = seen + page["changes"], page["next_cursor"]
-    assert [(one["client"], one["action"]) for one in seen] == [("later", "patch")] + [
+    assert [(one["client"], one["action"]) for one in seen] == [("later", "patch"), ("later", "create")] + [
         ("pump", one["action"]) for one in reversed(changes)]
-    for query, count in (("id_prefix=pu", 6), ("by=nobody", 0), ("action=delete", 1), ("by=anonymous&action=patch", 4)):
+    for query, count in (("id_prefix=pu", 7), ("by=nobody", 0), ("action=delete", 1), ("action=create", 2), ("by=anonymous&action=patch", 4)):
         assert len(api.get(f"/api/v1/changes?{query}").json()["changes"]) == count, query
     problem(api.get("/api/v1/changes?cursor=x"), 400)
     problem(api.get("/api/v1/changes?limit=0"), 400)
@@ -197,7 +198,7 @@ def test_an_operation_survives_the_node_that_executes_it(fleet):
     assert (after["done"], after["failed"], after["skipped"]) == (300, 0, 0), after
     assert after["executor"] != leader.name
     for i in range(300):
-        assert len(changes(other.api, f"c{i:05}")) == 1
+        assert [one["action"] for one in changes(other.api, f"c{i:05}")] == ["create", before["action"]]
     wait_until(lambda: len(other.api.clients(state="online")) == 300, 60)
 
 

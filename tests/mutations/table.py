@@ -475,6 +475,8 @@ BASE = [
     # ---- requests that wait
     Mutation("a scope has every client", "src/http/auth/scope.c",
              "strcmp(config->labels[i].value, scope->value) == 0;", "true;", "http/test_scope"),
+    Mutation("who created a client is not recorded", "src/store/lua/clients/create.lua",
+             "audit(id, 0, version, record, keep_ms)", "", "store/test_store_operations"),
     Mutation("a quota of clients is never used up", "src/store/lua/clients/create.lua",
              "quotas.clients(quota.scope) >= quota.clients", "false", "store/test_store_quotas"),
     Mutation("a client outside the scope is used", "src/http/api/scope_gate.c",

@@ -279,13 +279,14 @@ def test_changes_of_all_clients_are_listed_and_filtered(fleet, browser, tmp_path
     browser.see(HOSTILE)
     rows = [line.split("\t") for line in browser.text("tbody").splitlines()]
     assert [row[1:5] for row in rows] == [
-        ["bob", "a1", "delete", ""], ["alice", "a1", "replace", "keepalive_s"],
-        ["bob", HOSTILE_ID, "replace", "keepalive_s"], ["alice", "a2", "replace", "keepalive_s"],
+        ["bob", "a1", "delete", ""], ["alice", "a1", "replace", "keepalive_s"], ["alice", "a1", "create", ""],
+        ["bob", HOSTILE_ID, "replace", "keepalive_s"], ["bob", HOSTILE_ID, "create", ""],
+        ["alice", "a2", "replace", "keepalive_s"], ["alice", "a2", "create", ""],
         [HOSTILE, "hand", HOSTILE, HOSTILE]]
     browser.enter("by", "alice")
     browser.press("Search")
     wait_until(lambda: "bob" not in browser.text("tbody"), 40, "only the changes of alice")
-    assert browser.text("tbody").count("alice") == 2
+    assert browser.text("tbody").count("alice") == 4
     browser.enter("action", "delete")
     browser.press("Search")
     browser.see("Nothing here")

@@ -89,6 +89,27 @@ START_TEST(a_change_is_recorded_with_its_versions_and_outlives_the_client) {
 }
 END_TEST
 
+START_TEST(a_creation_is_recorded_once) {
+    struct store_create_item items[] = {{"a", "{\"c\":1}", "b/a", "{\"by\":\"alice\"}"},
+                                        {"b", "{\"c\":1}", "b/b", NULL}};
+    struct store_create_result results[2];
+    struct store_audit_record *records;
+    size_t n;
+    store_set_audit_keep_ms(store, KEEP_MS);
+    for (int again = 0; again < 2; again++) {
+        ck_assert_int_eq(store_create(store, items, 2, results, &n), ERR_OK);
+        ck_assert_uint_eq(n, 2);
+        ck_assert_int_eq(results[0].outcome, again ? STORE_UNCHANGED : STORE_CREATED);
+    }
+    ck_assert_uint_eq(records_of("b"), 0);
+    ck_assert_int_eq(store_audit_trail(store, "a", &records, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert(records[0].from == 0 && records[0].to == results[0].version);
+    ck_assert_str_eq(records[0].record, "{\"by\":\"alice\"}");
+    store_audit_free(records, n);
+}
+END_TEST
+
 START_TEST(the_trail_is_bounded_in_length_and_age) {
     store_set_audit_keep_ms(store, KEEP_MS);
     must_create("a");
@@ -367,6 +388,7 @@ END_TEST
 
 static void add(TCase *tcase) {
     tcase_add_test(tcase, a_change_is_recorded_with_its_versions_and_outlives_the_client);
+    tcase_add_test(tcase, a_creation_is_recorded_once);
     tcase_add_test(tcase, the_trail_is_bounded_in_length_and_age);
     tcase_add_test(tcase, the_trail_of_all_clients_is_read_in_pages_the_latest_first);
     tcase_add_test(tcase, a_step_is_committed_once_and_counts_what_became_of_each_client);

@@ -9,6 +9,7 @@
 #include "base/percent.h"
 #include "base/system/json_memory.h"
 #include "base/text.h"
+#include "cluster/operations/audit_record.h"
 #include "http/api/clients/client_waits.h"
 #include "http/api/scope_gate.h"
 #include "http/server/json.h"
@@ -66,7 +67,16 @@ struct create_input {
     const struct http_request *request;
     bool repaired;
     size_t *faults_left; /* as of http_faults_json */
+    char *record;        /* for the audit trail of each client */
 };
+
+/* False: out of memory; free the record. */
+static bool api_clients_input_init(struct create_input *input, const struct http_request *request,
+                                   bool repaired) {
+    struct audit_change change = {.by = request->caller.name, .action = "create"};
+    *input = (struct create_input){request, repaired, NULL, audit_record(&change)};
+    return input->record != NULL;
+}
 
 /* Checks one document; false: the item has failed. prefix: of the pointers to its faults. */
 static bool api_clients_item_check(struct create_item *item, const struct create_input *input,
@@ -155,9 +165,12 @@ static void api_clients_item_set_outcome(struct create_item *item,
     result->other_id = NULL;
 }
 
-static struct store_create_item api_clients_item_new(const struct create_item *item) {
-    return (struct store_create_item){
-        .id = item->input.config->id, .config = item->input.text, .identity = item->input.identity};
+static struct store_create_item api_clients_item_new(const struct create_item *item,
+                                                     const char *record) {
+    return (struct store_create_item){.id = item->input.config->id,
+                                      .config = item->input.text,
+                                      .identity = item->input.identity,
+                                      .record = record};
 }
 
 /* ---- one ------------------------------------------------------------------------------------- */
@@ -274,29 +287,38 @@ static void api_clients_answer_failed(const struct create_item *item,
     }
 }
 
+/* False: answered, with an error. */
+static bool api_clients_store_one(const struct create_input *input, struct create_item *item,
+                                  struct http_response *response) {
+    struct store_create_item made = api_clients_item_new(item, input->record);
+    struct store_create_result result = {0};
+    size_t done = 0;
+    enum err err = store_create(input->request->api->context.store, &made, 1, &result, &done);
+    if (done != 1) {
+        http_problem_store(response, err != ERR_OK ? err : ERR_PROTOCOL);
+        return false;
+    }
+    api_clients_item_set_outcome(item, input->request, &result);
+    if (item->outcome == ITEM_FAILED) {
+        api_clients_answer_failed(item, response);
+    }
+    return item->outcome != ITEM_FAILED;
+}
+
 static void api_clients_create_one(struct http_request *request, json_t *document, bool repaired,
                                    struct http_response *response) {
-    struct store *store = request->api->context.store;
     struct create_item item = {0};
-    struct create_input input = {request, repaired, NULL};
-    if (api_clients_item_check(&item, &input, document, "")) {
-        struct store_create_item made = api_clients_item_new(&item);
-        struct store_create_result result = {0};
-        size_t done = 0;
-        enum err err = store_create(store, &made, 1, &result, &done);
-        if (done == 1) {
-            api_clients_item_set_outcome(&item, request, &result);
-        } else {
-            http_problem_store(response, err != ERR_OK ? err : ERR_PROTOCOL);
-            api_clients_item_fini(&item);
-            return;
-        }
+    struct create_input input;
+    if (!api_clients_input_init(&input, request, repaired)) {
+        http_problem_memory(response);
+        return;
     }
-    if (item.outcome == ITEM_FAILED) {
+    if (!api_clients_item_check(&item, &input, document, "")) {
         api_clients_answer_failed(&item, response);
-    } else {
+    } else if (api_clients_store_one(&input, &item, response)) {
         api_clients_answer_stored(request, &item, response);
     }
+    free(input.record);
     api_clients_item_fini(&item);
 }
 
@@ -309,16 +331,21 @@ struct batch {
     size_t *item_of;  /* made[i] is items[of[i]] */
     const char **ids; /* created or unchanged: stored_count */
     size_t n, valid_count, stored_count;
+    size_t faults_left;
+    struct create_input input;
 };
 
-static bool api_clients_batch_init(struct batch *batch, size_t n) {
-    *batch = (struct batch){.n = n};
+static bool api_clients_batch_init(struct batch *batch, const struct http_request *request,
+                                   size_t n, bool repaired) {
+    *batch = (struct batch){.n = n, .faults_left = HTTP_FAULTS_MAX};
+    bool good = api_clients_input_init(&batch->input, request, repaired);
+    batch->input.faults_left = &batch->faults_left;
     batch->items = calloc(n + 1, sizeof *batch->items);
     batch->valid = calloc(n + 1, sizeof *batch->valid);
     batch->results = calloc(n + 1, sizeof *batch->results);
     batch->item_of = calloc(n + 1, sizeof *batch->item_of);
     batch->ids = calloc(n + 1, sizeof *batch->ids);
-    return batch->items && batch->valid && batch->results && batch->item_of && batch->ids;
+    return good && batch->items && batch->valid && batch->results && batch->item_of && batch->ids;
 }
 
 static void api_clients_batch_fini(struct batch *batch) {
@@ -330,19 +357,18 @@ static void api_clients_batch_fini(struct batch *batch) {
     free(batch->results);
     free(batch->item_of);
     free(batch->ids);
+    free(batch->input.record);
 }
 
-static void api_clients_batch_check(struct batch *batch, const struct http_request *request,
-                                    json_t *documents, bool repaired) {
-    size_t faults_left = HTTP_FAULTS_MAX;
-    struct create_input input = {request, repaired, &faults_left};
+static void api_clients_batch_check(struct batch *batch, json_t *documents) {
     for (size_t i = 0; i < batch->n; i++) {
         char prefix[24];
         snprintf(prefix, sizeof(prefix), "/%zu", i);
-        if (api_clients_item_check(&batch->items[i], &input, json_array_get(documents, i),
+        if (api_clients_item_check(&batch->items[i], &batch->input, json_array_get(documents, i),
                                    prefix)) {
             batch->item_of[batch->valid_count] = i;
-            batch->valid[batch->valid_count++] = api_clients_item_new(&batch->items[i]);
+            batch->valid[batch->valid_count++] =
+                api_clients_item_new(&batch->items[i], batch->input.record);
         }
     }
 }
@@ -415,8 +441,7 @@ static void api_clients_summary_answer(struct http_request *request, struct http
 /* NULL: out of memory. */
 static struct summary *api_clients_batch_summary(const struct batch *batch,
                                                  const json_t *documents) {
-    json_int_t created = 0;
-    json_int_t unchanged = 0;
+    json_int_t created = 0, unchanged = 0;
     json_t *failed = json_array();
     for (size_t i = 0; i < batch->n; i++) {
         const struct create_item *item = &batch->items[i];
@@ -463,8 +488,8 @@ static void api_clients_create_many(struct http_request *request, json_t *docume
     }
     struct batch batch;
     enum err err = ERR_MEMORY;
-    if (api_clients_batch_init(&batch, n)) {
-        api_clients_batch_check(&batch, request, documents, repaired);
+    if (api_clients_batch_init(&batch, request, n, repaired)) {
+        api_clients_batch_check(&batch, documents);
         err = api_clients_batch_store(&batch, request);
     }
     if (err != ERR_OK) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/json_memory.h"
+#include "cluster/operations/audit_record.h"
 #include "http/api/clients/client_edit.h"
 #include "http/api/document_changes.h"
 #include "http/api/job.h"
@@ -31,6 +32,7 @@ struct apply {
     json_int_t counts[APPLY_OUTCOME_COUNT];
     json_t *results, *failed;
     size_t faults_left, change_bytes_left;
+    char *record;    /* for the audit trail of a client that is created */
     enum err result; /* of the store: later documents are not tried */
 };
 
@@ -105,7 +107,8 @@ static enum err apply_create(struct apply *apply, const struct apply_item *item)
     } else if (err == ERR_OK && apply->dry_run) {
         apply_note(apply, item, APPLY_CREATED, 0, NULL);
     } else if (err == ERR_OK) {
-        struct store_create_item one = {input.config->id, input.text, input.identity};
+        struct store_create_item one = {input.config->id, input.text, input.identity,
+                                        apply->record};
         err = store_create(apply->api->context.store, &one, 1, &made, &done);
     }
     if (done == 1 && made.outcome == STORE_IDENTITY_TAKEN) {
@@ -267,6 +270,7 @@ static void apply_free(void *data) {
     json_decref(apply->documents);
     json_decref(apply->results);
     json_decref(apply->failed);
+    free(apply->record);
     free(apply);
 }
 
@@ -302,8 +306,12 @@ void api_clients_apply(struct http_request *request, struct http_response *respo
         return;
     }
     struct apply *apply = calloc(1, sizeof *apply);
-    if (!apply) {
+    char *record =
+        audit_record(&(struct audit_change){.by = request->caller.name, .action = "apply"});
+    if (!apply || !record) {
         json_decref(documents);
+        free(apply);
+        free(record);
         http_problem_memory(response);
         return;
     }
@@ -315,7 +323,8 @@ void api_clients_apply(struct http_request *request, struct http_response *respo
                             .results = json_array(),
                             .failed = json_array(),
                             .faults_left = HTTP_FAULTS_MAX,
-                            .change_bytes_left = DOCUMENT_CHANGES_BYTES_MAX};
+                            .change_bytes_left = DOCUMENT_CHANGES_BYTES_MAX,
+                            .record = record};
     http_set_audit_subject(request, documents);
     http_job_start(request, response,
                    &(struct http_job_plan){apply_run, apply_answer, apply, apply_free});

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/json_memory.h"
+#include "cluster/operations/audit_record.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
@@ -128,14 +129,21 @@ static enum err go_iot_fleet_has_room(const struct http_api *api, bool *room) {
 }
 
 /* True: see outcome. False: answered. */
-static bool go_iot_store_client(const struct http_api *api, const struct client_input *input,
+static bool go_iot_store_client(const struct http_request *request,
+                                const struct client_input *input,
                                 enum store_create_outcome *outcome,
                                 struct http_response *response) {
-    struct store_create_item made = {
-        .id = input->config->id, .config = input->text, .identity = input->identity};
+    char *record =
+        audit_record(&(struct audit_change){.by = request->caller.name, .action = "create"});
+    struct store_create_item made = {.id = input->config->id,
+                                     .config = input->text,
+                                     .identity = input->identity,
+                                     .record = record};
     struct store_create_result result = {0};
     size_t done = 0;
-    enum err err = store_create(api->context.store, &made, 1, &result, &done);
+    enum err err =
+        record ? store_create(request->api->context.store, &made, 1, &result, &done) : ERR_MEMORY;
+    free(record);
     if (done != 1) {
         go_iot_answer_store(response, err);
         return false;
@@ -175,7 +183,7 @@ void go_iot_create(struct http_request *request, struct http_response *response)
     enum store_create_outcome outcome;
     if (go_iot_read_input(request, MESSAGE_BAD_CONFIG, &input, response) &&
         go_iot_may_create(api, input.config->id, response) &&
-        go_iot_store_client(api, &input, &outcome, response)) {
+        go_iot_store_client(request, &input, &outcome, response)) {
         if (outcome == STORE_CREATED) {
             go_iot_answer_message(response, 200, MESSAGE_CREATED, NULL);
             go_iot_answer_member(response, "size",
@@ -201,7 +209,7 @@ void go_iot_public_create(struct http_request *request, struct http_response *re
     struct client_input input;
     enum store_create_outcome outcome;
     if (go_iot_read_input(request, MESSAGE_NOT_CREATED, &input, response) &&
-        go_iot_store_client(request->api, &input, &outcome, response)) {
+        go_iot_store_client(request, &input, &outcome, response)) {
         if (outcome == STORE_CREATED || outcome == STORE_UNCHANGED ||
             (outcome == STORE_OTHER_CONFIG && go_iot_is_stored(request->api, &input))) {
             go_iot_answer_message(response, 200, MESSAGE_CREATED, NULL);

@@ -4,7 +4,7 @@ import { ago, button, field, fill, h, table } from "/console/dom.js";
 import { texts } from "/console/texts.js";
 
 const keys = ["id_prefix", "by", "action"];
-const actions = ["replace", "patch", "apply", "pause", "resume", "delete", "reencrypt"];
+const actions = ["create", "replace", "patch", "apply", "pause", "resume", "delete", "reencrypt"];
 
 function drawForm(chosen) {
     const form = h("form", { class: "filters", role: "search", onsubmit: (event) => {

@@ -1,15 +1,18 @@
--- create: absent -> waiting. ARGV[2...]: id, config, identity of each.
+-- create: absent -> waiting. ARGV[2...]: how long the audit trail is kept in ms; id, config, identity,
+-- record for the audit trail of each.
 -- Refused: another configuration under that id; the identity belongs to another id; the quota of its
 -- label is used up.
 -- Answers per id: 'CREATED' 'UNCHANGED' 'CONFIG' 'IDENTITY', version, the other id or false | 'QUOTA', the
 -- limit, the scope.
 
-if #ARGV - 1 > BATCH_MAX * 3 then
+if #ARGV - 2 > BATCH_MAX * 4 then
     return redis.error_reply('ERR too many ids')
 end
 check()
 
-local function create(id, config, identity)
+local keep_ms = tonumber(ARGV[2])
+
+local function create(id, config, identity, record)
     local current = redis.call('HGET', NO, id) or redis.call('HGET', USE, id)
     if current then
         return { current == config and 'UNCHANGED' or 'CONFIG', meta_of(id).version, false }
@@ -34,12 +37,13 @@ local function create(id, config, identity)
     if tombstone then
         remove_tombstone(id)
     end
+    audit(id, 0, version, record, keep_ms)
     return { 'CREATED', version, false }
 end
 
 local results, created = {}, false
-for i = 2, #ARGV, 3 do
-    local result = create(ARGV[i], profile_mark.add(ARGV[i + 1]), ARGV[i + 2])
+for i = 3, #ARGV, 4 do
+    local result = create(ARGV[i], profile_mark.add(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3])
     created = created or result[1] == 'CREATED'
     results[#results + 1] = result
 end

@@ -35,13 +35,19 @@ local function trim_audit(keep_ms)
     end
 end
 
--- to: 0 if the client was deleted. record '': the caller wants none. keep_ms 0: none are kept.
+local audit_begun = false -- by this call of the script
+
+-- from: 0 if the client was created. to: 0 if it was deleted. record '': the caller wants none.
+-- keep_ms 0: none are kept.
 local function audit(id, from, to, record, keep_ms)
     if record == '' or keep_ms <= 0 then
         return
     end
-    of_type(AUDIT, 'hash')
-    of_type(AUDITED, 'zset')
+    if not audit_begun then
+        of_type(AUDIT, 'hash')
+        of_type(AUDITED, 'zset')
+        audit_begun = true
+    end
     trim_audit(keep_ms)
     local lines = audit_lines(id, keep_ms)
     lines[#lines + 1] = string.format('%.0f %.0f %.0f ', NOW_MS, from, to) .. record
