@@ -183,6 +183,15 @@ def test_all_clients_that_match_are_paused_after_their_number_was_shown(fleet, b
     browser.see("3 / 3")
     browser.see("done")
     assert fleet.api.state(other) == "online"
+    browser.go("clients?label.site=oslo")
+    browser.press("Actions for all that match")
+    browser.enter("Fields to change (JSON; null removes one)", '{"keepalive_s": 44}')
+    browser.press("Change fields")
+    browser.see("Change fields: 3 clients?", "dialog")
+    browser.press("Change fields", "dialog")
+    browser.see("patch label.site=oslo")  # the page of the operations
+    wait_until(lambda: all(fleet.api.client(one)["config"].get("keepalive_s") == 44 for one in ids), 60, "all are changed")
+    assert "keepalive_s" not in fleet.api.client(other)["config"]
     browser.go(f"client/{ids[0]}")
     browser.see("anonymous", "main")
 
@@ -254,6 +263,32 @@ def test_a_profile_is_created_changed_with_its_clients_and_deleted_without_them(
     assert fleet.api.get("/api/v1/client-profiles").json()["profiles"] == []
     browser.go(f"profile/{quote(HOSTILE_ID)}")
     browser.see("there is no client profile")
+    assert browser.driver.title != "owned" and not browser.all("main img")
+
+
+@needs_browser
+def test_dead_letters_are_replayed_and_deleted(fleet, browser):
+    node = fleet.start_node("m1")
+    for name, sink in (("kept", "default"), ("stuck", "gone"), ("third", "default")):
+        fleet.redis.client.xadd("mqtt_dead", {
+            "id": HOSTILE_ID, "client_id": name, "topic": f"t/{name}", "payload": HOSTILE, "qos": "1", "retain": "0", "node": "m1",
+            "received_at_ms": "1764507600123", "broker": "b:1883", "dead_letter_sink": sink, "dead_letter_reason": HOSTILE,
+            "dead_letter_at_ms": "1764507600123"})
+    entry = next(one["entry"] for one in fleet.api.get("/api/v1/dead-letters").json()["dead_letters"] if one["topic"] == "t/third")
+    browser.open(console(node) + "#/deadLetters")
+    browser.see("3 dead letters wait")
+    browser.see(HOSTILE, "td")
+    browser.press(f"Delete {entry}")
+    browser.see("Delete 1 dead letter?", "dialog")
+    browser.press("Delete", "dialog")
+    browser.see("2 dead letters wait")
+    browser.press("Replay all that match")
+    browser.see("Send 2 dead letters", "dialog")
+    browser.press("Replay", "dialog")
+    browser.see("1 replayed, 1 stay here")
+    browser.see("this node has no such sink")
+    browser.see("1 dead letter waits")
+    wait_until(lambda: HOSTILE.encode() in fleet.stream.payloads(), 60, "the message is in the sink")
     assert browser.driver.title != "owned" and not browser.all("main img")
 
 

@@ -56,17 +56,32 @@ function drawRows(clients) {
         client.placement?.node, client.status.broker, h("div", {}, ...whyNot(client.status).filter(Boolean))]));
 }
 
-// How many match, by a dry run; then the operation.
-async function bulk(action, selector) {
+// How many match, by a dry run; then the operation. options: the body of a patch.
+async function bulk(action, selector, options = {}) {
+    const title = texts.actions[action] ?? texts.patch;
     const path = `/api/v1/clients:${action}?${selector}`;
-    const { json: plan } = await call("POST", `${path}&dry_run=true`);
+    const { json: plan } = await call("POST", `${path}&dry_run=true`, options);
     const count = plan.total;
-    const agreed = await confirm(texts.bulkConfirm(texts.actions[action], number(count)), h("p", { class: "soft" }, String(selector)),
-        texts.actions[action], action === "delete");
+    const agreed = await confirm(texts.bulkConfirm(title, number(count)), h("p", { class: "soft" }, String(selector)),
+        title, action === "delete");
     if (!agreed) return;
-    const { json: operation } = await call("POST", path);
+    const { json: operation } = await call("POST", path, options);
     toast(texts.started(operation.id));
     location.hash = "#/operations";
+}
+
+function drawPatch(selector) {
+    const area = h("textarea", { rows: 4, "aria-label": texts.patchDocument, placeholder: '{"keepalive_s": 60}', spellcheck: "false" });
+    const run = async () => {
+        let body;
+        try {
+            body = JSON.parse(area.value);
+        } catch (error) {
+            throw new Error(texts.notJson(error.message));
+        }
+        await bulk("patch", selector, { body, headers: { "Content-Type": "application/merge-patch+json" } });
+    };
+    return [h("label", {}, texts.patchDocument, area), h("div", { class: "actions" }, button(texts.patch, run))];
 }
 
 function drawBulk(selector, session) {
@@ -75,7 +90,8 @@ function drawBulk(selector, session) {
     return h("details", {}, h("summary", {}, texts.bulk),
         empty ? h("p", { class: "soft" }, texts.bulkNeedsSelector)
             : h("div", { class: "actions" }, Object.keys(texts.actions).map((action) =>
-                button(texts.actions[action], () => bulk(action, selector), { class: action === "delete" ? "danger" : null }))));
+                button(texts.actions[action], () => bulk(action, selector), { class: action === "delete" ? "danger" : null }))),
+        empty ? null : drawPatch(selector));
 }
 
 export async function showClients({ body, signal, session, query }) {

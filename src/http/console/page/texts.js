@@ -1,6 +1,7 @@
 // Every text of the console.
 
 // count: as it is shown.
+const letters = (count) => (count === "1" ? "1 dead letter" : `${count} dead letters`);
 const clients = (count) => (count === "1" ? "1 client" : `${count} clients`);
 
 export const texts = {
@@ -30,7 +31,7 @@ export const texts = {
     nodeState: (name, state) => `Node ${name} is ${state}`,
     nodeDiffers: (name, settings) => `Node ${name} has other settings than the rest of the fleet: ${settings}`,
     sinkFailing: (name, node, error) => `Sink ${name} on node ${node} fails: ${error}`,
-    deadLettersWait: (count) => `${count} dead letters wait for a decision`,
+    deadLettersWait: (count) => `${letters(count)} ${count === "1" ? "waits" : "wait"} for a decision`,
     show: "Show",
     brokersInTrouble: "Brokers with clients in backoff",
     nodes: "Nodes", sinks: "Sinks",
@@ -46,6 +47,7 @@ export const texts = {
     id: "Id", since: "Since", lastError: "Last error", selected: (count) => `${clients(count)} found`, nextPage: "Next page", firstPage: "First page",
     bulk: "Actions for all that match",
     actions: { pause: "Pause", resume: "Resume", restart: "Restart", release: "Move to another node", delete: "Delete" },
+    patch: "Change fields", patchDocument: "Fields to change (JSON; null removes one)",
     bulkNeedsSelector: "Select some of the clients first.",
     bulkConfirm: (action, count) => `${action}: ${clients(count)}?`,
     started: (id) => `Operation ${id} has started.`,
@@ -90,8 +92,12 @@ export const texts = {
     routesHint: "All rules are looked at in this order. A message goes to all sinks of `to` before it is acknowledged.",
     explain: "Explain", client: "Client", explainHint: "Where does a message go? Nothing is sent.",
     matched: "Matching routes", also: "Also", scripted: "What scripts make of it",
-    replayAll: "Replay all shown", dropAll: "Delete all shown", sink: "Sink", replayed: (n) => `${n} replayed`, droppedLetters: (n) => `${n} deleted`,
-    replayConfirm: "Send these messages to the sinks that rejected them?", dropLettersConfirm: "Delete these dead letters? The messages are gone for good.",
+    sink: "Sink", entry: "Entry",
+    letters: {
+        replay: { one: "Replay", all: "Replay all that match", told: (n) => `${n} replayed`, question: (n) => `Send ${letters(n)} to the sinks that rejected them?` },
+        drop: { one: "Delete", all: "Delete all that match", told: (n) => `${n} deleted`, question: (n) => `Delete ${letters(n)}? The messages are gone for good.` },
+    },
+    lettersFailed: (n) => `${n} stay here`, replayStalled: "A sink takes no more messages now. Continue later.",
 
     profilesHint: "A profile has fields that many clients share by its name. A change of it changes all of them.",
     newProfile: "New profile", profileName: "Name", profileDocument: "Document (JSON)", fields: "Fields",
