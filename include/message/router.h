@@ -148,10 +148,10 @@ enum err route_submit(struct route *route, struct message *message,
 /* Whether a message of QoS 1 or 2 would be accepted: the one last rejected with ERR_FULL, else a
  * small one. Any thread. */
 bool route_has_room(const struct route *route);
-/* Counts a message that the caller drops. The thread that submits. */
 /* Continues with these counts. Before the first message. Out of memory: without those of drops. */
 void route_restore_counts(struct route *route, int64_t messages, int64_t bytes,
                           const int64_t dropped[MESSAGE_DROP_COUNT]);
+/* Counts a message that the caller drops. The thread that submits. */
 void route_count_dropped(struct route *route, enum message_drop reason);
 /* Of each reason. Returns their sum. Any thread. */
 int64_t route_get_dropped(const struct route *route, int64_t out[MESSAGE_DROP_COUNT]);

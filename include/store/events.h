@@ -36,12 +36,18 @@ struct store_event_page {
     bool known;                     /* the stream has the id `after` */
     char first[STORE_EVENT_ID_LEN]; /* its first id; "": it is empty */
     size_t n;
-    struct redis_reply *reply; /* owned */
+    struct redis_reply *reply;      /* owned */
+    const struct redis_reply *rows; /* in it */
 };
 /* The events after that id, which has the form of an id, the oldest first.
  * store_event_page_fini, after any result. */
 enum err store_read_events(struct store *store, const char *after, size_t max,
                            struct store_event_page *page) MUST_CHECK;
+/* Stores that `done` (an id; "": none) was passed on to the sink of events, and reads those after
+ * the last one that was, by whichever node. ERR_REFUSED: the node does not lead. In *page only the
+ * events are valid. store_event_page_fini, after any result. */
+enum err store_forward_events(struct store *store, const char *node, const char *done, size_t max,
+                              struct store_event_page *page) MUST_CHECK;
 void store_event_page_fini(struct store_event_page *page);
 /* Borrowed; "" if Redis has something else there. index below n. */
 const char *store_event_page_id(const struct store_event_page *page, size_t index);

@@ -38,6 +38,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_OWNERSHIP_STATUS, "ownership_status", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_FENCE, "fence", SCRIPT_WRITES_WHEN_FULL)                                              \
     X(SCRIPT_FLEET, "publish_settings", SCRIPT_WRITES_WHEN_FULL)                                   \
+    X(SCRIPT_FORWARD_EVENTS, "forward_events", SCRIPT_WRITES_WHEN_FULL)                            \
     X(SCRIPT_GET, "get", SCRIPT_READ_ONLY)                                                         \
     X(SCRIPT_GET_MANY, "get_many", SCRIPT_READ_ONLY)                                               \
     X(SCRIPT_IDENTITY_OWNER, "identity_owner", SCRIPT_READ_ONLY)                                   \

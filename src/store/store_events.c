@@ -52,7 +52,24 @@ enum err store_read_events(struct store *store, const char *after, size_t max,
     if (err == ERR_OK) {
         page->known = store_reply_int(page->reply, 1) > 0;
         store_events_copy_id(page->first, redis_reply_at(page->reply, 2));
-        page->n = redis_reply_count(redis_reply_at(page->reply, 3)) / 2;
+        page->rows = redis_reply_at(page->reply, 3);
+        page->n = redis_reply_count(page->rows) / 2;
+    }
+    return err;
+}
+
+enum err store_forward_events(struct store *store, const char *node, const char *done, size_t max,
+                              struct store_event_page *page) {
+    struct store_call call;
+    *page = (struct store_event_page){0};
+    store_call_begin(&call, store, SCRIPT_FORWARD_EVENTS);
+    store_call_str(&call, node);
+    store_call_str(&call, done);
+    store_call_int(&call, (int64_t)max);
+    enum err err = store_call_run(store, &call, &page->reply);
+    if (err == ERR_OK) {
+        page->rows = redis_reply_at(page->reply, 1);
+        page->n = redis_reply_count(page->rows) / 2;
     }
     return err;
 }
@@ -63,7 +80,7 @@ void store_event_page_fini(struct store_event_page *page) {
 }
 
 static const char *store_events_row(const struct store_event_page *page, size_t index) {
-    const char *text = redis_reply_str(redis_reply_at(redis_reply_at(page->reply, 3), index), NULL);
+    const char *text = redis_reply_str(redis_reply_at(page->rows, index), NULL);
     return text ? text : "";
 }
 

@@ -181,7 +181,7 @@ static enum err wiring_create_parts(struct app *app) {
                                   .noticed = wiring_on_client_notice,
                                   .incident = wiring_on_incident,
                                   .router = app->router};
-    app->event_bus = event_bus_create(conf, app->api_store, app->redis_url);
+    app->event_bus = event_bus_create(conf, app->api_store, app->redis_url, app->router);
     app->node = node_create(conf, app->heartbeat_store);
     if (app->node) {
         node_set_facts_source(app->node, wiring_node_facts, app);

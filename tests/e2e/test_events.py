@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import json
 import socket
 import time
 
@@ -168,6 +169,38 @@ def test_an_incident_is_one_event_and_many_changes_are_counted(fleet):
 
     dropped = wait_until(counted, 60, "more changes than are kept")
     assert dropped["reason"] == "rate" and dropped["count"] > 0 and dropped["node"] == node.name
+
+
+def test_events_go_to_a_sink_from_whichever_node_leads(fleet):
+    nodes = fleet.start_nodes(2, events__sink="news", reclaim_grace_ms=500)
+    fleet.online(2)
+
+    def all_passed_on():
+        kept = [fields[b"event"] if b"event" in fields else fields["event"].encode()
+                for _, fields in fleet.redis.client.xrange("mqtt_fleet:event_log")]
+        passed = [fields.get(b"payload") or fields["payload"].encode()
+                  for _, fields in fleet.redis.client.xrange("news")]
+        assert set(kept) <= set(passed)
+        return [json.loads(one) for one in passed]
+
+    # They wait for the sink.
+    assert nodes[0].api.put("/api/v1/sinks/news", {"type": "redis_stream", "key": "news"}).status_code == 201
+    events = wait_until(all_passed_on, 60, "the events of the fleet")
+    assert {event["kind"] for event in events} == {"client", "node", "leader"}
+    assert len([event for event in events if event["kind"] == "node" and event["state"] == "live"]) == 2
+    topics = {str(fields.get("topic") or fields[b"topic"].decode())
+              for _, fields in fleet.redis.client.xrange("news")}
+    assert topics == {f"$mqfleet/events/{kind}" for kind in ("client", "node", "leader")}
+    leader = wait_until(lambda: [node for node in nodes if fleet.api.nodes()[node.name]["leader"]], 20)[0]
+    other = next(node for node in nodes if node is not leader)
+    redis = fleet.redis.client
+    wait_until(lambda: redis.get("mqtt_fleet:events_sent") == redis.xrevrange("mqtt_fleet:event_log", count=1)[0][0],
+               20, "the next leader knows where to go on")
+    leader.kill()
+    wait_until(lambda: ("leader", other.name) in [(event["kind"], event["name"])
+                                                 for event in all_passed_on() if event["kind"] != "client"],
+               60, "events of the next leader")
+    assert len(all_passed_on()) == len({json.dumps(event) for event in all_passed_on()}), "none twice"
 
 
 @pytest.mark.parametrize("query, named", [

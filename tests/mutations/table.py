@@ -49,6 +49,8 @@ CLUSTER = [
              "if redis.call('GET', batch_key) == batch then", "if false then", EVENTS),
     Mutation("the stream of events grows without a bound", "src/store/lua/fleet/append_events.lua",
              "'MAXLEN', '~', ARGV[7], ", "", EVENTS),
+    Mutation("a node that does not lead passes events on as well", "src/store/lua/fleet/forward_events.lua",
+             "type(leader) ~= 'table' or leader.node ~= ARGV[2]", "false", EVENTS),
     Mutation("a reader that comes back gets an event twice", "src/cluster/events/event_listeners.c",
              "return !entry->has_place;", "return true;", LISTENERS),
     Mutation("a reader is not told that events are no longer kept", "src/cluster/events/event_listeners.c",

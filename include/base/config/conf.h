@@ -133,6 +133,8 @@
     INT(events_client_rate, "events.client_rate", "events/s", 100, 1, 10000,                        \
         "events of clients that a node adds to these, ten times as many at once; the others only "  \
         "reach readers that are connected")                                                         \
+    STR(events_sink, "events.sink", 0, "",                                                          \
+        "sink that gets the events of the fleet as messages, from the leading node; empty: none")   \
     INT(history_save_rate, "history.save_rate", "clients/s", 100, 0, 1000,                          \
         "clients whose counters and last changes a node stores in Redis, if they have changed, so " \
         "that they are known when the node dies; 0: only when a client moves or the node stops")    \

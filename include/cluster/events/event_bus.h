@@ -76,9 +76,9 @@ struct event_bus_listener {
  */
 typedef void event_bus_post_recent(void *context, int64_t since_ms);
 
-/* store and redis_url: borrowed. NULL: out of memory. */
+/* All borrowed. router: to events.sink; NULL: events are not passed on. NULL: out of memory. */
 struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
-                                   const char *redis_url);
+                                   const char *redis_url, struct router *router);
 /* After the thread has returned. Releases the remaining listeners. */
 void event_bus_destroy(struct event_bus *bus);
 /* post_recent is called on the event bus thread when another node gets its first listener, because

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "event_budget.h"
 #include "event_listeners.h"
+#include "event_sink.h"
 #include "event_writer.h"
 #include "net/redis/redis.h"
 #include "topology_watch.h"
@@ -31,6 +32,7 @@
 #define LISTENING_SEEN_BY_ALL_MS 1500 /* after this time, every node has read the key */
 #define LISTENING_LEFT_MS_MIN    3000 /* of the key, for a listener that relies on it */
 #define BATCHES_PER_FLUSH_MAX    160
+#define SINK_STEP_MS             1000
 #define REPLAY_MS                10 /* between pages of kept events */
 #define MESSAGES_PER_TURN_MAX    256
 #define SUBSCRIBE_RETRY_MS       500
@@ -69,6 +71,8 @@ struct event_bus {
     int64_t check_at_ms, flushed_at_ms, subscribe_retry_at_ms;
     int64_t listening_until_ms; /* of the key, if no other node renews it */
     struct event_writer writer;
+    struct event_sink sink;
+    int64_t sink_at_ms; /* next step of the sink */
     enum event_bus_subscription subscription;
     int64_t subscribed_since_ms; /* while EVENT_BUS_SUBSCRIBED */
     struct topology_watch *topology;
@@ -89,7 +93,7 @@ static char *event_bus_concat(const char *prefix, const char *name) {
 }
 
 struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
-                                   const char *redis_url) {
+                                   const char *redis_url, struct router *router) {
     struct event_bus *bus = calloc(1, sizeof *bus);
     if (!bus) {
         return NULL;
@@ -97,6 +101,7 @@ struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
     event_listeners_init(&bus->listeners);
     event_budget_init(&bus->budget, conf->events_client_rate, clock_ms());
     event_writer_init(&bus->writer, conf, store, &bus->listeners);
+    event_sink_init(&bus->sink, conf, store, router);
     bus->conf = conf;
     bus->store = store;
     bus->redis_url = redis_url;
@@ -137,6 +142,7 @@ void event_bus_destroy(struct event_bus *bus) {
         queued_event_free(event);
     }
     queue_destroy(bus->queue);
+    event_sink_fini(&bus->sink);
     redis_destroy(bus->publisher);
     redis_destroy(bus->announcements);
     redis_destroy(bus->subscriber);
@@ -472,6 +478,11 @@ void *event_bus_run(void *argument) {
         if (now_ms - bus->flushed_at_ms >= FLUSH_MS) {
             bus->flushed_at_ms = now_ms;
             event_bus_flush(bus);
+        }
+        if (now_ms >= bus->sink_at_ms) {
+            bool more = event_sink_step(&bus->sink);
+            bus->sink_at_ms = now_ms + (more ? 0 : SINK_STEP_MS);
+            wait_ms_max = more ? REPLAY_MS : wait_ms_max;
         }
         event_bus_wait(bus, clock_ms(), wait_ms_max);
     }

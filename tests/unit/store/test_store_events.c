@@ -172,6 +172,34 @@ START_TEST(scripts_write_the_time_as_nodes_do) {
 }
 END_TEST
 
+START_TEST(only_the_leader_passes_events_on_and_the_next_one_goes_on) {
+    const struct store_event events[] = {
+        {"{\"a\":1}", true, true}, {"{\"b\":1}", true, true}, {"{\"c\":1}", true, true}};
+    struct store_member one = joined("one", "1", 10);
+    enum store_role role;
+    ck_assert_int_eq(store_forward_events(store, "one", "", 10, &page), ERR_REFUSED);
+    store_event_page_fini(&page);
+    ck_assert_int_eq(store_lead(store, &one, TTL_MS, "", &role), ERR_OK);
+    RAW("DEL", KEY);
+    ck_assert_int_eq(append(1, events, 3, 1000), ERR_OK);
+    ck_assert_int_eq(store_forward_events(store, "two", ids[2], 10, &page), ERR_REFUSED);
+    store_event_page_fini(&page);
+    for (int i = 0; i < 2; i++) { /* until it says that it has passed them on */
+        ck_assert_int_eq(store_forward_events(store, "one", "", 2, &page), ERR_OK);
+        ck_assert_uint_eq(page.n, 2);
+        ck_assert_str_eq(store_event_page_text(&page, 1), "{\"b\":1}");
+        store_event_page_fini(&page);
+    }
+    ck_assert_int_eq(store_forward_events(store, "one", ids[1], 2, &page), ERR_OK);
+    ck_assert_uint_eq(page.n, 1);
+    ck_assert_str_eq(store_event_page_id(&page, 0), ids[2]);
+    store_event_page_fini(&page);
+    ck_assert_int_eq(store_forward_events(store, "one", ids[2], 2, &page), ERR_OK);
+    ck_assert_uint_eq(page.n, 0);
+    store_event_page_fini(&page);
+}
+END_TEST
+
 static const struct {
     const char *text;
     bool valid;
@@ -206,6 +234,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, the_stream_is_bounded_and_tells_what_it_has_no_more);
     tcase_add_test(tcase, a_key_of_another_type_is_replaced);
     tcase_add_test(tcase, nodes_and_leaders_are_told_once_by_the_scripts_that_change_them);
+    tcase_add_test(tcase, only_the_leader_passes_events_on_and_the_next_one_goes_on);
     tcase_add_test(tcase, scripts_write_the_time_as_nodes_do);
     tcase_add_loop_test(tcase, an_id_is_a_place_or_refused, 0, sizeof places / sizeof places[0]);
 }

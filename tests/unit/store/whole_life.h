@@ -190,6 +190,9 @@ static inline void life_keep_events(void) {
     ck_assert_int_eq(store_read_events(store, "0-0", 10, &page), ERR_OK);
     ck_assert_uint_ge(page.n, 1);
     store_event_page_fini(&page);
+    enum err err = store_forward_events(store, "one", id[0], 10, &page);
+    ck_assert(err == ERR_OK || err == ERR_REFUSED);
+    store_event_page_fini(&page);
 }
 
 /* On an empty Redis. Leaves it without nodes, and with one client less than were created. */

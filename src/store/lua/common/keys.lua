@@ -55,6 +55,7 @@ local EVENTS = {
     LOG_MAX = 1000000, -- for the scripts that do not know events.kept_max
     CHANNEL = PREFIX .. 'mqtt_fleet:events',
     LISTENING = PREFIX .. 'mqtt_fleet:listening',
+    SENT = PREFIX .. 'mqtt_fleet:events_sent',
     BATCH = PREFIX .. 'mqtt_fleet:event_batch:',
 }
 
