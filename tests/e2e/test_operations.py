@@ -75,7 +75,7 @@ def test_a_patch_changes_its_fields_and_a_pause_can_be_waited_for(fleet):
         seen, cursor = seen + page["changes"], page["next_cursor"]
     assert [(one["client"], one["action"]) for one in seen] == [("later", "patch"), ("later", "create")] + [
         ("pump", one["action"]) for one in reversed(changes)]
-    for query, count in (("id_prefix=pu", 7), ("by=nobody", 0), ("action=delete", 1), ("action=create", 2), ("by=anonymous&action=patch", 4)):
+    for query, count in (("by=&id_prefix=pu", 7), ("by=nobody", 0), ("action=delete", 1), ("action=create", 2), ("by=anonymous&action=patch", 4)):
         assert len(api.get(f"/api/v1/changes?{query}").json()["changes"]) == count, query
     problem(api.get("/api/v1/changes?cursor=x"), 400)
     problem(api.get("/api/v1/changes?limit=0"), 400)

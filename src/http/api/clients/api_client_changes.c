@@ -114,15 +114,21 @@ static enum err changes_list_read(struct changes_list *list, struct store *store
     return err;
 }
 
+/* NULL: any. */
+static const char *changes_list_text(const struct http_query *query, const char *name) {
+    const char *text = http_query_get(query, name);
+    return text && *text != '\0' ? text : NULL;
+}
+
 /* False: answered. */
 static bool changes_list_parse(const struct http_request *request, struct changes_list *list,
                                struct http_response *response) {
     const struct http_query *query = &request->query;
     const char *cursor = http_query_get(query, "cursor");
     int64_t limit;
-    *list = (struct changes_list){.id_prefix = http_query_get(query, "id_prefix"),
-                                  .by = http_query_get(query, "by"),
-                                  .action = http_query_get(query, "action")};
+    *list = (struct changes_list){.id_prefix = changes_list_text(query, "id_prefix"),
+                                  .by = changes_list_text(query, "by"),
+                                  .action = changes_list_text(query, "action")};
     if (http_query_int(query, "limit", 1, CHANGES_MAX, CHANGES_DEFAULT, &limit) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "limit: must be a number from 1 to %d",
                      CHANGES_MAX);

@@ -34,7 +34,7 @@ void time_series_sum_init(struct time_series_sum *sum, int64_t now_ms) {
     sum->now_ms = now_ms;
 }
 
-#define TIME_SERIES_WALL_MS_MAX (1LL << 50) /* bounds sums of what another node sent */
+#define TIME_SERIES_MAX (1LL << 50) /* of what another node sends: sums of it do not overflow */
 
 /* How many slots the clock of the other node is behind. */
 static int64_t time_series_sum_shift(const struct time_series_sum *sum, int64_t now_ms) {
@@ -60,8 +60,10 @@ static void time_series_sum_add(int64_t *sums, int64_t at, const json_t *values,
     for (int64_t i = 0; i < len; i++) {
         const json_t *value = json_array_get(values, (size_t)i);
         int64_t place = at - (len - 1 - i);
-        if (json_is_integer(value) && place >= 0 && place < TIME_SERIES_SAMPLES) {
-            sums[place] += count ? 1 : json_integer_value(value);
+        int64_t sample = json_integer_value(value);
+        bool valid = json_is_integer(value) && sample >= 0 && sample <= TIME_SERIES_MAX;
+        if (valid && place >= 0 && place < TIME_SERIES_SAMPLES) {
+            sums[place] += count ? 1 : sample;
         }
     }
 }
@@ -72,8 +74,7 @@ enum err time_series_sum_merge(struct time_series_sum *sum, const json_t *json) 
     if (json_unpack((json_t *)json, "{s:I, s:I, s:I, s:o}", "now_ms", &now_ms, "interval_ms",
                     &interval_ms, "slot", &slot, "series", &columns) != 0 ||
         interval_ms != TIME_SERIES_INTERVAL_MS || now_ms < 0 || slot < 0 ||
-        now_ms > TIME_SERIES_WALL_MS_MAX || slot > TIME_SERIES_WALL_MS_MAX ||
-        !time_series_sum_is_valid(columns)) {
+        now_ms > TIME_SERIES_MAX || slot > TIME_SERIES_MAX || !time_series_sum_is_valid(columns)) {
         return ERR_ARGUMENT;
     }
     int64_t last = sum->now_ms / TIME_SERIES_INTERVAL_MS;

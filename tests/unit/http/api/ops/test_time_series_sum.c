@@ -74,6 +74,14 @@ START_TEST(what_no_node_sampled_is_null) {
 }
 END_TEST
 
+START_TEST(values_that_cannot_be_are_left_out) {
+    merge(NOW_MS, 1000, "{\"online\":[1,9223372036854775807,3],\"paused\":[2,-5,\"x\"]}");
+    merge(NOW_MS, 1000, "{\"online\":[1,1,1]}");
+    check("clients", "online", "[2,1,4]");
+    check("clients", "paused", "[2,0,0]");
+}
+END_TEST
+
 START_TEST(a_fleet_that_has_just_started_has_none) {
     merge(NOW_MS, 1000, "{\"online\":[],\"messages_in\":[]}");
     check(NULL, "nodes", "[]");
@@ -135,6 +143,7 @@ int main(void) {
     tcase_add_test(tcase, a_clock_that_is_wrong_moves_no_sample);
     tcase_add_test(tcase, the_newest_sample_waits_for_all_nodes);
     tcase_add_test(tcase, what_no_node_sampled_is_null);
+    tcase_add_test(tcase, values_that_cannot_be_are_left_out);
     tcase_add_test(tcase, a_fleet_that_has_just_started_has_none);
     tcase_add_test(tcase, samples_outside_the_hour_and_unknown_series_are_left_out);
     tcase_add_test(tcase, a_document_of_another_kind_is_refused);
