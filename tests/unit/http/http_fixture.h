@@ -69,7 +69,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
     hosts = workers_create(conf, &no_owner);
     peers = peers_create(conf, NULL);
     calls = peer_calls_create(conf, peers);
-    news = event_bus_create(conf, store, redis_url);
+    news = event_bus_create(conf, store, redis_url, NULL);
     taps = message_taps_create();
     samples = time_series_create();
     wait_reasons = wait_reasons_create(store, NULL, conf->heartbeat_ttl_ms);
