@@ -148,11 +148,11 @@ static void event_listener_put_gap(const struct event_bus_listener *listener, co
         &(struct event_bus_event){.kind = EVENT_BUS_GAP, .subject = "", .state = "", .text = text});
 }
 
-/* A place of 0 asks for everything that is kept. Another one is the id of an event, which is kept
- * at least as long as those that follow it. */
+/* A place of 0 asks for everything that is kept. Another one is the id of an event: if it is still
+ * kept, so are all that follow it. It may be removed while a slow reader gets its pages. */
 static bool event_listener_has_gap(const struct event_listener_entry *entry,
                                    const struct store_event_page *page) {
-    return !entry->begun && !page->known && (entry->place.ms > 0 || entry->place.sequence > 0);
+    return !page->known && (entry->place.ms > 0 || entry->place.sequence > 0);
 }
 
 /* True: another page is to be read. */
@@ -174,7 +174,6 @@ static bool event_listener_replay_page(struct event_listener_entry *entry, struc
     if (again) {
         entry->place = (struct store_event_place){0};
     }
-    entry->begun = entry->begun || err == ERR_OK;
     for (size_t i = 0; i < n; i++) {
         const char *id = store_event_page_id(&page, i);
         if (store_event_place_parse(id, &entry->place)) {

@@ -11,7 +11,6 @@ struct event_listener_entry {
     struct event_bus_listener listener;
     bool coverage_sent; /* it got the event that says that the whole fleet is covered */
     bool replays;       /* it gets kept events, and does not get new ones yet */
-    bool begun;         /* its first page was read */
     /* After a replay, until the first new event: the place of the last one that it got. */
     bool has_place;
     struct store_event_place place;

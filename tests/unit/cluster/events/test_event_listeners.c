@@ -147,6 +147,18 @@ START_TEST(an_id_that_is_no_longer_kept_is_told_once) {
 }
 END_TEST
 
+START_TEST(a_slow_reader_is_told_what_was_removed_meanwhile) {
+    keep(1, EVENT_BUS_PAGE_EVENTS + 2);
+    listen_after("0");
+    ck_assert(event_listeners_replay(&listeners, store, true));
+    got[0] = '\0';
+    RAW("XDEL", "mqtt_fleet:event_log", ids[EVENT_BUS_PAGE_EVENTS - 1], ids[EVENT_BUS_PAGE_EVENTS]);
+    ck_assert(!event_listeners_replay(&listeners, store, true));
+    check_got("gap", ids[EVENT_BUS_PAGE_EVENTS + 1]);
+    event_listeners_fini(&listeners);
+}
+END_TEST
+
 START_TEST(events_about_the_subscription_are_not_held_up) {
     keep(1, 1);
     listen_after("0");
@@ -185,6 +197,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, it_gets_pages_until_all_that_is_kept_is_also_published);
     tcase_add_test(tcase, a_reader_without_room_waits_and_loses_nothing);
     tcase_add_test(tcase, an_id_that_is_no_longer_kept_is_told_once);
+    tcase_add_test(tcase, a_slow_reader_is_told_what_was_removed_meanwhile);
     tcase_add_test(tcase, events_about_the_subscription_are_not_held_up);
     tcase_add_test(tcase, the_budget_is_a_rate_with_bursts);
 }
