@@ -267,6 +267,18 @@ def test_the_own_clients_are_used_as_without_a_scope(town):
             api.wait_state(client, "paused" if verb == "pause" else "online")
 
 
+def test_the_trail_of_an_id_begins_for_a_tenant_with_its_own_client(town):
+    client = "id-of-two"
+    path = town.root.path(client, "changes")
+    for tenant in ("globex", "acme"):
+        api = town.api(tenant)
+        api.create({**town.document(client), "desired": "paused"})
+        assert api.patch(api.path(client), {"keepalive_s": 47}).status_code == 200
+        assert [(one["by"], one["action"]) for one in api.get(path).json()["changes"]] == [(tenant, "create"), (tenant, "patch")]
+        assert api.delete(api.path(client)).status_code == 204
+    assert [one["by"] for one in town.root.get(path).json()["changes"]] == ["globex"] * 3 + ["acme"] * 3
+
+
 def test_live_messages_end_for_the_tenant_when_its_client_changes_hands(town):
     client = "acme-tail"
     town.api("acme").create(town.document(client))

@@ -31,6 +31,20 @@ static json_t *changes_row(const struct store_audit_record *record) {
     return row;
 }
 
+/* The first record that the caller may see. A client of another tenant may have had the id before:
+ * a token with a scope sees what has happened since this client was created. */
+static size_t changes_first(const struct http_request *request,
+                            const struct store_audit_record *records, size_t n) {
+    size_t first = scope_is_set(&request->caller.scope) ? n : 0;
+    while (first > 0 && records[first - 1].to > 0) {
+        first--;
+        if (records[first].from == 0) {
+            break;
+        }
+    }
+    return first;
+}
+
 void api_client_changes(struct http_request *request, struct http_response *response) {
     struct store_audit_record *records;
     size_t n;
@@ -41,7 +55,7 @@ void api_client_changes(struct http_request *request, struct http_response *resp
         http_problem_store(response, err);
     } else {
         json_t *list = json_array();
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = changes_first(request, records, n); i < n; i++) {
             json_array_append_new(list, changes_row(&records[i]));
         }
         http_answer_json(response, 200, json_pack("{s:o}", "changes", list));
