@@ -111,7 +111,8 @@ bool store_event_place_parse(const char *id, struct store_event_place *out) {
     if (rest && *rest == '-') {
         rest = store_events_read_number(rest + 1, &out->sequence);
     }
-    return rest && *rest == '\0';
+    bool last = out->ms == UINT64_MAX && out->sequence == UINT64_MAX; /* nothing can follow it */
+    return rest && *rest == '\0' && !last;
 }
 
 int store_event_place_compare(struct store_event_place a, struct store_event_place b) {

@@ -2,9 +2,11 @@
  * incidents of brokers, nodes that join and leave, and the leader. The last ones are kept in a
  * stream in Redis for listeners that come back.
  *
- *   workers --event_bus_post_...--> [ queue ] --> event bus thread ---------> listeners of this
- * node |        ^ script append_events  |        | SUBSCRIBE, while this node v        | has a
- * listener Redis: stream mqtt_fleet:event_log, channel mqtt_fleet:events <--> other nodes
+ *   workers --event_bus_post_...--> [ queue ] --> event bus thread --> listeners of this node
+ *                                                  |          ^
+ *               the script append_events, always   |          |   SUBSCRIBE, while this node
+ *                                                  v          |   has a listener
+ *               Redis: stream mqtt_fleet:event_log, channel mqtt_fleet:events <--> other nodes
  *
  * Kept are: incidents; of clients the changes that are not part of an incident, up to
  * events.client_rate; nodes and leaders, by the scripts that change them. The script that adds a

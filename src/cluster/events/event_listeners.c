@@ -9,6 +9,8 @@
 #include "base/telemetry/log.h"
 #include "queued_event.h"
 
+#define EVENT_LISTENERS_PAGES_MAX 16 /* of kept events, in one turn of the thread */
+
 void event_listeners_init(struct event_listeners *listeners) {
     pthread_mutex_init(&listeners->lock, NULL);
 }
@@ -155,48 +157,63 @@ static bool event_listener_has_gap(const struct event_listener_entry *entry,
     return !page->known && (entry->place.ms > 0 || entry->place.sequence > 0);
 }
 
-/* True: another page is to be read. */
-static bool event_listener_replay_page(struct event_listener_entry *entry, struct store *store,
-                                       bool live) {
+/* As many of the page as the listener has room for. Returns how many. */
+static size_t event_listener_put_page(struct event_listener_entry *entry,
+                                      const struct store_event_page *page) {
+    const struct event_bus_listener *listener = &entry->listener;
+    size_t i = 0;
+    for (; i < page->n && listener->has_room(listener->context); i++) {
+        const char *id = store_event_page_id(page, i);
+        if (store_event_place_parse(id, &entry->place)) {
+            event_listener_put(listener, id, store_event_page_text(page, i));
+            entry->has_place = true;
+        }
+    }
+    return i;
+}
+
+/* *more: another page is to be read. */
+static enum err event_listener_replay_page(struct event_listener_entry *entry, struct store *store,
+                                           bool live, bool *more) {
     char after[STORE_EVENT_ID_LEN];
     struct store_event_page page;
     snprintf(after, sizeof after, "%" PRIu64 "-%" PRIu64, entry->place.ms, entry->place.sequence);
     enum err err = store_read_events(store, after, EVENT_BUS_PAGE_EVENTS, &page);
     if (err != ERR_OK) {
         log_event(LOG_DEBUG, "events_not_read", KS("error", err_name(err)));
+        store_event_page_fini(&page);
+        return err;
     }
-    size_t n = err == ERR_OK ? page.n : 0;
-    bool gap = err == ERR_OK && event_listener_has_gap(entry, &page);
-    bool again = gap && n == 0; /* the stream is another one: all of it is new */
+    bool gap = event_listener_has_gap(entry, &page);
+    bool again = gap && page.n == 0; /* the stream is another one: all of it is new */
     if (gap) {
         event_listener_put_gap(&entry->listener, after, page.first);
     }
     if (again) {
         entry->place = (struct store_event_place){0};
     }
-    for (size_t i = 0; i < n; i++) {
-        const char *id = store_event_page_id(&page, i);
-        if (store_event_place_parse(id, &entry->place)) {
-            event_listener_put(&entry->listener, id, store_event_page_text(&page, i));
-            entry->has_place = true;
-        }
-    }
-    bool more = n == EVENT_BUS_PAGE_EVENTS || again;
-    entry->replays = err != ERR_OK || more || !live;
+    size_t taken = event_listener_put_page(entry, &page);
+    *more = *more || again || page.n == EVENT_BUS_PAGE_EVENTS || taken < page.n;
+    entry->replays = again || page.n == EVENT_BUS_PAGE_EVENTS || taken < page.n || !live;
     store_event_page_fini(&page);
-    return more;
+    return ERR_OK;
 }
 
-/* Without the lock, which is not held during I/O: only this thread removes entries. */
+/* Without the lock, which is not held during I/O: only this thread removes entries. The listeners
+ * take turns; after an error, none of them asks Redis again in this turn. */
 bool event_listeners_replay(struct event_listeners *listeners, struct store *store, bool live) {
+    size_t n = event_listeners_count(listeners), pages = 0, i = 0;
+    enum err err = ERR_OK;
     bool more = false;
-    for (size_t i = 0; i < event_listeners_count(listeners); i++) {
-        struct event_listener_entry *entry = &listeners->entries[i];
+    for (; i < n && err == ERR_OK && pages < EVENT_LISTENERS_PAGES_MAX; i++) {
+        struct event_listener_entry *entry = &listeners->entries[(listeners->replay_next + i) % n];
         const struct event_bus_listener *listener = &entry->listener;
         if (entry->replays && !listener->is_closed(listener->context) &&
             listener->has_room(listener->context)) {
-            more = event_listener_replay_page(entry, store, live) || more;
+            err = event_listener_replay_page(entry, store, live, &more);
+            pages++;
         }
     }
-    return more;
+    listeners->replay_next = n > 0 ? (listeners->replay_next + i) % n : 0;
+    return err == ERR_OK && (more || i < n);
 }

@@ -20,6 +20,7 @@ struct event_listeners {
     pthread_mutex_t lock; /* guards entries and writes of count */
     struct event_listener_entry entries[EVENT_BUS_LISTENERS_MAX];
     atomic_size_t count;
+    size_t replay_next; /* the event bus thread only: whose turn it is to get a page */
 };
 
 void event_listeners_init(struct event_listeners *listeners);
@@ -40,7 +41,7 @@ size_t event_listeners_count(const struct event_listeners *listeners); /* any th
 
 void event_listeners_deliver(struct event_listeners *listeners,
                              const struct event_bus_event *event);
-/* Gives one page of kept events to each listener that waits for them. live: all that is kept from
+/* Gives a page of kept events to listeners that wait for them, in turn. live: all that is kept from
  * now on is also delivered, so a listener that has all of it needs no more pages. True: another
  * page can be read at once. */
 bool event_listeners_replay(struct event_listeners *listeners, struct store *store, bool live);

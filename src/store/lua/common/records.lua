@@ -266,13 +266,13 @@ function profile_mark.identity(id, text)
     return text:sub(1, #profile_mark.text) == profile_mark.text and meta_of(id).identity or ''
 end
 
--- Everything known of an id, in the order in which store_client.c reads it.
 -- What the client has done so far, as its last node has stored it; false: nothing.
 local function history_of(id)
     local history = redis.pcall('HGET', HISTORY, id)
     return type(history) == 'string' and history
 end
 
+-- Everything known of an id, in the order in which store_client.c reads it.
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
     local version = owner and owner.version or meta_of(id).version

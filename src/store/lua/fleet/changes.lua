@@ -5,7 +5,7 @@
 -- its rev, id, epoch (0: no longer owned by the node), version, config, its identity if it has a
 -- profile ('': none), and its history.
 
-local BYTES_MAX = 1048576 -- of configurations in one page, plus the last one
+local BYTES_MAX = 1048576 -- of configurations and histories in one page, plus the last one
 
 local node, incarnation, applied = ARGV[2], ARGV[3], ARGV[4]
 local last_rev, last_id = ARGV[5], ARGV[6]
@@ -35,11 +35,12 @@ for i = 1, #entries, 2 do
         local used = redis.call('HGET', USE, id)
         local owner = used and owner_of(id)
         if owned_by(owner, node, incarnation) then
+            local history = history_of(id)
             rows[#rows + 1] = {
                 rev, id, string.format('%.0f', owner.epoch), owner.version, profile_mark.remove(used),
-                profile_mark.identity(id, used), history_of(id),
+                profile_mark.identity(id, used), history,
             }
-            bytes = bytes + #used
+            bytes = bytes + #used + #(history or '')
         else
             rows[#rows + 1] = { rev, id, 0, 0, false }
         end

@@ -6,13 +6,14 @@
 
 static struct event_listeners listeners;
 static atomic_bool in_use;
-static bool has_room;
+static int room_left;  /* for that many events */
 static char got[8192]; /* ids of events, "gap", "dropped" */
 static char ids[STORE_BATCH_MAX][STORE_EVENT_ID_LEN];
 
 static void on_event(void *context, const struct event_bus_event *event) {
     (void)context;
     bool has_id = event->id && event->id[0] != '\0';
+    room_left -= has_id;
     strcat(strcat(got, has_id ? event->id : event_bus_kind_name(event->kind)), " ");
 }
 
@@ -27,14 +28,14 @@ static void release_listener(void *context) {
 
 static bool room(void *context) {
     (void)context;
-    return has_room;
+    return room_left > 0;
 }
 
 static void listen_after(const char *after) {
     const struct event_bus_listener listener = {NULL, on_event, is_closed, release_listener, room};
     struct store_event_place place;
     event_listeners_init(&listeners);
-    has_room = true;
+    room_left = 1000;
     got[0] = '\0';
     ck_assert(store_event_place_parse(after, &place));
     ck_assert_int_eq(event_listeners_add(&listeners, &listener, &place, &in_use), ERR_OK);
@@ -115,13 +116,48 @@ END_TEST
 START_TEST(a_reader_without_room_waits_and_loses_nothing) {
     keep(1, 1);
     listen_after("0");
-    has_room = false;
+    room_left = 0;
     ck_assert(!event_listeners_replay(&listeners, store, true));
     deliver(ids[0]);
     check_got("", "");
-    has_room = true;
+    room_left = 1;
     ck_assert(!event_listeners_replay(&listeners, store, true));
     check_got(ids[0], "");
+    event_listeners_fini(&listeners);
+}
+END_TEST
+
+START_TEST(a_page_ends_where_there_is_no_room) {
+    keep(1, 3);
+    listen_after("0");
+    room_left = 2;
+    ck_assert(event_listeners_replay(&listeners, store, true));
+    check_got(ids[0], ids[1]);
+    ck_assert(!event_listeners_replay(&listeners, store, true));
+    deliver(ids[2]);
+    check_got("", "");
+    room_left = 1;
+    ck_assert(!event_listeners_replay(&listeners, store, true));
+    check_got(ids[2], "");
+    event_listeners_fini(&listeners);
+}
+END_TEST
+
+/* As many as one turn has no page for: all get theirs in the next turns. */
+START_TEST(many_readers_take_turns) {
+    const struct event_bus_listener listener = {NULL, on_event, is_closed, release_listener, room};
+    const struct store_event_place start = {0};
+    size_t turns = 1;
+    keep(1, 1);
+    listen_after("0");
+    for (size_t i = 1; i < 40; i++) {
+        ck_assert_int_eq(event_listeners_add(&listeners, &listener, &start, &in_use), ERR_OK);
+    }
+    while (event_listeners_replay(&listeners, store, true)) {
+        turns++;
+    }
+    ck_assert_int_eq(room_left, 1000 - 40);
+    ck_assert_uint_gt(turns, 1);
     event_listeners_fini(&listeners);
 }
 END_TEST
@@ -196,6 +232,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, what_followed_the_id_comes_first_and_nothing_comes_twice);
     tcase_add_test(tcase, it_gets_pages_until_all_that_is_kept_is_also_published);
     tcase_add_test(tcase, a_reader_without_room_waits_and_loses_nothing);
+    tcase_add_test(tcase, a_page_ends_where_there_is_no_room);
+    tcase_add_test(tcase, many_readers_take_turns);
     tcase_add_test(tcase, an_id_that_is_no_longer_kept_is_told_once);
     tcase_add_test(tcase, a_slow_reader_is_told_what_was_removed_meanwhile);
     tcase_add_test(tcase, events_about_the_subscription_are_not_held_up);
