@@ -239,6 +239,18 @@ def test_kf14_an_unknown_id_is_an_answer_on_every_route(shared_api):
     assert shared_api.get("/livez").status_code == 200
 
 
+@pytest.mark.parametrize("method,path", [
+    ("POST", "/api/v1/dead-letters:drop?sink=a&sink=b"),
+    ("PUT", "/api/v1/client-profiles/p?dry_run=true&dry_run=false"),
+    ("POST", "/api/v1/clients:apply?dry_run=true&dry_run=true"),
+    ("GET", "/api/v1/changes?limit=1&limit=2"),
+    ("POST", "/api/v1/clients/x/pause?wait_ms=1&wait_ms=2"),
+])
+def test_case_H_a_parameter_given_twice_is_refused(shared_api, method, path):
+    answer = shared_api.call(method, path, data=b"[]")
+    assert "is given twice" in problem(answer, 400)["detail"], answer.text
+
+
 # ---- change ----------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,9 @@ bool http_route_knows_parameter(const struct http_route *route, const char *name
  * Borrowed. */
 const char *http_route_unknown_parameter(const struct http_route *route,
                                          const struct http_query *query);
+/* The same for the first that is given twice: only one of its values would count. */
+const char *http_route_repeated_parameter(const struct http_route *route,
+                                          const struct http_query *query);
 
 /* The whole table, for documents and tests. */
 const struct http_route *http_routes(size_t *count);

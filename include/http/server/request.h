@@ -73,6 +73,8 @@ void http_request_set_id(struct http_request *request, const char *sent);
 /* "a=1&b=2" decoded. ERR_ARGUMENT: also if there are more than HTTP_QUERY_MAX. */
 enum err http_query_parse(const char *text, struct http_query *out) MUST_CHECK;
 void http_query_fini(struct http_query *query);
+/* Whether an item before the one at `index` has the same name. */
+bool http_query_is_repeated(const struct http_query *query, size_t index);
 /* The first value of the parameter; NULL: it is not given. Borrowed. */
 const char *http_query_get(const struct http_query *query, const char *name);
 /* A decimal number; `standard` if the parameter is not given. ERR_ARGUMENT: no number, or out of

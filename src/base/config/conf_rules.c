@@ -333,17 +333,6 @@ static enum err rules_check_lists(struct conf_loader *loader) {
 
 typedef enum err rules_step(struct conf_loader *loader);
 
-static enum err rules_run_steps(struct conf_loader *loader, rules_step *const *steps,
-                                size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        enum err err = steps[i](loader);
-        if (err != ERR_OK) {
-            return err;
-        }
-    }
-    return ERR_OK;
-}
-
 enum err conf_check_rules(struct conf_loader *loader) {
     static rules_step *const RULES[] = {
         rules_check_order,      rules_check_names,       rules_check_not_empty,
@@ -351,7 +340,11 @@ enum err conf_check_rules(struct conf_loader *loader) {
         rules_check_listen,     rules_check_tls,         rules_check_fleet_secret,
         rules_check_sink,       rules_check_lists,       rules_check_engine,
     };
-    return rules_run_steps(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && err == ERR_OK; i++) {
+        err = conf_collect_fault(loader, RULES[i](loader));
+    }
+    return conf_collected_faults(loader, err);
 }
 
 static enum err rules_set_computed(struct conf_loader *loader, char **field, struct buffer *text) {
@@ -461,5 +454,9 @@ static enum err rules_compute_state_dir(struct conf_loader *loader) {
 enum err conf_compute(struct conf_loader *loader) {
     static rules_step *const STEPS[] = {rules_compute_node_name, rules_compute_redis_url,
                                         rules_compute_state_dir};
-    return rules_run_steps(loader, STEPS, sizeof(STEPS) / sizeof(STEPS[0]));
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]) && err == ERR_OK; i++) {
+        err = STEPS[i](loader);
+    }
+    return err;
 }

@@ -160,11 +160,25 @@ bool http_route_knows_parameter(const struct http_route *route, const char *name
     return false;
 }
 
+/* Whether the parameters are checked here, and not by select_query_parse. */
+static bool routes_check_parameters(const struct http_route *route) {
+    return route->query && (route->flags & ROUTE_SELECTOR) == 0;
+}
+
 const char *http_route_unknown_parameter(const struct http_route *route,
                                          const struct http_query *query) {
-    bool checks = route->query && (route->flags & ROUTE_SELECTOR) == 0;
-    for (size_t i = 0; checks && i < query->count; i++) {
+    for (size_t i = 0; routes_check_parameters(route) && i < query->count; i++) {
         if (!http_route_knows_parameter(route, query->items[i].name)) {
+            return query->items[i].name;
+        }
+    }
+    return NULL;
+}
+
+const char *http_route_repeated_parameter(const struct http_route *route,
+                                          const struct http_query *query) {
+    for (size_t i = 0; routes_check_parameters(route) && i < query->count; i++) {
+        if (http_query_is_repeated(query, i)) {
             return query->items[i].name;
         }
     }

@@ -93,6 +93,15 @@ void http_query_fini(struct http_query *query) {
     query->count = 0;
 }
 
+bool http_query_is_repeated(const struct http_query *query, size_t index) {
+    for (size_t i = 0; i < index; i++) {
+        if (strcmp(query->items[i].name, query->items[index].name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *http_query_get(const struct http_query *query, const char *name) {
     for (size_t i = 0; i < query->count; i++) {
         if (strcmp(query->items[i].name, name) == 0) {

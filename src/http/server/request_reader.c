@@ -46,15 +46,18 @@ static void request_reader_refuse_coding(struct transaction *transaction, const 
     http_answer_header(&transaction->response, "Accept-Encoding", "identity");
 }
 
-/* Unknown parameters are refused rather than silently ignored. */
+/* Unknown and repeated parameters are refused rather than silently ignored. */
 static void request_reader_query(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     const struct http_route *route = transaction->request.route;
     const char *unknown = http_route_unknown_parameter(route, &request->query);
+    const char *repeated = http_route_repeated_parameter(route, &request->query);
     if (unknown) {
         http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s: unknown parameter; %s%s",
                      unknown, route->query[0] != '\0' ? "allowed: " : "none is allowed",
                      route->query);
+    } else if (repeated) {
+        http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s: is given twice", repeated);
     } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
                http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
                               &request->wait_ms) != ERR_OK) {

@@ -7,15 +7,6 @@
 #include "http/api/routes.h"
 #include "http/server/problem.h"
 
-static bool select_query_is_repeated(const struct http_query *query, size_t index) {
-    for (size_t i = 0; i < index; i++) {
-        if (strcmp(query->items[i].name, query->items[index].name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* False: answered. *n: how many of the parameters are keys of a selector. */
 static bool select_query_sort_out(const struct http_request *request,
                                   struct http_response *response,
@@ -30,7 +21,7 @@ static bool select_query_sort_out(const struct http_request *request,
             http_problem(response, PROBLEM_INVALID, "%.64s: unknown parameter; allowed: %s",
                          item->name, request->route->query);
             return false;
-        } else if (select_query_is_repeated(query, i)) {
+        } else if (http_query_is_repeated(query, i)) {
             http_problem(response, PROBLEM_INVALID, "%.64s: is given twice", item->name);
             return false;
         }

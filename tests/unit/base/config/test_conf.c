@@ -223,6 +223,8 @@ START_TEST(all_faults_of_values_are_told_at_once_up_to_a_bound) {
                 ":2: http.workers", "; ", ":3: unknown setting nosuch", ":4: engine");
     static const char *const sets[] = {"node_info.port=0", "nosuch.at=all"};
     refuse_sets(sets, 2, PARTS("node_info.port 0", "nosuch.at"));
+    REFUSE_SETS("redis_config.url=redis", "heartbeat_ms=60000", "heartbeat_ttl_ms 1200", "; ",
+                "redis_config.url: must be");
     char text[4096] = "", *end = text;
     for (int i = 0; i < 40; i++) {
         end += sprintf(end, "nosuch%d: 1\n", i);
