@@ -20,7 +20,8 @@
     X(ERR_WRONG_STATE, "wrong_state")                                                              \
     X(ERR_CANCELED, "canceled")                                                                    \
     X(ERR_UNSUPPORTED, "unsupported")                                                              \
-    X(ERR_BUSY, "busy")
+    X(ERR_BUSY, "busy")                                                                            \
+    X(ERR_OVER_QUOTA, "over_quota")
 
 enum err {
 #define ERR_SYMBOL(symbol, name) symbol,

@@ -7,6 +7,7 @@
     X(DROP_SINK_FULL, METRIC_DROPPED_SINK_FULL, "sink_full")                                       \
     X(DROP_OVER_SHARE, METRIC_DROPPED_OVER_SHARE, "over_share")                                    \
     X(DROP_OVER_LIMIT, METRIC_DROPPED_OVER_LIMIT, "over_limit")                                    \
+    X(DROP_OVER_QUOTA, METRIC_DROPPED_OVER_QUOTA, "over_quota")                                    \
     X(DROP_SINK_REFUSED, METRIC_DROPPED_SINK_REFUSED, "sink_refused")                              \
     X(DROP_BEST_EFFORT, METRIC_DROPPED_BEST_EFFORT, "best_effort")                                 \
     X(DROP_MEMORY, METRIC_DROPPED_MEMORY, "memory")                                                \

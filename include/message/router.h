@@ -23,6 +23,7 @@
 #include "message/message.h"
 #include "message/message_queue.h"
 #include "message/rate_limit.h"
+#include "message/rate_quota.h"
 #include "message/receipt.h"
 #include "message/routes/route_table.h"
 #include "message/sink_name.h"
@@ -58,8 +59,12 @@ bool router_needs_origin(struct router *router);
 void router_require_origin(struct router *router);
 /* The routes; NULL: none. The caller releases them. */
 struct route_table *router_routes(struct router *router);
-/* Changes with the sinks and routes: then routes are outdated until they are set again. A queue
- * that is closed meanwhile holds its messages. */
+/* The quotas of the clients; borrowed. */
+struct rate_quotas *router_quotas(const struct router *router);
+/* After rate_quotas_apply: clients take their quotas again. */
+void router_quotas_changed(struct router *router);
+/* Changes with the sinks, routes and quotas: then routes are outdated until they are set again. A
+ * queue that is closed meanwhile holds its messages. */
 uint16_t router_generation(const struct router *router);
 /* The node stops: from now on a closed queue says so. */
 void router_stop(struct router *router);
@@ -77,7 +82,9 @@ struct route_plan; /* the routes of a client, and what its messages refer to */
 /* What few clients need. */
 struct route_record {
     struct rate_limit limit;
-    _Atomic int64_t limited_at_ms; /* monotonic; the last message over the limits; 0: none */
+    _Atomic(struct rate_quota *) quota; /* NULL: none */
+    _Atomic int64_t limited_at_ms;      /* monotonic; the last message over the limits; 0: none */
+    _Atomic int64_t over_quota_at_ms;   /* the same for the quota */
     _Atomic int64_t held_since_ms; /* monotonic; the first ERR_FULL since a message was taken; 0:
                                       none */
     _Atomic int64_t dropped[MESSAGE_DROP_COUNT];
@@ -120,6 +127,10 @@ bool route_set(struct route *route, struct router *router, const char *sink,
                struct route_table *routes, struct message_origin *origin);
 /* NULL: no limits. False: out of memory. */
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits);
+/* Takes over one reference; NULL: no quota. False: out of memory, there is none. */
+bool route_set_quota(struct route *route, struct rate_quota *quota);
+/* NULL: none. Borrowed until the next route_set_quota. */
+struct rate_quota *route_quota(const struct route *route);
 /* The origin of the route with one more reference; NULL: none. Any thread. */
 struct message_origin *route_origin(const struct route *route);
 /* Reports the next counted message, once. Replaces an earlier one; heard NULL: no longer. Worker
@@ -127,11 +138,14 @@ struct message_origin *route_origin(const struct route *route);
 bool route_await_message(struct route *route, route_heard *heard, void *context);
 void route_fini(struct route *route); /* after the last route_submit */
 
-/* Before a message is submitted: whether the limits of the client let it pass. False: a message of
- * QoS 0 must be dropped, and was counted; one of QoS 1 or 2 must wait for route_limit_wait_ms. */
+/* Before a message is submitted: whether the limits of the client and its quota let it pass. False:
+ * a message of QoS 0 must be dropped, and was counted; one of QoS 1 or 2 must wait for
+ * route_limit_wait_ms. */
 bool route_admits(struct route *route, uint8_t qos, size_t payload_len);
-/* Until the limits of the client let a message pass; 0: now. Any thread. */
+/* Until the limits of the client may let a message pass; 0: now. Any thread. */
 int64_t route_limit_wait_ms(const struct route *route);
+/* Whether the quota of messages holds some or has dropped one in the last seconds. Any thread. */
+bool route_is_over_quota(const struct route *route);
 /* Whether the limits hold messages or have dropped one in the last seconds. Any thread. */
 bool route_is_limited(const struct route *route);
 

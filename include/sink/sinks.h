@@ -66,6 +66,9 @@ bool sinks_owns(struct sinks *sinks, const char *name);
 /* See router_set_routes and router_routes. */
 bool sinks_set_routes(struct sinks *sinks, struct route_table *table);
 struct route_table *sinks_routes(struct sinks *sinks);
+/* See router_quotas and router_quotas_changed. */
+struct rate_quotas *sinks_quotas(const struct sinks *sinks);
+void sinks_quotas_changed(struct sinks *sinks);
 /* The status of the next sink; the default comes first. cursor: 0 at first. False: there are no
  * more. sinks NULL: there are none. */
 bool sinks_get_status(struct sinks *sinks, const char *name, struct sink_status *out);

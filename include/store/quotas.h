@@ -18,6 +18,18 @@ enum err store_quotas(struct store *store, const char *const *scopes, size_t n, 
 enum err store_put_quotas(struct store *store, const char *document, int64_t expected_version,
                           int64_t *version) MUST_CHECK;
 
+/* What a node reported of the use of rates: JSON, see cluster/resources/quota_shares.c. */
+struct store_quota_use {
+    char *node, *report; /* owned */
+};
+/* The reports of the last 10 s. The caller calls store_quota_uses_free. */
+enum err store_quota_uses(struct store *store, struct store_quota_use **rows, size_t *n) MUST_CHECK;
+/* Replaces the report of this node, and reads all. ERR_WRONG_STATE: it is not a member. */
+enum err store_report_quota_use(struct store *store, const struct store_member *member,
+                                const char *report, struct store_quota_use **rows,
+                                size_t *n) MUST_CHECK;
+void store_quota_uses_free(struct store_quota_use *rows, size_t n);
+
 #define STORE_QUOTA_HASHES 3
 /* Begins as {0}. When hash reaches STORE_QUOTA_HASHES, every client has been compared once. */
 struct store_quota_scan {

@@ -1,4 +1,5 @@
-/* The resources of the fleet in Redis: sinks, profiles and routes, which every node applies. Any
+/* The resources of the fleet in Redis: sinks, profiles and routes, which every node applies; quotas
+ * are in store/quotas.h. Any
  * thread; errors as in store.h, which includes this. */
 #ifndef MQFLEET_STORE_RESOURCES_H
 #define MQFLEET_STORE_RESOURCES_H
@@ -60,6 +61,8 @@ struct store_all_resources {
     size_t sink_count, profile_count;
     const char *routes; /* NULL: none */
     int64_t routes_version;
+    const char *quotas; /* NULL: none */
+    int64_t quotas_version;
     int64_t revision;
 };
 /* After Redis lost all of them: puts these back. *restored false: Redis has resources. */

@@ -127,6 +127,7 @@ struct message_origin *route_origin(const struct route *route) {
 
 void route_fini(struct route *route) {
     route_free_plan(route_get_plan(route));
+    rate_quota_release(route_quota(route));
     free(atomic_load_explicit(&route->record, memory_order_relaxed));
     *route = (struct route){0};
 }

@@ -117,7 +117,7 @@ void route_note_held(struct route *route, bool held) {
     }
 }
 
-/* ---- limits ---- */
+/* ---- limits and the quota ---- */
 
 bool route_set_limits(struct route *route, const struct rate_limit_values *limits) {
     struct route_record *record = limits ? route_make_record(route) : route_find_record(route);
@@ -127,49 +127,114 @@ bool route_set_limits(struct route *route, const struct rate_limit_values *limit
     return record || !limits;
 }
 
-/* NULL: no limits. */
-static struct route_record *route_limited_record(const struct route *route) {
-    struct route_record *record = route_find_record(route);
-    return record && rate_limit_is_set(&record->limit) ? record : NULL;
+bool route_set_quota(struct route *route, struct rate_quota *quota) {
+    struct route_record *record = quota ? route_make_record(route) : route_find_record(route);
+    if (!record) {
+        rate_quota_release(quota);
+        return !quota;
+    }
+    rate_quota_release(atomic_exchange(&record->quota, quota));
+    return true;
+}
+
+static struct rate_quota *route_record_quota(const struct route_record *record) {
+    return atomic_load_explicit(&record->quota, memory_order_acquire);
+}
+
+struct rate_quota *route_quota(const struct route *route) {
+    const struct route_record *record = route_find_record(route);
+    return record ? route_record_quota(record) : NULL;
+}
+
+static int64_t route_limits_wait_ns(const struct route_record *record, int64_t now_ns) {
+    return rate_limit_is_set(&record->limit) ? rate_limit_wait_ns(&record->limit, now_ns) : 0;
 }
 
 int64_t route_limit_wait_ms(const struct route *route) {
-    const struct route_record *record = route_limited_record(route);
-    int64_t wait_ns = record ? rate_limit_wait_ns(&record->limit, clock_us() * NS_PER_US) : 0;
+    const struct route_record *record = route_find_record(route);
+    const struct rate_quota *quota = record ? route_record_quota(record) : NULL;
+    if (!record || (!quota && !rate_limit_is_set(&record->limit))) {
+        return 0;
+    }
+    int64_t now_ns = clock_us() * NS_PER_US;
+    int64_t wait_ns = route_limits_wait_ns(record, now_ns);
+    int64_t quota_ns = quota ? rate_quota_look_again_ns(quota, RATE_MESSAGES, now_ns) : 0;
+    wait_ns = quota_ns > wait_ns ? quota_ns : wait_ns;
     return (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
 }
 
-bool route_is_limited(const struct route *route) {
-    const struct route_record *record = route_limited_record(route);
-    if (!record) {
-        return false;
-    }
-    int64_t at_ms = atomic_load_explicit(&record->limited_at_ms, memory_order_relaxed);
-    return at_ms != 0 && (clock_ms() - at_ms < LIMITED_SHOWN_MS || route_limit_wait_ms(route) > 0);
+static bool route_was_limited(const _Atomic int64_t *limited_at_ms, bool waits) {
+    int64_t at_ms = atomic_load_explicit(limited_at_ms, memory_order_relaxed);
+    return at_ms != 0 && (waits || clock_ms() - at_ms < LIMITED_SHOWN_MS);
 }
 
-bool route_admits(struct route *route, uint8_t qos, size_t payload_len) {
-    struct route_record *record = route_limited_record(route);
-    if (!record) {
-        return true;
-    }
-    int64_t now_us = clock_us();
-    if (rate_limit_wait_ns(&record->limit, now_us * NS_PER_US) == 0) {
-        return true;
-    }
-    atomic_store_explicit(&record->limited_at_ms, now_us / US_PER_MS, memory_order_relaxed);
+bool route_is_limited(const struct route *route) {
+    const struct route_record *record = route_find_record(route);
+    return record && rate_limit_is_set(&record->limit) &&
+           route_was_limited(&record->limited_at_ms,
+                             rate_limit_wait_ns(&record->limit, clock_us() * NS_PER_US) > 0);
+}
+
+bool route_is_over_quota(const struct route *route) {
+    const struct route_record *record = route_find_record(route);
+    const struct rate_quota *quota = record ? route_record_quota(record) : NULL;
+    return quota && rate_quota_per_s(quota, RATE_MESSAGES) > 0 &&
+           route_was_limited(&record->over_quota_at_ms, false);
+}
+
+/* A message found no room: it is dropped, or waits. */
+static void route_note_over_limit(struct route *route, uint8_t qos, size_t payload_len,
+                                  int64_t now_us) {
+    atomic_store_explicit(&route_find_record(route)->limited_at_ms, now_us / US_PER_MS,
+                          memory_order_relaxed);
     if (qos == 0) {
         route_count_received(route, qos, payload_len, now_us);
         route_count_dropped(route, DROP_OVER_LIMIT);
     } else {
         metric_add(METRIC_LIMIT_PAUSES, 1);
     }
-    return false;
+}
+
+static void route_note_over_quota(struct route *route, uint8_t qos, size_t payload_len,
+                                  int64_t now_us) {
+    struct route_record *record = route_find_record(route);
+    struct rate_quota *quota = route_record_quota(record);
+    atomic_store_explicit(&record->over_quota_at_ms, now_us / US_PER_MS, memory_order_relaxed);
+    if (qos == 0) {
+        route_count_received(route, qos, payload_len, now_us);
+        route_count_dropped(route, DROP_OVER_QUOTA);
+        rate_quota_note_refused(quota, RATE_MESSAGES);
+    } else {
+        rate_quota_note_delayed(quota, RATE_MESSAGES);
+    }
+}
+
+bool route_admits(struct route *route, uint8_t qos, size_t payload_len) {
+    const struct route_record *record = route_find_record(route);
+    const struct rate_quota *quota = record ? route_record_quota(record) : NULL;
+    if (!record || (!quota && !rate_limit_is_set(&record->limit))) {
+        return true;
+    }
+    int64_t now_us = clock_us();
+    if (route_limits_wait_ns(record, now_us * NS_PER_US) > 0) {
+        route_note_over_limit(route, qos, payload_len, now_us);
+        return false;
+    }
+    if (quota && rate_quota_wait_ns(quota, RATE_MESSAGES, now_us * NS_PER_US) > 0) {
+        route_note_over_quota(route, qos, payload_len, now_us);
+        return false;
+    }
+    return true;
 }
 
 void route_charge(struct route *route, size_t payload_len) {
-    struct route_record *record = route_limited_record(route);
-    if (record) {
-        rate_limit_take(&record->limit, payload_len, clock_us() * NS_PER_US);
+    struct route_record *record = route_find_record(route);
+    struct rate_quota *quota = record ? route_record_quota(record) : NULL;
+    if (record && (quota || rate_limit_is_set(&record->limit))) {
+        int64_t now_ns = clock_us() * NS_PER_US;
+        rate_limit_take(&record->limit, payload_len, now_ns);
+        if (quota) {
+            rate_quota_charge(quota, RATE_MESSAGES, now_ns);
+        }
     }
 }

@@ -11,9 +11,14 @@
 
 struct router *router_create(void) {
     struct router *router = calloc(1, sizeof *router);
-    if (router) {
-        pthread_mutex_init(&router->lock, NULL);
+    struct rate_quotas *quotas = rate_quotas_create();
+    if (!router || !quotas) {
+        rate_quotas_destroy(quotas);
+        free(router);
+        return NULL;
     }
+    pthread_mutex_init(&router->lock, NULL);
+    router->quotas = quotas;
     return router;
 }
 
@@ -21,6 +26,7 @@ void router_destroy(struct router *router) {
     if (router) {
         routing_release(router->routing);
         route_table_release(router->routes);
+        rate_quotas_destroy(router->quotas);
         pthread_mutex_destroy(&router->lock);
         free(router);
     }
@@ -100,6 +106,16 @@ struct route_table *router_routes(struct router *router) {
     struct route_table *table = route_table_retain(router->routes);
     pthread_mutex_unlock(&router->lock);
     return table;
+}
+
+struct rate_quotas *router_quotas(const struct router *router) {
+    return router->quotas;
+}
+
+void router_quotas_changed(struct router *router) {
+    pthread_mutex_lock(&router->lock);
+    router->generation++;
+    pthread_mutex_unlock(&router->lock);
 }
 
 bool router_needs_origin(struct router *router) {

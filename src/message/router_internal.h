@@ -14,6 +14,7 @@ struct router_sink {
 
 struct router {
     struct router_observer observer;
+    struct rate_quotas *quotas;
     pthread_mutex_t lock;
     struct router_sink sinks[ROUTER_SINKS_MAX];
     _Atomic size_t sink_count;  /* places used so far; written under the lock */

@@ -364,6 +364,14 @@ struct route_table *sinks_routes(struct sinks *sinks) {
     return router_routes(sinks->router);
 }
 
+struct rate_quotas *sinks_quotas(const struct sinks *sinks) {
+    return router_quotas(sinks->router);
+}
+
+void sinks_quotas_changed(struct sinks *sinks) {
+    router_quotas_changed(sinks->router);
+}
+
 bool sinks_has(struct sinks *sinks, const char *name) {
     return sinks_any(sinks, name, sinks_slot_runs);
 }

@@ -63,6 +63,7 @@ enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUS
     X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
     X(SCRIPT_REBALANCE, "rebalance", SCRIPT_WRITES_WHEN_FULL)                                      \
     X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_REPORT_QUOTA_USE, "report_quota_use", SCRIPT_WRITES_WHEN_FULL)                        \
     X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
     X(SCRIPT_RESTORE_RESOURCES, "restore_resources", SCRIPT_WRITES_WHEN_FULL)                      \
     X(SCRIPT_ROUTES, "routes", SCRIPT_READ_ONLY)                                                   \

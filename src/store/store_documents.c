@@ -83,3 +83,62 @@ enum err store_count_quotas(struct store *store, struct store_quota_scan *scan) 
     redis_reply_free(reply);
     return err;
 }
+
+/* ---- the use of rates ---- */
+
+void store_quota_uses_free(struct store_quota_use *rows, size_t n) {
+    for (size_t i = 0; rows && i < n; i++) {
+        free(rows[i].node);
+        free(rows[i].report);
+    }
+    free(rows);
+}
+
+static enum err store_quota_uses_read(const struct redis_reply *list, struct store_quota_use **rows,
+                                      size_t *n) {
+    size_t count = redis_reply_count(list);
+    *rows = calloc(count + 1, sizeof **rows);
+    enum err err = *rows ? ERR_OK : ERR_MEMORY;
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        struct store_quota_use *row = &(*rows)[(*n)++];
+        err = store_reply_text(redis_reply_at(redis_reply_at(list, i), 0), &row->node);
+        if (err == ERR_OK) {
+            err = store_reply_text(redis_reply_at(redis_reply_at(list, i), 1), &row->report);
+        }
+    }
+    if (err != ERR_OK) {
+        store_quota_uses_free(*rows, *n);
+        *rows = NULL;
+        *n = 0;
+    }
+    return err;
+}
+
+/* at: where the answer has the reports. */
+static enum err store_quota_uses_run(struct store *store, struct store_call *call, size_t at,
+                                     struct store_quota_use **rows, size_t *n) {
+    struct redis_reply *reply;
+    *rows = NULL;
+    *n = 0;
+    enum err err = store_call_run(store, call, &reply);
+    if (err == ERR_OK) {
+        err = store_quota_uses_read(redis_reply_at(reply, at), rows, n);
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_quota_uses(struct store *store, struct store_quota_use **rows, size_t *n) {
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_LIST_QUOTAS);
+    return store_quota_uses_run(store, &call, 4, rows, n);
+}
+
+enum err store_report_quota_use(struct store *store, const struct store_member *member,
+                                const char *report, struct store_quota_use **rows, size_t *n) {
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_REPORT_QUOTA_USE);
+    store_call_member(&call, member);
+    store_call_str(&call, report);
+    return store_quota_uses_run(store, &call, 1, rows, n);
+}

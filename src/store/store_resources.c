@@ -4,7 +4,7 @@
 #include "internal.h"
 #include "store/store.h"
 
-_Static_assert((STORE_SINKS_MAX + STORE_PROFILES_MAX) * 5 + 8 <= STORE_CALL_ARGS_MAX,
+_Static_assert((STORE_SINKS_MAX + STORE_PROFILES_MAX) * 5 + 10 <= STORE_CALL_ARGS_MAX,
                "all of them are restored in one call");
 
 static const struct {
@@ -125,6 +125,8 @@ enum err store_restore_resources(struct store *store, const struct store_all_res
     store_call_int(&call, resources->revision);
     store_call_int(&call, resources->routes_version);
     store_call_str(&call, resources->routes ? resources->routes : "");
+    store_call_int(&call, resources->quotas_version);
+    store_call_str(&call, resources->quotas ? resources->quotas : "");
     store_resources_add(&call, STORE_SINKS, resources->sinks, resources->sink_count);
     store_resources_add(&call, STORE_PROFILES, resources->profiles, resources->profile_count);
     enum err err = store_call_run(store, &call, &reply);

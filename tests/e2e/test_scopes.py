@@ -420,7 +420,7 @@ def test_a_quota_of_clients_holds_in_the_whole_fleet(town):
     assert batch.status_code == 207 and batch.json()["failed"][0]["status"] == 403
     town.api("globex").create(town.document("globex-q"))
     mine = town.api("acme", 1).get("/api/v1/quotas").json()["quotas"]
-    assert mine == [{"scope": "label.tenant=acme", "clients": there + 3, "used": there + 3}]
+    assert mine == [{"scope": "label.tenant=acme", "clients": there + 3, "used": there + 3, "rates": {}}]
     made = [f"acme-q{n}" for n, code in enumerate(codes) if code == 201]
     assert town.api("acme").delete(root.path(made[0])).status_code == 204
     moved = root.put(root.path(made[1]), town.document(made[1], labels={"tenant": "globex"}))

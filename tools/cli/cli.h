@@ -77,7 +77,7 @@ enum cli_exit {
     X(OPT_RATE, "rate", 0, "N", "rebalance delete pause resume restart release patch",                     \
       "clients per second (default: the setting for it); with filters")                                    \
     X(OPT_YES, "yes", 'y', NULL,                                                                           \
-      "delete pause resume restart release patch dead-letters sinks profiles apply import edit",           \
+      "delete pause resume restart release patch dead-letters sinks profiles quotas apply import edit",    \
       "do not ask for confirmation")                                                                       \
     X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                           \
     X(OPT_QOS, "qos", 'q', "0|1|2", "publish routes", "quality of service (default 0)")                    \
@@ -217,6 +217,7 @@ enum cli_exit command_sinks(struct cli *cli);
 enum cli_exit command_profiles(struct cli *cli);
 enum cli_exit command_brokers(struct cli *cli);
 enum cli_exit command_routes(struct cli *cli);
+enum cli_exit command_quotas(struct cli *cli);
 enum cli_exit command_dead_letters(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);
 enum cli_exit command_events(struct cli *cli);

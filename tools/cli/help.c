@@ -141,15 +141,15 @@ static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
     cli_answer_fini(&answer);
 }
 
-/* member: of the answer, a list of objects with a name. */
-static void cli_help_complete_names(struct cli *cli, const char *path, const char *member,
-                                    const char *begun) {
+/* The fields of the rows in a list of the answer. */
+static void cli_help_complete_rows(struct cli *cli, const char *path, const char *list,
+                                   const char *field, const char *begun) {
     struct cli_answer answer;
     size_t i;
     const json_t *row;
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
-    json_array_foreach(json_object_get(answer.json, member), i, row) {
-        cli_help_print_matching(cli_json_text(row, "name"), begun);
+    json_array_foreach(json_object_get(answer.json, list), i, row) {
+        cli_help_print_matching(cli_json_text(row, field), begun);
     }
     cli_answer_fini(&answer);
 }
@@ -231,12 +231,15 @@ enum cli_exit command_complete(struct cli *cli) {
         cli_help_complete_list("list replay drop", begun);
     } else if (strcmp(command->name, "sinks") == 0) {
         cli_help_complete_list("list get apply delete test", begun);
-        cli_help_complete_names(cli, "/api/v1/sinks", "sinks", begun);
+        cli_help_complete_rows(cli, "/api/v1/sinks", "sinks", "name", begun);
     } else if (strcmp(command->name, "profiles") == 0) {
         cli_help_complete_list("list show put delete", begun);
-        cli_help_complete_names(cli, "/api/v1/client-profiles", "profiles", begun);
+        cli_help_complete_rows(cli, "/api/v1/client-profiles", "profiles", "name", begun);
     } else if (strcmp(command->name, "routes") == 0) {
         cli_help_complete_list("list get apply explain", begun);
+    } else if (strcmp(command->name, "quotas") == 0) {
+        cli_help_complete_list("list set delete clients= connects= messages= publications=", begun);
+        cli_help_complete_rows(cli, "/api/v1/quotas", "quotas", "scope", begun);
     } else if (strcmp(command->name, "edit") == 0) {
         cli_help_complete_list("client client-profile sink routes", begun);
     } else if (strcmp(command->name, "config") == 0) {

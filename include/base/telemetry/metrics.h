@@ -64,12 +64,14 @@
     METRICS_OF_PUBLICATIONS(X)                                                                     \
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",          \
       "Received messages that were dropped. QoS 0: the sink's queue was full, the client had its " \
-      "share of the queue or exceeded its limits, the sink refused them, or memory ran out. "      \
+      "share of the queue or exceeded its limits or a quota, the sink refused them, or memory "    \
+      "ran out. "                                                                                  \
       "best_effort: copies for the sinks in `also` of a route, of any QoS. dead_letter_full: "     \
       "rejected messages of QoS 0, when the queue of the dead letter sink was full. "              \
       "QoS 1 and 2: they were waiting for the sink when a non-persistent session ended.")          \
     X(METRIC_DROPPED_OVER_SHARE, "mqfleet_messages_dropped_total", "reason=\"over_share\"", "")    \
     X(METRIC_DROPPED_OVER_LIMIT, "mqfleet_messages_dropped_total", "reason=\"over_limit\"", "")    \
+    X(METRIC_DROPPED_OVER_QUOTA, "mqfleet_messages_dropped_total", "reason=\"over_quota\"", "")    \
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",    \
       "")                                                                                          \
     X(METRIC_DROPPED_BEST_EFFORT, "mqfleet_messages_dropped_total", "reason=\"best_effort\"", "")  \
@@ -80,6 +82,12 @@
       "")                                                                                          \
     X(METRIC_LIMIT_PAUSES, "mqfleet_limit_pauses_total", "",                                       \
       "How often a message of QoS 1 or 2 had to wait because of the limits of its client.")        \
+    X(METRIC_QUOTA_CONNECTS, "mqfleet_quota_exceeded_total", "quota=\"connects_per_s\"",           \
+      "How often a client waited before it connected, a message waited or was dropped, or a "      \
+      "publication was refused, because this quota of its scope was used up.")                     \
+    X(METRIC_QUOTA_MESSAGES, "mqfleet_quota_exceeded_total", "quota=\"messages_per_s\"", "")       \
+    X(METRIC_QUOTA_PUBLICATIONS, "mqfleet_quota_exceeded_total", "quota=\"publications_per_s\"",   \
+      "")                                                                                          \
     X(METRIC_MESSAGES_FILTERED, "mqfleet_messages_filtered_total", "",                             \
       "Received messages of which the script of a route made nothing.")                            \
     X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",            \

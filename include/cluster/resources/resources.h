@@ -1,5 +1,5 @@
-/* Keeps this node's sinks, routes and profiles as Redis describes those of the fleet. The agent
- * thread. */
+/* Keeps this node's sinks, routes, profiles and quotas as Redis describes those of the fleet. The
+ * agent thread. */
 #ifndef MQFLEET_RESOURCES_RESOURCES_H
 #define MQFLEET_RESOURCES_RESOURCES_H
 

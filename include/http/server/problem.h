@@ -32,6 +32,7 @@
     X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
     X(PROBLEM_THROTTLED, 429, "publication-throttled",                                             \
       "Similar publications ended the connection")                                                 \
+    X(PROBLEM_RATE_QUOTA, 429, "rate-quota", "A quota per second of the scope is used up")         \
     X(PROBLEM_INTERNAL, 500, "internal", "Internal error of the node")                             \
     X(PROBLEM_UNSUPPORTED, 501, "unsupported", "Not supported by this node")                       \
     X(PROBLEM_BROKER, 502, "broker", "The broker refused the message")                             \

@@ -125,7 +125,8 @@ struct client {
     struct client_change_entry *changes; /* a ring once it has CLIENT_CHANGES_MAX entries */
     uint8_t change_count, change_capacity, change_first;
     bool session_present;        /* of the last CONNACK */
-    bool degraded;               /* the broker refuses one of the subscriptions */
+    bool degraded : 1;           /* the broker refuses one of the subscriptions */
+    bool held_by_quota : 1;      /* while QUEUED; worker_connect.c */
     uint8_t silent : 1;          /* see worker_messages.c */
     uint8_t silence_actions : 7; /* how often the node has acted, up to SILENCE_ACTIONS_MAX */
     uint16_t route_generation;   /* of the router, when `route` was set; worker thread only */
@@ -212,8 +213,8 @@ void client_restore_history(struct client *client, const struct client_history *
 /* Not 0. Differs, almost certainly, after the client has done anything that its history counts. */
 uint16_t client_history_mark(const struct client *client);
 
-/* Whether a connection of `a` can serve `b`: everything but subscriptions, labels, sink, limits,
- * desired and reconnect bounds is equal. */
+/* client_same.c: whether a connection of `a` can serve `b`: everything but subscriptions, labels,
+ * sink, limits, desired and reconnect bounds is equal. */
 bool client_config_same_connection(const struct client_config *a, const struct client_config *b);
 bool client_config_same_subscriptions(const struct client_config *a, const struct client_config *b);
 

@@ -183,8 +183,11 @@ int64_t worker_backoff_first_ms(const struct client *client);
 void worker_requeue(struct client *client, const char *reason);
 void worker_fail_connect(struct client *client, enum client_error error, const char *message);
 void worker_schedule_retry(struct client *client, int64_t delay_ms);
-void worker_admit(struct worker *worker, int64_t now_us);
-void worker_check_lease(struct worker *worker);
+/* Until a client that cannot connect here is given back. The time stops during an incident and
+ * starts again at its end, or when a quota lets the client connect. */
+int64_t worker_release_left_ms(const struct client *client);
+/* Looks up its broker, and connects. In RESOLVING. */
+void worker_resolve(struct client *client);
 void worker_take_resolved(struct worker *worker);
 /* Records whether a connection over this address got CONNACK (index -1: no address got further than
  * TCP). */
@@ -197,7 +200,11 @@ void worker_cancel_lookup(struct client *client);
 /* Requests the release because of the last error. cooldown_ms_max: see struct workers_release. */
 void worker_request_release(struct client *client, int64_t delay_ms, int64_t cooldown_ms_max);
 
-/* worker_session.c: CONNACK, and what it and PINGRESP say about the broker. */
+/* worker_admit.c: which clients may connect now. */
+void worker_admit(struct worker *worker, int64_t now_us);
+void worker_check_lease(struct worker *worker);
+
+/* worker_connect.c, too: CONNACK, and what it and PINGRESP say about the broker. */
 void worker_pinged(void *client, int64_t us);
 void worker_connected(void *client, const struct engine_connack *connack);
 

@@ -126,8 +126,9 @@ enum err workers_restart(struct workers *workers, const char *id, const char *re
 typedef void workers_published(void *context, const struct publish_result *result);
 /* Copies the publication. ERR_OK: `published` is called once, on a worker thread, within
  * publish_timeout_ms. On other results it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
- * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_ARGUMENT (properties, and
- * the client uses MQTT 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL. */
+ * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_OVER_QUOTA (see
+ * workers_publish_over_quota), ERR_ARGUMENT (properties, and the client uses MQTT 3.1.1),
+ * ERR_WRONG_STATE (not online), ERR_FULL. */
 enum err workers_publish(struct workers *workers, const char *id,
                          const struct engine_publication *publication, workers_published *published,
                          void *context) MUST_CHECK;
@@ -137,6 +138,15 @@ enum err workers_publish(struct workers *workers, const char *id,
 bool workers_publish_throttled(struct workers *workers, const char *id,
                                const struct engine_publication *publication,
                                struct publish_throttled *out);
+
+/* The quota of publications of a client: why workers_publish returned ERR_OVER_QUOTA. */
+struct workers_over_quota {
+    char *scope;    /* NULL: it has no quota any more; free() */
+    uint32_t per_s; /* of the whole fleet */
+    int64_t wait_ms;
+};
+void workers_publish_over_quota(struct workers *workers, const char *id,
+                                struct workers_over_quota *out);
 
 /* The resources of the node that the broker of a client uses (publish_quota.h): why workers_publish
  * returned ERR_BUSY. */
@@ -241,6 +251,9 @@ struct client_status {
     bool degraded;                     /* a subscription is refused */
     bool silent;                       /* see expect_message_within_s */
     bool limited;                      /* its limits hold messages or have just dropped one */
+    char *quota_scope;                 /* of the quota that holds it or its messages, or has just
+                                          dropped one; NULL: none does */
+    enum rate_quota_kind quota;        /* which rate of it */
     struct route_hold holds[ROUTE_HOLDS_MAX]; /* sinks that it waits for */
     size_t hold_count;
     bool session_present; /* at the last CONNACK, while connected: the broker had the session */

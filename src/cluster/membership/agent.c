@@ -34,6 +34,12 @@ bool agent_redis_facts(struct agent *agent, struct redis_info *out) {
     return redis_watch_facts(agent->redis_watch, out);
 }
 
+static void agent_share_quotas(struct agent *agent) {
+    if (agent->quota_shares) {
+        quota_shares_step(agent->quota_shares);
+    }
+}
+
 /* The periodic steps of a member. Reconciliation also runs when reconcile_now is set. */
 static const struct {
     const char *name;
@@ -49,6 +55,7 @@ static const struct {
     {"rebalance", 500, rebalance_step},
     {"profiles", 100, profile_changes_step},
     {"histories", HISTORIES_MS, histories_step},
+    {"quotas", QUOTA_SHARES_MS, agent_share_quotas},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -71,10 +78,14 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     agent->resources =
         resources_create(conf, wiring->node, wiring->store, wiring->secrets, wiring->sinks);
     agent->profile_changes = profile_changes_create();
+    if (wiring->sinks) {
+        agent->quota_shares =
+            quota_shares_create(wiring->node, wiring->store, sinks_quotas(wiring->sinks));
+    }
     agent->applied_rev = -1;
     if (!agent->resources || !agent->profile_changes || !agent->tasks || !agent->wake_subscriber ||
-        !agent->wake_channel || agent->stop_fd < 0 || !agent->redis_watch ||
-        !agent->fleet_settings) {
+        (wiring->sinks && !agent->quota_shares) || !agent->wake_channel || agent->stop_fd < 0 ||
+        !agent->redis_watch || !agent->fleet_settings) {
         agent_destroy(agent);
         return NULL;
     }
@@ -101,6 +112,7 @@ void agent_destroy(struct agent *agent) {
     destinations_fini(&agent->destinations);
     salvage_clear(agent);
     profile_changes_destroy(agent->profile_changes);
+    quota_shares_destroy(agent->quota_shares);
     redis_watch_destroy(agent->redis_watch);
     resources_destroy(agent->resources);
     fleet_settings_destroy(agent->fleet_settings);

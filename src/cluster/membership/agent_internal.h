@@ -9,6 +9,7 @@
 #include "base/queue.h"
 #include "cluster/membership/agent.h"
 #include "cluster/placement/destinations.h"
+#include "cluster/resources/quota_shares.h"
 #include "cluster/resources/resources.h"
 #include "net/redis/redis.h"
 
@@ -82,6 +83,7 @@ struct agent {
     struct redis *wake_subscriber;
     struct redis_watch *redis_watch;
     struct resources *resources;
+    struct quota_shares *quota_shares; /* NULL: there are no sinks */
     char *wake_channel;
     int64_t wake_retry_ms;
     atomic_bool stopping;             /* any thread */

@@ -9,6 +9,7 @@
 #include "cluster/resources/sink_document.h"
 #include "message/routes/route_table.h"
 #include "mqtt/config/client_profiles.h"
+#include "store/quotas.h"
 
 #define RETRY_MS 1000
 
@@ -26,6 +27,8 @@ struct resources {
     size_t profile_count;
     char *routes; /* the document; NULL: none were ever set */
     int64_t routes_version;
+    char *quotas; /* the document; NULL: none were ever set */
+    int64_t quotas_version;
     bool routes_refused;        /* the routes read last are invalid, which was logged */
     int64_t revision;           /* of all resources above */
     int64_t announced;          /* revision in the last heartbeat before the read */
@@ -62,6 +65,7 @@ void resources_destroy(struct resources *resources) {
         store_resources_free(resources->rows, resources->row_count);
         store_resources_free(resources->profiles, resources->profile_count);
         free(resources->routes);
+        free(resources->quotas);
         free(resources);
     }
 }
@@ -191,6 +195,64 @@ static enum err resources_read_routes(struct resources *resources) {
     return ERR_OK;
 }
 
+/* ---- quotas ---------------------------------------------------------------------------------- */
+
+/* A rate that is missing, or that was written by hand and is none, is not limited. */
+static uint32_t resources_rate(const json_t *quota, enum rate_quota_kind kind) {
+    json_int_t per_s = json_integer_value(json_object_get(quota, rate_quota_name(kind)));
+    return per_s > 0 && per_s <= RATE_QUOTA_MAX ? (uint32_t)per_s : 0;
+}
+
+/* The quotas with a rate: that of clients holds in Redis. *label "": there are none. */
+static size_t resources_rate_rows(const json_t *document,
+                                  struct rate_quota_row rows[STORE_QUOTAS_MAX],
+                                  const char **label) {
+    size_t n = 0;
+    *label = "";
+    for (size_t i = 0; i < json_array_size(document) && n < STORE_QUOTAS_MAX; i++) {
+        const json_t *quota = json_array_get(document, i);
+        const char *of = json_string_value(json_object_get(quota, "label"));
+        struct rate_quota_row row = {.value = json_string_value(json_object_get(quota, "value")),
+                                     .scope = json_string_value(json_object_get(quota, "scope"))};
+        bool limits = false;
+        for (enum rate_quota_kind kind = 0; kind < RATE_QUOTA_COUNT; kind++) {
+            row.per_s[kind] = resources_rate(quota, kind);
+            limits = limits || row.per_s[kind] > 0;
+        }
+        if (limits && of && row.value && row.scope) {
+            *label = of;
+            rows[n++] = row;
+        }
+    }
+    return n;
+}
+
+static enum err resources_read_quotas(struct resources *resources) {
+    struct rate_quota_row rows[STORE_QUOTAS_MAX];
+    const char *label;
+    char *text;
+    int64_t version;
+    enum err err = store_quotas(resources->store, NULL, 0, NULL, &text, &version);
+    if (err != ERR_OK || version == resources->quotas_version) {
+        free(text);
+        return err;
+    }
+    json_t *document = text ? json_from_text(text, strlen(text), 0) : NULL;
+    size_t n = resources_rate_rows(document, rows, &label);
+    size_t nodes = node_fleet_size(resources->node);
+    if (!rate_quotas_apply(sinks_quotas(resources->sinks), label, rows, n, nodes)) {
+        err = ERR_MEMORY;
+        free(text);
+    } else {
+        sinks_quotas_changed(resources->sinks);
+        free(resources->quotas);
+        resources->quotas = text;
+        resources->quotas_version = version;
+    }
+    json_decref(document);
+    return err;
+}
+
 /* ---- profiles -------------------------------------------------------------------------------- */
 
 /* A profile that this node cannot read stays as it was. */
@@ -235,8 +297,8 @@ static void resources_keep(struct resources *resources, struct resources_read *r
  * faster. True: the resources must be read again. */
 static bool resources_restore(struct resources *resources, int64_t revision) {
     bool restored = false;
-    if (revision != 0 ||
-        (resources->row_count == 0 && resources->profile_count == 0 && !resources->routes)) {
+    if (revision != 0 || (resources->row_count == 0 && resources->profile_count == 0 &&
+                          !resources->routes && !resources->quotas)) {
         return false;
     }
     enum err err = store_restore_resources(
@@ -247,6 +309,8 @@ static bool resources_restore(struct resources *resources, int64_t revision) {
                                       .profile_count = resources->profile_count,
                                       .routes = resources->routes,
                                       .routes_version = resources->routes_version,
+                                      .quotas = resources->quotas,
+                                      .quotas_version = resources->quotas_version,
                                       .revision = resources->revision},
         &restored);
     if (restored) {
@@ -289,6 +353,9 @@ static enum err resources_read_all(struct resources *resources) {
     }
     if (err == ERR_OK) {
         err = resources_read_routes(resources);
+    }
+    if (err == ERR_OK) {
+        err = resources_read_quotas(resources);
     }
     if (err == ERR_OK) {
         resources_keep(resources, &read);

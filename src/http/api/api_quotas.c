@@ -1,5 +1,5 @@
-/* /api/v1/quotas: how much the clients with a label may use, in the whole fleet. The handler
- * threads. */
+/* /api/v1/quotas: how much the clients with a label may use in the whole fleet, and how much they
+ * use. The handler threads. */
 #include "http/api/api.h"
 
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/system/json_memory.h"
+#include "cluster/resources/quota_shares.h"
 #include "http/api/if_match.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
@@ -18,35 +19,68 @@
 /* ---- reading --------------------------------------------------------------------------------- */
 
 struct quota_list {
-    json_t *list; /* as stored, never NULL on ERR_OK */
+    json_t *list;    /* as stored, never NULL on ERR_OK */
+    json_t *reports; /* of nodes, about the use of rates; likewise */
     int64_t version;
     int64_t used[STORE_QUOTAS_MAX];
 };
 
+static void api_quotas_list_fini(struct quota_list *quotas) {
+    json_decref(quotas->list);
+    json_decref(quotas->reports);
+    *quotas = (struct quota_list){0};
+}
+
+static enum err api_quotas_read_clients(struct store *store, struct quota_list *out) {
+    const char *scopes[STORE_QUOTAS_MAX];
+    char *again = NULL;
+    int64_t version;
+    size_t n = json_array_size(out->list);
+    n = n < STORE_QUOTAS_MAX ? n : STORE_QUOTAS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const char *scope =
+            json_string_value(json_object_get(json_array_get(out->list, i), "scope"));
+        scopes[i] = scope ? scope : "";
+    }
+    enum err err = store_quotas(store, scopes, n, out->used, &again, &version);
+    free(again);
+    return err;
+}
+
+static enum err api_quotas_read_reports(struct store *store, struct quota_list *out) {
+    struct store_quota_use *rows;
+    size_t n;
+    enum err err = store_quota_uses(store, &rows, &n);
+    out->reports = json_array();
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        json_t *report =
+            rows[i].report ? json_from_text(rows[i].report, strlen(rows[i].report), 0) : NULL;
+        if (report) { /* otherwise it was written by hand */
+            json_array_append_new(out->reports, report);
+        }
+    }
+    store_quota_uses_free(rows, n);
+    return err == ERR_OK && !out->reports ? ERR_MEMORY : err;
+}
+
+/* *out: api_quotas_list_fini, in any case. */
 static enum err api_quotas_read(const struct http_request *request, struct quota_list *out) {
     struct store *store = request->api->context.store;
-    const char *scopes[STORE_QUOTAS_MAX];
-    char *text = NULL, *again = NULL;
+    char *text = NULL;
     *out = (struct quota_list){0};
     enum err err = store_quotas(store, NULL, 0, NULL, &text, &out->version);
     if (err == ERR_OK) {
         out->list = text ? json_from_text(text, strlen(text), 0) : json_array();
         err = out->list ? ERR_OK : ERR_MEMORY;
     }
-    size_t n = json_array_size(out->list);
-    for (size_t i = 0; i < n && i < STORE_QUOTAS_MAX; i++) {
-        const char *scope =
-            json_string_value(json_object_get(json_array_get(out->list, i), "scope"));
-        scopes[i] = scope ? scope : "";
-    }
-    if (err == ERR_OK && n <= STORE_QUOTAS_MAX) {
-        int64_t version;
-        err = store_quotas(store, scopes, n, out->used, &again, &version);
-    }
-    free(again);
     free(text);
-    return err;
+    if (err == ERR_OK) {
+        err = api_quotas_read_clients(store, out);
+    }
+    return err == ERR_OK ? api_quotas_read_reports(store, out) : err;
 }
+
+/* ---- showing --------------------------------------------------------------------------------- */
 
 /* A caller with a scope sees its own quota. */
 static bool api_quotas_is_shown(const struct http_request *request, const json_t *quota) {
@@ -56,29 +90,58 @@ static bool api_quotas_is_shown(const struct http_request *request, const json_t
     return own[0] == '\0' || (scope && strcmp(scope, own) == 0);
 }
 
+static json_t *api_quotas_rate_json(const struct quota_list *quotas, const char *scope,
+                                    enum rate_quota_kind kind) {
+    struct quota_use_sum sum = {0};
+    const json_t *report;
+    size_t i;
+    json_array_foreach(quotas->reports, i, report) {
+        quota_shares_add_use(report, scope, kind, &sum);
+    }
+    return json_pack("{s:I, s:f, s:I, s:I, s:I}", "nodes", (json_int_t)sum.nodes, "use", sum.use,
+                     "allowed", (json_int_t)sum.allowed, "delayed", (json_int_t)sum.delayed,
+                     "refused", (json_int_t)sum.refused);
+}
+
+/* The quota, and beside it what is used. */
+static json_t *api_quotas_quota_json(const struct quota_list *quotas, size_t index) {
+    const json_t *quota = json_array_get(quotas->list, index);
+    const char *scope = json_string_value(json_object_get(quota, "scope"));
+    json_t *rates = json_object();
+    json_t *shown =
+        json_pack("{s:s, s:I, s:O*}", "scope", scope ? scope : "", "used",
+                  (json_int_t)quotas->used[index], "clients", json_object_get(quota, "clients"));
+    for (enum rate_quota_kind kind = 0; kind < RATE_QUOTA_COUNT; kind++) {
+        const char *name = rate_quota_name(kind);
+        json_t *per_s = json_object_get(quota, name);
+        if (per_s && scope) {
+            json_object_set(shown, name, per_s);
+            json_object_set_new(rates, name, api_quotas_rate_json(quotas, scope, kind));
+        }
+    }
+    json_object_set_new(shown, "rates", rates);
+    return shown;
+}
+
 static void api_quotas_answer(const struct http_request *request, struct http_response *response) {
     struct quota_list quotas;
     enum err err = api_quotas_read(request, &quotas);
     if (err != ERR_OK) {
-        json_decref(quotas.list);
+        api_quotas_list_fini(&quotas);
         http_problem_store(response, err);
         return;
     }
     json_t *shown = json_array();
     for (size_t i = 0; i < json_array_size(quotas.list) && i < STORE_QUOTAS_MAX; i++) {
-        json_t *quota = json_array_get(quotas.list, i);
-        if (api_quotas_is_shown(request, quota)) {
-            json_array_append_new(shown, json_pack("{s:O, s:O, s:I}", "scope",
-                                                   json_object_get(quota, "scope"), "clients",
-                                                   json_object_get(quota, "clients"), "used",
-                                                   (json_int_t)quotas.used[i]));
+        if (api_quotas_is_shown(request, json_array_get(quotas.list, i))) {
+            json_array_append_new(shown, api_quotas_quota_json(&quotas, i));
         }
     }
-    json_decref(quotas.list);
     http_answer_json(
         response, 200,
         json_pack("{s:o, s:I}", "quotas", shown, "version", (json_int_t)quotas.version));
     http_answer_header(response, "ETag", "\"%lld\"", (long long)quotas.version);
+    api_quotas_list_fini(&quotas);
 }
 
 void api_quotas_get(struct http_request *request, struct http_response *response) {
@@ -104,11 +167,54 @@ static bool api_quotas_has_scope(const json_t *checked, const char *scope) {
     return false;
 }
 
-/* Appends what the scripts need of the quota. */
+/* False: the fault is noted. */
+static bool api_quotas_check_number(const json_t *quota, size_t index, const char *name,
+                                    json_int_t min, json_int_t max, struct client_faults *faults) {
+    const json_t *number = json_object_get(quota, name);
+    char member[32], detail[80];
+    if (!number || (json_is_integer(number) && json_integer_value(number) >= min &&
+                    json_integer_value(number) <= max)) {
+        return true;
+    }
+    snprintf(member, sizeof member, "/%s", name);
+    snprintf(detail, sizeof detail, "must be a whole number from %lld to %lld", (long long)min,
+             (long long)max);
+    api_quotas_fault(faults, index, member, detail);
+    return false;
+}
+
+/* All that is limited. Copied to `checked`. False: the fault is noted. */
+static bool api_quotas_check_limits(const json_t *quota, size_t index, json_t *checked,
+                                    struct client_faults *faults) {
+    size_t known = 1; /* the scope */
+    bool right = api_quotas_check_number(quota, index, "clients", 0, QUOTA_CLIENTS_MAX, faults);
+    json_t *clients = json_object_get(quota, "clients");
+    if (right && clients) {
+        json_object_set(checked, "clients", clients);
+        known++;
+    }
+    for (enum rate_quota_kind kind = 0; right && kind < RATE_QUOTA_COUNT; kind++) {
+        const char *name = rate_quota_name(kind);
+        json_t *per_s = json_object_get(quota, name);
+        right = api_quotas_check_number(quota, index, name, 1, RATE_QUOTA_MAX, faults);
+        if (right && per_s) {
+            json_object_set(checked, name, per_s);
+            known++;
+        }
+    }
+    if (right && (known == 1 || json_object_size(quota) != known)) {
+        api_quotas_fault(faults, index, "",
+                         "must have scope, and one or more of clients, connects_per_s, "
+                         "messages_per_s and publications_per_s; nothing else");
+        right = false;
+    }
+    return right;
+}
+
+/* Appends what the scripts and the nodes need of the quota. */
 static void api_quotas_check(const json_t *quota, size_t index, json_t *checked,
                              struct client_faults *faults) {
     const char *text = json_string_value(json_object_get(quota, "scope"));
-    const json_t *clients = json_object_get(quota, "clients");
     char canonical[SCOPE_TEXT_LEN];
     struct scope scope;
     if (!text || !scope_parse(text, &scope)) {
@@ -118,21 +224,17 @@ static void api_quotas_check(const json_t *quota, size_t index, json_t *checked,
     }
     const char *label = json_string_value(json_object_get(json_array_get(checked, 0), "label"));
     scope_format(&scope, canonical);
+    json_t *row = json_pack("{s:s, s:s, s:s}", "label", scope.label, "value", scope.value, "scope",
+                            canonical);
     if (label && strcmp(label, scope.label) != 0) {
         api_quotas_fault(faults, index, "/scope",
                          "must have the same label as the other quotas: a client counts for one");
     } else if (api_quotas_has_scope(checked, canonical)) {
         api_quotas_fault(faults, index, "/scope", "is a duplicate");
-    } else if (!json_is_integer(clients) || json_integer_value(clients) < 0 ||
-               json_integer_value(clients) > QUOTA_CLIENTS_MAX) {
-        api_quotas_fault(faults, index, "/clients", "must be a whole number from 0 to 1000000000");
-    } else if (json_object_size(quota) != 2) {
-        api_quotas_fault(faults, index, "", "must have the members scope and clients only");
-    } else {
-        json_array_append_new(checked,
-                              json_pack("{s:s, s:s, s:s, s:O}", "label", scope.label, "value",
-                                        scope.value, "scope", canonical, "clients", clients));
+    } else if (api_quotas_check_limits(quota, index, row, faults)) {
+        json_array_append(checked, row);
     }
+    json_decref(row);
 }
 
 /* Checks the body. Returns the document to store; NULL: answered. */

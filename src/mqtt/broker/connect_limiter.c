@@ -3,6 +3,7 @@
 #include "mqtt/broker/connect_limiter.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <utlist.h>
 
 #define CONNECT_LIMITER_BURST_US 50000 /* this part of the rate may start at once */
@@ -61,6 +62,15 @@ void connect_limiter_join(struct connect_limiter *limiter, struct connect_limite
     connect_limiter_update_ring(limiter, broker);
 }
 
+void connect_limiter_join_first(struct connect_limiter *limiter,
+                                struct connect_limiter_ticket *ticket, struct broker *broker) {
+    assert(ticket->place == CONNECT_LIMITER_OUT);
+    ticket->broker = broker;
+    ticket->place = CONNECT_LIMITER_WAITING;
+    DL_PREPEND(broker->waiting, ticket);
+    connect_limiter_update_ring(limiter, broker);
+}
+
 void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker, bool first) {
     assert(ticket->place == CONNECT_LIMITER_OUT);
@@ -87,9 +97,81 @@ static void connect_limiter_unpark(struct connect_limiter *limiter,
     incident_wait(broker->incident, false);
 }
 
+/* ---- tickets that a quota holds ---- */
+
+/* NULL: out of memory. */
+static struct connect_hold *connect_limiter_hold_of(struct connect_limiter *limiter,
+                                                    struct rate_quota *quota) {
+    struct connect_hold *hold;
+    DL_FOREACH(limiter->holds, hold) {
+        if (hold->quota == quota) {
+            return hold;
+        }
+    }
+    hold = calloc(1, sizeof *hold);
+    if (hold) {
+        hold->quota = rate_quota_retain(quota);
+        DL_APPEND(limiter->holds, hold);
+    }
+    return hold;
+}
+
+bool connect_limiter_hold(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
+                          struct rate_quota *quota) {
+    struct broker *broker = ticket->broker;
+    assert(ticket->place == CONNECT_LIMITER_IN_FLIGHT);
+    struct connect_hold *hold = connect_limiter_hold_of(limiter, quota);
+    if (!hold) {
+        return false;
+    }
+    broker->next_at_us -= limiter->interval_us; /* it did not connect */
+    connect_limiter_leave(limiter, ticket);
+    ticket->hold = hold;
+    ticket->place = CONNECT_LIMITER_HELD;
+    DL_APPEND(hold->tickets, ticket);
+    return true;
+}
+
+static void connect_limiter_unhold(struct connect_limiter *limiter,
+                                   struct connect_limiter_ticket *ticket) {
+    struct connect_hold *hold = ticket->hold;
+    DL_DELETE(hold->tickets, ticket);
+    ticket->broker = NULL;
+    ticket->place = CONNECT_LIMITER_OUT;
+    if (!hold->tickets) {
+        DL_DELETE(limiter->holds, hold);
+        rate_quota_release(hold->quota);
+        free(hold);
+    }
+}
+
+struct connect_limiter_ticket *connect_limiter_held_next(struct connect_limiter *limiter,
+                                                         struct connect_hold *hold) {
+    struct connect_limiter_ticket *ticket = hold->tickets;
+    connect_limiter_unhold(limiter, ticket);
+    return ticket;
+}
+
+int64_t connect_limiter_held_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
+                                     int64_t wait_ms_max) {
+    int64_t wait_ns = wait_ms_max * 1000000;
+    const struct connect_hold *hold;
+    DL_FOREACH(limiter->holds, hold) {
+        int64_t left_ns = rate_quota_wait_ns(hold->quota, RATE_CONNECTS, now_us * 1000);
+        wait_ns = left_ns < wait_ns ? left_ns : wait_ns;
+    }
+    return (wait_ns + 999999) / 1000000;
+}
+
+/* ---- leaving ---- */
+
 void connect_limiter_leave(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket) {
     switch (ticket->place) {
     case CONNECT_LIMITER_OUT:
+        return;
+    case CONNECT_LIMITER_HELD:
+        ticket->probe = false;
+        connect_limiter_unhold(limiter, ticket);
         return;
     case CONNECT_LIMITER_WAITING:
         DL_DELETE(ticket->broker->waiting, ticket);

@@ -197,7 +197,8 @@ static void worker_run_timers(struct worker *worker, int64_t now_ms) {
 
 static bool worker_is_connecting(const struct worker *worker) {
     return worker->connect_limiter.ring || worker->connect_limiter.parked ||
-           worker->counts[CLIENT_RESOLVING] > 0 || worker->counts[CLIENT_OPENING] > 0;
+           worker->connect_limiter.holds || worker->counts[CLIENT_RESOLVING] > 0 ||
+           worker->counts[CLIENT_OPENING] > 0;
 }
 
 static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
@@ -208,6 +209,7 @@ static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
     }
     if (worker->lease_was_valid) {
         wait_ms_max = connect_limiter_wait_ms(&worker->connect_limiter, now_us, wait_ms_max);
+        wait_ms_max = connect_limiter_held_wait_ms(&worker->connect_limiter, now_us, wait_ms_max);
     }
     return worker_publications_wait_ms(worker, now_ms, wait_ms_max);
 }

@@ -1,5 +1,5 @@
-/* Owns the way of a client from its queue to an open connection: rate limits, the lease, DNS, the
- * address policy, and waiting after a failure. Worker thread only. */
+/* Owns the way of an admitted client to CONNACK: DNS, the address policy, what CONNACK says about
+ * the session; and waiting before, and after a failure. Worker thread only. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -34,8 +34,7 @@ bool worker_take_broker(struct client *client) {
     return true;
 }
 
-/* The time stops during an incident and starts again at its end. */
-static int64_t worker_connect_release_left_ms(const struct client *client) {
+int64_t worker_release_left_ms(const struct client *client) {
     int64_t since_ms = client->offline_since_ms, now_ms = clock_ms();
     if (client->broker) {
         int64_t ended_at_ms = incident_ended_at_ms(client->broker->incident);
@@ -57,7 +56,7 @@ void worker_enqueue(struct client *client) {
     }
     client->release_requested = false;
     connect_limiter_join(&client->worker->connect_limiter, &client->ticket, client->broker);
-    worker_set_timer(client, worker_connect_release_left_ms(client));
+    worker_set_timer(client, worker_release_left_ms(client));
 }
 
 void worker_requeue(struct client *client, const char *reason) {
@@ -94,7 +93,7 @@ void worker_request_release(struct client *client, int64_t delay_ms, int64_t coo
 }
 
 void worker_schedule_retry(struct client *client, int64_t delay_ms) {
-    if (worker_connect_release_left_ms(client) == 0) {
+    if (worker_release_left_ms(client) == 0) {
         worker_request_release(client, delay_ms, 0);
         return;
     }
@@ -395,7 +394,7 @@ static void worker_connect_use_answer(struct client *client, const struct resolv
     }
 }
 
-static void worker_connect_resolve(struct client *client) {
+void worker_resolve(struct client *client) {
     struct worker *worker = client->worker;
     const char *why = "the broker is denied";
     int at_once;
@@ -444,62 +443,45 @@ void worker_take_resolved(struct worker *worker) {
     worker_wake(worker); /* there may be more */
 }
 
-/* ---- lease and admission ---- */
+/* ---- CONNACK ---- */
 
-static void worker_connect_close_in_flight(struct worker *worker) {
-    struct client *client, *next;
-    size_t n = 0;
-    pthread_mutex_lock(&worker->lock);
-    struct client **in_flight =
-        malloc((size_t)(worker->counts[CLIENT_RESOLVING] + worker->counts[CLIENT_OPENING] + 1) *
-               sizeof *in_flight);
-    HASH_ITER(hh, worker->clients, client, next) {
-        if (in_flight && (client->state == CLIENT_RESOLVING || client->state == CLIENT_OPENING)) {
-            in_flight[n++] = client;
-        }
+/* A broker may have restarted without its sessions. If it has none at the first connection on this
+ * node, that means nothing: it is unknown whether there was one. */
+static void worker_connect_check_session(struct client *client,
+                                         const struct engine_connack *connack) {
+    const struct client_config *config = client->config->config;
+    if (client->session_kept && !connack->session_present) {
+        metric_add(METRIC_SESSIONS_LOST, 1);
+        worker_blame_clear(client);
+        worker_reduce_suspicion(client);
+        worker_notify_error(client, CLIENT_ERROR_SESSION_LOST, NULL);
     }
-    pthread_mutex_unlock(&worker->lock);
-    for (size_t i = 0; i < n; i++) {
-        worker_requeue(in_flight[i], "lease_lapsed");
-    }
-    free(in_flight);
+    client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';
 }
 
-void worker_check_lease(struct worker *worker) {
-    bool valid = worker->owner->lease_valid(worker->owner->context);
-    if (worker->lease_was_valid && !valid) {
-        log_event(HASH_COUNT(worker->clients) > 0 ? LOG_WARN : LOG_DEBUG, "lease_lapsed",
-                  KI("connecting", worker->counts[CLIENT_OPENING]));
-        worker_connect_close_in_flight(worker);
-    }
-    worker->lease_was_valid = valid;
+void worker_pinged(void *context, int64_t us) {
+    struct client *client = context;
+    incident_note_ping(client->broker->incident, us, clock_ms());
 }
 
-/* While anybody waits to connect, the loop gets here every LEASE_CHECK_MS. */
-static void worker_connect_divide_limit(struct worker *worker) {
-    const struct workers_owner *owner = worker->owner;
-    size_t fleet_size = owner->fleet_size ? owner->fleet_size(owner->context) : 0;
-    if (fleet_size != worker->fleet_size) {
-        worker->fleet_size = fleet_size;
-        connect_limiter_set_nodes(&worker->connect_limiter, &worker->brokers, fleet_size);
+void worker_connected(void *context, const struct engine_connack *connack) {
+    struct client *client = context;
+    client->last_answer_at_ms = clock_ms();
+    if (!worker_change_state(client, CLIENT_EV_CONNECTED, "connack")) {
+        return;
     }
-}
-
-void worker_admit(struct worker *worker, int64_t now_us) {
-    worker_connect_divide_limit(worker);
-    for (int i = 0; i < WORKER_PER_TURN_MAX && worker->lease_was_valid; i++) {
-        struct connect_limiter_ticket *ticket =
-            connect_limiter_next(&worker->connect_limiter, now_us);
-        if (!ticket) {
-            return;
-        }
-        struct client *client = (struct client *)((char *)ticket - offsetof(struct client, ticket));
-        if (worker_broker_is_unreachable(client) && !ticket->probe) {
-            worker_await_broker(client);
-        } else if (worker_change_state(client, CLIENT_EV_ADMITTED, "admitted")) {
-            client->untried = false;
-            worker_set_timer(client, worker_connect_release_left_ms(client));
-            worker_connect_resolve(client);
-        }
+    client->connack_at_ms = clock_ms();
+    worker_note_address(client, connack->address, true);
+    incident_answered(client->broker->incident, client_number(client), client->connack_at_ms);
+    incident_note_certificate(client->broker->incident, connack->certificate_expires_at_s * 1000);
+    worker_connect_check_session(client, connack);
+    pthread_mutex_lock(&client->worker->lock);
+    client->session_present = connack->session_present;
+    client->certificate_expires_at_ms = connack->certificate_expires_at_s * 1000;
+    pthread_mutex_unlock(&client->worker->lock);
+    if (connack->server_keepalive_s > 0) {
+        client->server_keepalive_s = connack->server_keepalive_s;
     }
+    client->stable_reported = false;
+    worker_begin_subscribing(client);
 }

@@ -3,7 +3,11 @@
 #include <stdio.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
+#include "base/text.h"
 #include "workers_internal.h"
+
+#define NS_PER_US 1000
+#define NS_PER_MS 1000000
 
 static bool workers_publish_is_throttled(const struct client *client,
                                          const struct engine_publication *publication) {
@@ -30,6 +34,32 @@ bool workers_publish_throttled(struct workers *workers, const char *id,
     return throttled;
 }
 
+/* The quota of its scope, the last of all checks. worker->lock is held. */
+static bool workers_publish_take_quota(const struct client *client) {
+    struct rate_quota *quota = route_quota(&client->route);
+    bool taken = !quota || rate_quota_take(quota, RATE_PUBLICATIONS, clock_us() * NS_PER_US);
+    if (!taken) {
+        rate_quota_note_refused(quota, RATE_PUBLICATIONS);
+    }
+    return taken;
+}
+
+void workers_publish_over_quota(struct workers *workers, const char *id,
+                                struct workers_over_quota *out) {
+    struct worker *worker = workers_find_worker(workers, id);
+    *out = (struct workers_over_quota){.scope = NULL};
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    const struct rate_quota *quota = client ? route_quota(&client->route) : NULL;
+    if (quota) {
+        int64_t wait_ns = rate_quota_wait_ns(quota, RATE_PUBLICATIONS, clock_us() * NS_PER_US);
+        *out = (struct workers_over_quota){.scope = text_dup(rate_quota_scope(quota)),
+                                           .per_s = rate_quota_per_s(quota, RATE_PUBLICATIONS),
+                                           .wait_ms = wait_ns / NS_PER_MS};
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
 /* Checks whether client may have one more. worker->lock is held. */
 static enum err workers_publish_admit(struct workers *workers, const struct client *client,
                                       struct worker_publication *publication) {
@@ -49,6 +79,9 @@ static enum err workers_publish_admit(struct workers *workers, const struct clie
     enum err err = publish_quota_take(workers->quota, client->broker->key, publication->bytes,
                                       &publication->share);
     metric_add(METRIC_PUBLISH_BUSY, err == ERR_BUSY);
+    if (err == ERR_OK && !workers_publish_take_quota(client)) {
+        err = ERR_OVER_QUOTA;
+    }
     return err;
 }
 

@@ -98,7 +98,43 @@ START_TEST(what_was_not_counted_is_found_and_nothing_counts_twice) {
 }
 END_TEST
 
+START_TEST(nodes_read_what_the_others_use_until_it_is_old) {
+    struct store_member a = joined("a", "a1", 10), b = joined("b", "b1", 10);
+    struct store_quota_use *rows;
+    size_t n;
+    ck_assert_int_eq(store_report_quota_use(store, &a, "{\"a\":1}", &rows, &n), ERR_OK);
+    ck_assert(n == 1 && strcmp(rows[0].node, "a") == 0 && strcmp(rows[0].report, "{\"a\":1}") == 0);
+    store_quota_uses_free(rows, n);
+    ck_assert_int_eq(store_report_quota_use(store, &b, "{}", &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 2);
+    store_quota_uses_free(rows, n);
+    struct store_member dead = {"a", "a0"};
+    ck_assert_int_eq(store_report_quota_use(store, &dead, "{}", &rows, &n), ERR_WRONG_STATE);
+    RAW("HSET", "mqtt_fleet:quota_use", "a", "1000\n{}");
+    RAW("HSET", "mqtt_fleet:quota_use", "c", "by hand");
+    ck_assert_int_eq(store_quota_uses(store, &rows, &n), ERR_OK);
+    ck_assert(n == 1 && strcmp(rows[0].node, "b") == 0);
+    store_quota_uses_free(rows, n);
+    ck_assert_int_eq(store_report_quota_use(store, &b, "{}", &rows, &n), ERR_OK);
+    store_quota_uses_free(rows, n);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:quota_use"), 1);
+}
+END_TEST
+
+START_TEST(nodes_are_told_of_other_quotas) {
+    int64_t revision, version;
+    struct store_resource *rows;
+    size_t n;
+    version = put(QUOTAS, STORE_VERSION_ANY, ERR_OK);
+    ck_assert_int_eq(store_resources(store, STORE_SINKS, NULL, &rows, &n, &revision), ERR_OK);
+    store_resources_free(rows, n);
+    ck_assert_int_eq(revision, version);
+}
+END_TEST
+
 static void add(TCase *tcase) {
+    tcase_add_test(tcase, nodes_read_what_the_others_use_until_it_is_old);
+    tcase_add_test(tcase, nodes_are_told_of_other_quotas);
     tcase_add_test(tcase, they_have_versions);
     tcase_add_test(tcase, beyond_the_quota_no_client_is_created);
     tcase_add_test(tcase, a_client_counts_for_the_label_that_it_has_now);

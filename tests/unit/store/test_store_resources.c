@@ -1,6 +1,7 @@
 /* Tests of the sinks and profiles of the fleet in Redis: versions, types, revision. With a real
  * Redis. */
 #include "fleet_check.h"
+#include "store/quotas.h"
 
 static int64_t version;
 static bool created;
@@ -141,11 +142,15 @@ START_TEST(a_heartbeat_tells_the_revision) {
 END_TEST
 
 static enum err restore(const struct store_resource *sinks, size_t n, int64_t of, bool *restored) {
-    return store_restore_resources(
-        store,
-        &(struct store_all_resources){
-            .sinks = sinks, .sink_count = n, .routes = "[1]", .routes_version = 5, .revision = of},
-        restored);
+    return store_restore_resources(store,
+                                   &(struct store_all_resources){.sinks = sinks,
+                                                                 .sink_count = n,
+                                                                 .routes = "[1]",
+                                                                 .routes_version = 5,
+                                                                 .quotas = "[2]",
+                                                                 .quotas_version = 6,
+                                                                 .revision = of},
+                                   restored);
 }
 
 START_TEST(sinks_are_put_back_only_into_a_redis_that_has_none) {
@@ -168,6 +173,9 @@ START_TEST(sinks_are_put_back_only_into_a_redis_that_has_none) {
     int64_t routes_version;
     ck_assert_int_eq(store_routes(store, &routes, &routes_version), ERR_OK);
     ck_assert(routes_version == 5 && strcmp(routes, "[1]") == 0);
+    free(routes);
+    ck_assert_int_eq(store_quotas(store, NULL, 0, NULL, &routes, &routes_version), ERR_OK);
+    ck_assert(routes_version == 6 && strcmp(routes, "[2]") == 0);
     free(routes);
     store_resources_free(sinks, n);
     ck_assert_int_eq(store_resources(store, STORE_SINKS, "a", &sinks, &n, NULL), ERR_OK);

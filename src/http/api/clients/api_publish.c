@@ -129,6 +129,21 @@ static void api_publish_answer_throttled(const struct http_api *api, const char 
     http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
 }
 
+static void api_publish_answer_over_quota(const struct http_api *api, const char *id,
+                                          struct http_response *response) {
+    struct workers_over_quota over;
+    const char *name = rate_quota_name(RATE_PUBLICATIONS);
+    workers_publish_over_quota(api->context.workers, id, &over);
+    int64_t wait_s = over.wait_ms / 1000 + 1;
+    http_problem(response, PROBLEM_RATE_QUOTA,
+                 "the quota %s of %s is used up: %lu in the whole fleet; nothing was sent", name,
+                 over.scope ? over.scope : "its scope", (unsigned long)over.per_s);
+    http_problem_member(response, "quota", json_string(name));
+    http_problem_member(response, "scope", http_json_string(over.scope ? over.scope : ""));
+    http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
+    free(over.scope);
+}
+
 static void api_publish_answer_busy(const struct workers_busy *busy,
                                     struct http_response *response) {
     http_problem(response, PROBLEM_BROKER_BUSY,
@@ -216,6 +231,10 @@ static void api_publish_answer_not_started(const struct http_request *request, c
                                            struct http_response *response) {
     if (err == ERR_REFUSED) {
         api_publish_answer_throttled(request->api, id, &input->publication, response);
+        return;
+    }
+    if (err == ERR_OVER_QUOTA) {
+        api_publish_answer_over_quota(request->api, id, response);
         return;
     }
     if (err == ERR_BUSY) {

@@ -106,11 +106,21 @@ static json_t *client_view_held_by_json(struct sinks *sinks, const struct client
     return list;
 }
 
+/* null: no quota holds the client or its messages. */
+static json_t *client_view_over_quota_json(const struct client_status *status) {
+    if (!status->quota_scope) {
+        return json_null();
+    }
+    return json_pack("{s:s, s:o}", "quota", rate_quota_name(status->quota), "scope",
+                     http_json_string(status->quota_scope));
+}
+
 /* Takes ownership. */
 static json_t *client_view_add_details(json_t *status, const struct client_status *details,
                                        json_t *refused, json_t *held_by) {
     json_object_set_new(status, "dropped", client_view_dropped_json(details->dropped));
     json_object_set_new(status, "limited", json_boolean(details->limited));
+    json_object_set_new(status, "over_quota", client_view_over_quota_json(details));
     json_object_set_new(status, "degraded", json_boolean(details->degraded));
     json_object_set_new(status, "silent", json_boolean(details->silent));
     json_object_set_new(status, "last_message_at", http_json_time(details->last_message_at_ms));

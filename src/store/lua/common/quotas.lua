@@ -1,4 +1,4 @@
--- Quotas of the fleet. Each one limits the number of clients with one value of a label. A hash records
+-- Quotas of the fleet. Each one limits what the clients with one value of a label use. A hash records
 -- which client counts for which quota, and the number of a quota changes only with that hash, so a script
 -- may be repeated. Older nodes do not write the hash: the leader (count_quotas) compares it with the clients.
 -- One table, because a script has at most 200 local names.
@@ -7,6 +7,8 @@ local quotas = {
     key = PREFIX .. 'mqtt_fleet:quotas',
     counted_key = PREFIX .. 'mqtt_fleet:counted',
     clients_key = PREFIX .. 'mqtt_fleet:quota_clients',
+    use_key = PREFIX .. 'mqtt_fleet:quota_use',
+    USE_MS = 10000,
 }
 
 -- Stored like the routes. A quota has the label and the value of its scope; all have the same label.
@@ -66,4 +68,19 @@ function quotas.count(id, quota)
         redis.call('HSET', quotas.counted_key, id, scope)
         quotas.add_clients(scope, 1)
     end
+end
+
+-- What nodes have reported lately of the rates: name and report of each. forget: removes the others.
+function quotas.uses(forget)
+    local all, uses = redis.pcall('HGETALL', quotas.use_key), {}
+    for i = 1, #all, 2 do
+        local at, report = string.match(all[i + 1], '^(%d+)\n(.*)$')
+        local age_ms = NOW_MS - (to_integer(at) or 0)
+        if age_ms <= quotas.USE_MS and age_ms >= -quotas.USE_MS then
+            uses[#uses + 1] = { all[i], report }
+        elseif forget then
+            redis.call('HDEL', quotas.use_key, all[i])
+        end
+    end
+    return uses
 end

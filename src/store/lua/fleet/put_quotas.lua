@@ -13,6 +13,6 @@ end
 if expected ~= -1 and expected ~= stored.version then
     return { 'VERSION' }
 end
-local version = version_after(stored.version)
+local version = resources.next_revision() -- so that nodes read them
 redis.call('SET', quotas.key, string.format('%.0f %.0f\n', version, stored.version) .. document)
 return { 'OK', version }

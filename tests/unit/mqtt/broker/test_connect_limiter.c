@@ -210,6 +210,46 @@ START_TEST(a_higher_limit_admits_at_once_who_waited_for_a_lower_one) {
 }
 END_TEST
 
+START_TEST(tickets_that_a_quota_holds_delay_nobody_and_come_first_afterwards) {
+    static const struct rate_quota_row row = {
+        .value = "acme", .scope = "label.tenant=acme", .per_s = {[RATE_CONNECTS] = 2}};
+    static const struct message_label label = {"tenant", "acme"};
+    struct rate_quotas *quotas = rate_quotas_create();
+    ck_assert(rate_quotas_apply(quotas, "tenant", &row, 1, 1));
+    struct rate_quota *quota = rate_quotas_take(quotas, &label, 1);
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    connect_limiter_init(&limiter, 2, 10);
+    for (int i = 0; i < 4; i++) {
+        connect_limiter_join(&limiter, &tickets[i], broker);
+    }
+    int64_t now_us = 1000000;
+    for (int i = 0; i < 3; i++) { /* with one place in the rate of the broker, and two in flight */
+        ck_assert_ptr_eq(connect_limiter_next(&limiter, now_us), &tickets[i]);
+        ck_assert(connect_limiter_hold(&limiter, &tickets[i], quota));
+    }
+    ck_assert_ptr_eq(connect_limiter_next(&limiter, now_us), &tickets[3]);
+    ck_assert_ptr_null(connect_limiter_next(&limiter, now_us));
+    connect_limiter_leave(&limiter, &tickets[3]);
+    ck_assert_int_eq(connect_limiter_held_wait_ms(&limiter, now_us, 100), 0);
+    ck_assert(rate_quota_take(quota, RATE_CONNECTS, now_us * 1000));
+    ck_assert(rate_quota_take(quota, RATE_CONNECTS, now_us * 1000));
+    ck_assert_int_eq(connect_limiter_held_wait_ms(&limiter, now_us, 100), 100);
+    connect_limiter_leave(&limiter, &tickets[1]); /* it was stopped */
+    ck_assert_ptr_eq(connect_limiter_held_next(&limiter, limiter.holds), &tickets[0]);
+    now_us += 1000000;
+    connect_limiter_join(&limiter, &tickets[4], broker);
+    connect_limiter_join_first(&limiter, &tickets[0], broker);
+    ck_assert_ptr_eq(connect_limiter_next(&limiter, now_us), &tickets[0]);
+    ck_assert_ptr_eq(connect_limiter_held_next(&limiter, limiter.holds), &tickets[2]);
+    ck_assert_ptr_null(limiter.holds);
+    connect_limiter_leave(&limiter, &tickets[0]);
+    connect_limiter_leave(&limiter, &tickets[4]);
+    broker_release(&brokers, broker);
+    rate_quota_release(quota);
+    rate_quotas_destroy(quotas);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("connect_limiter");
     TCase *tcase = tcase_create("limiter");
@@ -222,6 +262,7 @@ int main(void) {
     tcase_add_test(tcase, workers_divide_the_part_of_their_node);
     tcase_add_test(tcase, what_is_above_a_lower_limit_leaves_before_others_are_admitted);
     tcase_add_test(tcase, a_higher_limit_admits_at_once_who_waited_for_a_lower_one);
+    tcase_add_test(tcase, tickets_that_a_quota_holds_delay_nobody_and_come_first_afterwards);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
