@@ -99,6 +99,18 @@ def test_clients_that_wait_are_in_the_lists_and_sums_of_their_scope_only(town):
         assert town.root.delete(town.root.path(f"{tenant}-waits")).status_code == 204
 
 
+def test_brokers_are_those_of_the_own_clients(town):
+    for node in range(2):
+        api = town.api("acme", node)
+        answer = api.get("/api/v1/brokers")
+        assert answer.status_code == 200 and answer.json()["incomplete"] == [], answer.text
+        [broker] = answer.json()["brokers"]
+        assert broker["clients"]["all"] == len(api.clients()) < len(town.root.clients())
+        assert broker["connects_per_s"] is broker["ping_ms"] is broker["certificate_expires_at"] is None
+        assert {one["broker"] for one in town.api("globex", node).get("/api/v1/brokers").json()["brokers"]} == {
+            broker["broker"], "globex.invalid:1883"}
+
+
 # ---- creation and change -------------------------------------------------------------------------
 
 def test_a_client_that_is_created_gets_the_label_of_the_scope(town):

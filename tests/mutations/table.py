@@ -496,6 +496,8 @@ BASE = [
              "memory_order_relaxed, memory_order_relaxed) && false);", "message/test_rate_quota"),
     Mutation("nodes do not learn of other quotas", "src/store/lua/fleet/put_quotas.lua",
              "resources.next_revision() --", "version_after(stored.version) --", "store/test_store_quotas"),
+    Mutation("a scope is told of incidents that concern only others", "src/http/api/brokers/broker_table.c",
+             "if (row && row->counts[BROKER_BACKOFF] > 0) {", "if (row) {", "http/test_broker_table"),
     Mutation("a client outside the scope is used", "src/http/api/scope_gate.c",
              "err == ERR_OK && scope_gate_includes(request, &row);", "err == ERR_OK;",
              "tests/e2e/test_scopes.py::test_no_route_tells_anything_about_another_tenant"),

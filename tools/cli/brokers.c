@@ -12,11 +12,10 @@ static void cli_brokers_put_count(struct table *table, const json_t *row, const 
     table_printf(table, "%lld", cli_json_number(clients, name));
 }
 
-/* "-": not known. */
-static void cli_brokers_put_ms(struct table *table, const json_t *row, const char *name) {
-    const json_t *ms = json_object_get(json_object_get(row, "ping_ms"), name);
-    if (json_is_number(ms)) {
-        table_printf(table, "%.4g", json_number_value(ms));
+/* "-": not known, or not told to a token with a scope. */
+static void cli_brokers_put_number(struct table *table, const json_t *number) {
+    if (json_is_number(number)) {
+        table_printf(table, "%.4g", json_number_value(number));
     } else {
         table_put(table, "-");
     }
@@ -31,9 +30,9 @@ static void cli_brokers_put_row(struct table *table, const json_t *row) {
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         cli_brokers_put_count(table, row, counts[i]);
     }
-    table_printf(table, "%.3g", json_number_value(json_object_get(row, "connects_per_s")));
-    cli_brokers_put_ms(table, row, "p50");
-    cli_brokers_put_ms(table, row, "p99");
+    cli_brokers_put_number(table, json_object_get(row, "connects_per_s"));
+    cli_brokers_put_number(table, json_object_get(json_object_get(row, "ping_ms"), "p50"));
+    cli_brokers_put_number(table, json_object_get(json_object_get(row, "ping_ms"), "p99"));
     table_printf(table, "%zu", json_array_size(json_object_get(row, "nodes")));
     table_put(table, *expires ? expires : "-");
     table_put(table, table_ago(cli_json_text(incident, "since"), ago, sizeof ago));

@@ -250,6 +250,7 @@ void api_fleet_sinks(struct http_request *request, struct http_response *respons
 void api_fleet_claim(struct http_request *request, struct http_response *response);
 void api_fleet_select(struct http_request *request, struct http_response *response);
 void api_fleet_brokers(struct http_request *request, struct http_response *response);
+void api_fleet_scope_brokers(struct http_request *request, struct http_response *response);
 void api_fleet_time_series(struct http_request *request, struct http_response *response);
 void api_fleet_statuses(struct http_request *request, struct http_response *response);
 

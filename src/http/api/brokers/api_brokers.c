@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include "http/api/brokers/broker_table.h"
+#include "http/api/selection/select_query.h"
 #include "http/api/selection/select_round.h"
 #include "http/server/json.h"
 #include "http/server/problem.h"
@@ -22,7 +23,10 @@ static void api_brokers_free(void *context) {
     free(question);
 }
 
-static enum err api_brokers_visit(const struct http_context *context, struct broker_table *table) {
+/* scope NULL: all clients count. */
+static enum err api_brokers_visit(const struct http_context *context,
+                                  const struct client_selector *scope, struct broker_table *table) {
+    table->scope = scope;
     table->node = node_name(context->node);
     workers_visit(context->workers, table->node, broker_table_add_client, table);
     workers_visit_brokers(context->workers, broker_table_add_view, table);
@@ -31,10 +35,12 @@ static enum err api_brokers_visit(const struct http_context *context, struct bro
 
 /* ---- between nodes --------------------------------------------------------------------------- */
 
-void api_fleet_brokers(struct http_request *request, struct http_response *response) {
+static void api_fleet_brokers_answer(const struct http_request *request,
+                                     const struct client_selector *scope,
+                                     struct http_response *response) {
     struct broker_table table = {0};
     json_t *answer = NULL;
-    if (api_brokers_visit(&request->api->context, &table) == ERR_OK) {
+    if (api_brokers_visit(&request->api->context, scope, &table) == ERR_OK) {
         answer = broker_table_to_json(&table);
     }
     if (answer) {
@@ -43,6 +49,30 @@ void api_fleet_brokers(struct http_request *request, struct http_response *respo
         http_problem_memory(response);
     }
     broker_table_fini(&table);
+}
+
+void api_fleet_brokers(struct http_request *request, struct http_response *response) {
+    api_fleet_brokers_answer(request, NULL, response);
+}
+
+/* A path of its own: nodes that do not know it would tell of the brokers of all clients. */
+void api_fleet_scope_brokers(struct http_request *request, struct http_response *response) {
+    json_t *body;
+    if (!http_body_object(request, response, &body)) {
+        return;
+    }
+    struct selection_query query;
+    char fault[CLIENT_SELECTOR_FAULT_LEN];
+    enum err err = selection_query_from_json(body, &query, fault);
+    if (err == ERR_OK && query.scope) {
+        api_fleet_brokers_answer(request, query.scope, response);
+    } else if (err == ERR_OK || err == ERR_ARGUMENT) {
+        http_problem(response, PROBLEM_INVALID, "%s", err == ERR_OK ? "scope: is missing" : fault);
+    } else {
+        http_problem_error(response, err);
+    }
+    selection_query_fini(&query);
+    json_decref(body);
 }
 
 /* ---- the fleet ------------------------------------------------------------------------------- */
@@ -57,7 +87,7 @@ static enum err api_brokers_add_own(struct select_round *round,
                                     const struct http_request *request) {
     struct brokers_question *question = round->context;
     struct broker_table own = {0};
-    enum err err = api_brokers_visit(&request->api->context, &own);
+    enum err err = api_brokers_visit(&request->api->context, round->query.scope, &own);
     json_t *json = err == ERR_OK ? broker_table_to_json(&own) : NULL;
     broker_table_fini(&own);
     err = json ? broker_table_merge_json(&question->table, json) : ERR_MEMORY;
@@ -67,6 +97,8 @@ static enum err api_brokers_add_own(struct select_round *round,
 
 static const struct select_round_kind brokers_round = {
     .path = "/fleet/brokers", .merge = api_brokers_merge, .add_own = api_brokers_add_own};
+static const struct select_round_kind scope_brokers_round = {
+    .path = "/fleet/scope-brokers", .merge = api_brokers_merge, .add_own = api_brokers_add_own};
 
 static void api_brokers_answer(struct http_request *request, struct http_response *response,
                                struct select_round *round) {
@@ -82,7 +114,7 @@ static void api_brokers_answer(struct http_request *request, struct http_respons
         return;
     }
     for (size_t i = 0; i < n && i < question->limit; i++) {
-        json_array_append_new(list, broker_row_to_json(rows[i]));
+        json_array_append_new(list, broker_row_to_json(rows[i], round->query.scope != NULL));
     }
     size_t shown = json_array_size(list);
     for (size_t i = shown; i < n; i++) {
@@ -106,13 +138,15 @@ void api_brokers(struct http_request *request, struct http_response *response) {
         return;
     }
     struct brokers_question *question = calloc(1, sizeof *question);
-    if (!question) {
+    if (!question || select_query_scope(&request->caller.scope, &query.scope) != ERR_OK) {
+        free(question);
         http_problem_memory(response);
         return;
     }
     question->limit = (size_t)limit;
+    const struct select_round_kind *kind = query.scope ? &scope_brokers_round : &brokers_round;
     select_round_begin(request, response, &query,
-                       &(struct select_round_plan){.kind = &brokers_round,
+                       &(struct select_round_plan){.kind = kind,
                                                    .then = api_brokers_answer,
                                                    .context = question,
                                                    .free_context = api_brokers_free});

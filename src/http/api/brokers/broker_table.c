@@ -82,6 +82,9 @@ static void broker_row_add_incident(struct broker_row *row, int64_t since_ms,
 
 void broker_table_add_client(void *context, const struct workers_visited *client) {
     struct broker_table *table = context;
+    if (table->scope && !client_selector_matches(table->scope, &client->facts)) {
+        return;
+    }
     struct broker_row *row = broker_table_row(table, client->facts.broker);
     if (!row) {
         return;
@@ -96,16 +99,36 @@ void broker_table_add_client(void *context, const struct workers_visited *client
     row->counts[BROKER_SILENT] += client->facts.silent;
 }
 
-void broker_table_add_view(void *context, const struct broker_view *view) {
-    struct broker_table *table = context;
-    struct broker_row *row = broker_table_row(table, view->broker);
-    if (!row) {
-        return;
-    }
+static void broker_table_add_incident(struct broker_table *table, struct broker_row *row,
+                                      const struct broker_view *view) {
     if (view->incident_since_ms != 0) {
         broker_row_add_incident(row, view->incident_since_ms, view->first_error);
         broker_table_name(table, row->incident_nodes, table->node);
     }
+}
+
+/* A scope learns of the incident for which its own clients wait here, as their status says. All
+ * else is measured with the clients of others, too. */
+static void broker_table_add_scoped_view(struct broker_table *table,
+                                         const struct broker_view *view) {
+    struct broker_row *row;
+    HASH_FIND_STR(table->rows, view->broker, row);
+    if (row && row->counts[BROKER_BACKOFF] > 0) {
+        broker_table_add_incident(table, row, view);
+    }
+}
+
+void broker_table_add_view(void *context, const struct broker_view *view) {
+    struct broker_table *table = context;
+    if (table->scope) {
+        broker_table_add_scoped_view(table, view);
+        return;
+    }
+    struct broker_row *row = broker_table_row(table, view->broker);
+    if (!row) {
+        return;
+    }
+    broker_table_add_incident(table, row, view);
     row->certificate_expires_at_ms = view->certificate_expires_at_ms;
     row->connects_per_s = view->rates.connects_per_s;
     row->pings = view->rates.pings;
@@ -245,15 +268,16 @@ static json_t *broker_row_ping_json(const struct broker_row *row) {
                : json_pack("{s:f, s:f}", "p50", p50_ms, "p99", p99_ms);
 }
 
-json_t *broker_row_to_json(const struct broker_row *row) {
+json_t *broker_row_to_json(const struct broker_row *row, bool of_scope) {
     json_t *clients = json_object();
+    json_t *connects_per_s = of_scope ? json_null() : json_real(row->connects_per_s);
     for (enum broker_count count = BROKER_CLIENTS; count < BROKER_COUNT_COUNT; count++) {
         json_object_set_new(clients, count == BROKER_CLIENTS ? "all" : broker_count_name(count),
                             json_integer((json_int_t)row->counts[count]));
     }
-    return json_pack("{s:o, s:o, s:o, s:f, s:o, s:o, s:O}", "broker", http_json_string(row->broker),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "broker", http_json_string(row->broker),
                      "clients", clients, "incident", broker_row_incident_json(row),
-                     "connects_per_s", row->connects_per_s, "ping_ms", broker_row_ping_json(row),
+                     "connects_per_s", connects_per_s, "ping_ms", broker_row_ping_json(row),
                      "certificate_expires_at", http_json_time(row->certificate_expires_at_ms),
                      "nodes", row->nodes);
 }

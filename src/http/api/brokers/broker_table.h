@@ -47,7 +47,9 @@ struct broker_row {
 };
 
 struct broker_table {
-    const char *node; /* of the clients that are added; borrowed */
+    const char *node;                    /* of the clients that are added; borrowed */
+    const struct client_selector *scope; /* only its clients count, and nothing is told of others;
+                                            NULL: all; borrowed */
     struct broker_row *rows;
     int64_t dropped; /* brokers beyond BROKER_TABLE_MAX, once for each node */
     bool out_of_memory;
@@ -67,7 +69,8 @@ enum err broker_table_merge_json(struct broker_table *table, const json_t *json)
  * clients that are not online, then the largest. *n: their number. NULL: out of memory. The caller
  * frees the array. */
 struct broker_row **broker_table_sorted(const struct broker_table *table, size_t *n);
-/* For users. NULL: out of memory. */
-json_t *broker_row_to_json(const struct broker_row *row);
+/* For users. of_scope: what is measured with the clients of others, too, is null. NULL: out of
+ * memory. */
+json_t *broker_row_to_json(const struct broker_row *row, bool of_scope);
 
 #endif

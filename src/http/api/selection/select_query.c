@@ -29,8 +29,7 @@ static bool select_query_sort_out(const struct http_request *request,
     return true;
 }
 
-/* *out NULL: the whole fleet. */
-static enum err select_query_scope(const struct scope *scope, struct client_selector **out) {
+enum err select_query_scope(const struct scope *scope, struct client_selector **out) {
     char name[sizeof(SCOPE_PREFIX) + CLIENT_LABEL_NAME_MAX], fault[CLIENT_SELECTOR_FAULT_LEN];
     *out = NULL;
     if (!scope_is_set(scope)) {

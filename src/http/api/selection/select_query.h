@@ -11,5 +11,7 @@
  * False: answered, with 422 if the query is at fault. *out: selection_query_fini, in any case. */
 bool select_query_parse(const struct http_request *request, struct http_response *response,
                         struct selection_query *out);
+/* The scope as a selector. *out NULL: the whole fleet. ERR_MEMORY. */
+enum err select_query_scope(const struct scope *scope, struct client_selector **out) MUST_CHECK;
 
 #endif

@@ -63,6 +63,47 @@ START_TEST(counts_rates_and_histograms_of_nodes_are_added) {
 }
 END_TEST
 
+START_TEST(a_scope_is_told_of_its_own_clients_only) {
+    struct client_pair pair = {.name = "label.tenant", .value = "acme"};
+    struct client_pair acme = {.name = "tenant", .value = "acme"};
+    struct client_pair globex = {.name = "tenant", .value = "globex"};
+    char fault[CLIENT_SELECTOR_FAULT_LEN];
+    struct client_selector *scope;
+    ck_assert_int_eq(client_selector_parse(&pair, 1, &scope, fault), ERR_OK);
+    struct broker_table table = {.node = "n1", .scope = scope};
+    const struct client_facts clients[] = {
+        {.id = "a", .state = "online", .broker = "shared:1", .labels = &acme, .label_count = 1},
+        {.id = "b", .state = "backoff", .broker = "shared:1", .labels = &globex, .label_count = 1},
+        {.id = "c", .state = "backoff", .broker = "away:1", .labels = &acme, .label_count = 1},
+        {.id = "d", .state = "backoff", .broker = "theirs:1", .labels = &globex, .label_count = 1},
+        {.id = "e", .state = "online", .broker = "theirs:1"}};
+    for (size_t i = 0; i < sizeof clients / sizeof clients[0]; i++) {
+        broker_table_add_client(&table, &(struct workers_visited){.facts = clients[i]});
+    }
+    add_view(&table, "shared:1", 1000, 7000, 900);
+    add_view(&table, "away:1", 2000, 7000, 900);
+    add_view(&table, "theirs:1", 3000, 7000, 900);
+    size_t n;
+    struct broker_row **rows = broker_table_sorted(&table, &n);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(rows[0]->broker, "away:1");
+    ck_assert_int_eq(rows[0]->incident_since_ms, 2000);
+    ck_assert_str_eq(rows[1]->broker, "shared:1");
+    ck_assert_int_eq(rows[1]->counts[BROKER_CLIENTS], 1);
+    ck_assert_int_eq(rows[1]->incident_since_ms, 0); /* its own client is online */
+    for (size_t i = 0; i < n; i++) {
+        json_t *json = broker_row_to_json(rows[i], true);
+        ck_assert(json_is_null(json_object_get(json, "connects_per_s")));
+        ck_assert(json_is_null(json_object_get(json, "ping_ms")));
+        ck_assert(json_is_null(json_object_get(json, "certificate_expires_at")));
+        json_decref(json);
+    }
+    free(rows);
+    broker_table_fini(&table);
+    client_selector_destroy(scope);
+}
+END_TEST
+
 START_TEST(the_first_incident_is_told_and_its_broker_comes_first) {
     struct broker_table one = {.node = "n1"}, two = {.node = "n2"}, all = {0};
     add_clients(&one, "large:1", "online", 9);
@@ -105,6 +146,7 @@ int main(void) {
     Suite *suite = suite_create("broker_table");
     TCase *tcase = tcase_create("broker_table");
     tcase_add_test(tcase, counts_rates_and_histograms_of_nodes_are_added);
+    tcase_add_test(tcase, a_scope_is_told_of_its_own_clients_only);
     tcase_add_test(tcase, the_first_incident_is_told_and_its_broker_comes_first);
     tcase_add_test(tcase, a_document_of_another_kind_is_refused);
     suite_add_tcase(suite, tcase);
