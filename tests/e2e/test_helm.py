@@ -82,6 +82,13 @@ def test_names_in_the_manifests_fit_together(manifests):
         assert monitor["spec"]["endpoints"][0]["port"] in [port["name"] for port in scraped[0]["spec"]["ports"]]
 
 
+def test_the_image_has_the_programs_that_containers_run(manifests):
+    packages = re.search(r'^run="([^"]*)"', (ROOT / "tools/install-deps").read_text(), re.M).group(1)
+    pods = [manifests.pod, *(pod["spec"] for pod in manifests.of("Pod"))]
+    programs = {container["command"][0] for pod in pods for container in pod["containers"]}
+    assert programs > {"mqfleetd"} and programs <= {"mqfleetd", "mqfleet", *packages.split()}
+
+
 def test_a_pod_has_the_time_that_a_graceful_stop_takes(manifests):
     sleep = manifests.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     stop_s = manifests.settings["stop_timeout_ms"] / 1000
@@ -196,6 +203,7 @@ FAULTS = [  # values, and what the fault says
     ("redis.tls.clientCertificate=true", "needs redis.tls.existingSecret"),
     ("config.node_info.name=a", "differs between pods"),
     ("config.redis_config.password=hunter2", "set redis.url"),
+    ("config.sink.url=redis://:hunter2@r", "MQFLEET_SINK_URL in extraEnv"),
     ("config.http.tls_cert_file=/a", "set tls.existingSecret"),
     ("config.key_prefix=a", "set fleet.keyPrefix"),
     ("config.ops.port=0", "the probes use this port"),

@@ -143,6 +143,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.redis.tls.clientCertificate (not .Values.redis.tls.existingSecret) }}
 {{- fail "redis.tls.clientCertificate: needs redis.tls.existingSecret with tls.crt and tls.key" }}
 {{- end }}
+{{- if contains "@" (dig "sink" "url" "" .Values.config | toString) }}
+{{- fail "config.sink.url: its password would be in a ConfigMap; set MQFLEET_SINK_URL in extraEnv, from a Secret" }}
+{{- end }}
 {{- range $setting, $why := dict
   "node_info.name" "differs between pods, and is set by the chart"
   "node_info.host" "differs between pods, and is set by the chart (nodeAddress)"
