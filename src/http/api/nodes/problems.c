@@ -8,6 +8,7 @@
 
 #define CAPACITY_PERCENT_MAX 90
 #define CAUSE_LEN            400
+#define INCIDENT_NODES_NAMED 3
 
 /* X(symbol, code, severity, advice): the codes are part of the API. */
 #define PROBLEMS_TABLE(X)                                                                          \
@@ -202,15 +203,28 @@ static void problems_add_capacity(struct problems *problems, const struct fleet_
     }
 }
 
+/* One for the fleet, because a broker that is away is so for most nodes: "brokers out of reach: 1
+ * from node m1, 2 from node m2". */
 static void problems_add_incidents(struct problems *problems, const struct fleet_view *view) {
+    const char *only = NULL;
+    char cause[CAUSE_LEN];
+    size_t len = 0, n = 0;
     for (size_t i = 0; i < view->eligible_count; i++) {
         const struct placement_node *node = &view->eligible[i];
-        char cause[CAUSE_LEN];
-        if (node->facts.incidents > 0) {
-            snprintf(cause, sizeof cause, "node %s does not reach %lld broker%s", node->name,
-                     (long long)node->facts.incidents, node->facts.incidents == 1 ? "" : "s");
-            problems_add(problems, FLEET_PROBLEM_INCIDENT, node->name, cause);
+        if (node->facts.incidents <= 0 || n++ >= INCIDENT_NODES_NAMED) {
+            continue;
         }
+        only = n == 1 ? node->name : NULL;
+        len += (size_t)snprintf(cause + len, sizeof cause - len, "%s%lld from node %.64s",
+                                n == 1 ? "brokers out of reach: " : ", ",
+                                (long long)node->facts.incidents, node->name);
+    }
+    if (n > INCIDENT_NODES_NAMED) {
+        snprintf(cause + len, sizeof cause - len, ", some from %zu more nodes",
+                 n - INCIDENT_NODES_NAMED);
+    }
+    if (n > 0) {
+        problems_add(problems, FLEET_PROBLEM_INCIDENT, only, cause);
     }
 }
 

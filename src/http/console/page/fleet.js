@@ -26,10 +26,20 @@ function nodeProblems(nodes) {
     return found;
 }
 
+// One for all nodes on which a sink fails with the same error.
 function sinkProblems(sinks) {
-    return (sinks?.sinks ?? []).flatMap((sink) => sink.nodes
-        .filter((node) => node.state !== "working" || node.not_applied)
-        .map((node) => ({ bad: true, text: texts.sinkFailing(sink.name, node.node, node.not_applied || node.last_error || node.state) })));
+    return (sinks?.sinks ?? []).flatMap((sink) => {
+        const nodes = new Map();
+        for (const node of sink.nodes.filter((one) => one.state !== "working" || one.not_applied)) {
+            const error = node.not_applied || node.last_error || node.state;
+            nodes.set(error, [...nodes.get(error) ?? [], node.node]);
+        }
+        return [...nodes].map(([error, names]) => ({
+            bad: true,
+            text: texts.sinkFailing(sink.name, names.join(", "), error),
+            more: h("a", { href: "#/sinks" }, texts.show),
+        }));
+    });
 }
 
 // The fleet's own list, if the node has one: then it is the only one.

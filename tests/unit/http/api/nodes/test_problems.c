@@ -115,6 +115,8 @@ START_TEST(drift_of_versions_and_addresses_and_brokers_is_told) {
     nodes[1].host = host_b;
     eligible[1].facts.incidents = 2;
     ck_assert_str_eq(found(), "broker_unreachable:warning");
+    eligible[0].facts.incidents = 1; /* one for all nodes */
+    ck_assert_str_eq(found(), "broker_unreachable:warning");
 }
 END_TEST
 
