@@ -70,6 +70,10 @@ def test_counters_and_changes_follow_a_client_when_it_moves_and_when_nodes_stop_
     assert nodes_of(fleet, client)[-3:] == [second, third, fourth]
     receive(fleet, client, 9)
 
+    # Redis loses them, and gets them back without a change of the client.
+    fleet.redis.client.flushall()
+    wait_until(lambda: stored(fleet, client)["counts"][1] == 9, 60, "stored again")
+
     # One that is deleted leaves nothing.
     assert fleet.api.delete(fleet.api.path(client)).status_code == 204
     wait_until(lambda: stored(fleet, client) is None, 60, "its history is deleted")

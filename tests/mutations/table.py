@@ -35,6 +35,9 @@ EVENTS, LISTENERS = "store/test_store_events", "cluster/test_event_listeners"
 
 CLUSTER = [
     # ---- histories
+    Mutation("after a loss of data, an unchanged client has no stored history any more",
+             "src/cluster/membership/membership.c",
+             "workers_forget_saved(agent->wiring.workers);", ";", MEMBERSHIP),
     Mutation("a node that lost a client overwrites its history", "src/store/lua/clients/save_histories.lua",
              "if owned_by(owner, ARGV[2], ARGV[3]) and owner.epoch == tonumber(ARGV[i + 1]) then", "if owner then",
              ASSIGN),

@@ -210,6 +210,11 @@ size_t client_copy_changes(const struct client *client,
 void client_copy_history(const struct client *client, struct client_history *out);
 /* Continues with what the client did elsewhere. Only for a new record, before it runs. */
 void client_restore_history(struct client *client, const struct client_history *history);
+/* Its history counts as not saved: Redis may have lost it together with the last epoch. */
+static inline void client_take_epoch(struct client *client, int64_t epoch) {
+    client->saved_mark = client->epoch == epoch ? client->saved_mark : 0;
+    client->epoch = epoch;
+}
 /* Not 0. Differs, almost certainly, after the client has done anything that its history counts. */
 uint16_t client_history_mark(const struct client *client);
 

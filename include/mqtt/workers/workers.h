@@ -293,6 +293,8 @@ enum err workers_list_unsaved(struct workers *workers, size_t *from, size_t rows
                               struct workers_unsaved **rows, size_t *n) MUST_CHECK;
 void workers_unsaved_free(struct workers_unsaved *rows, size_t n);
 void workers_mark_saved(struct workers *workers, const struct workers_unsaved *row);
+/* Redis may have lost what was saved: all clients count as changed. */
+void workers_forget_saved(struct workers *workers);
 
 /* The last changes, also those on earlier nodes, oldest first; *n at most CLIENT_CHANGES_MAX.
  * ERR_NOT_FOUND. */

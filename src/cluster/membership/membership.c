@@ -41,6 +41,7 @@ static void membership_handle_joined(struct agent *agent) {
     agent->reconcile_now = true;
     agent->reconcile_next_ms = 0;
     workers_accept(agent->wiring.workers, incarnation);
+    workers_forget_saved(agent->wiring.workers);
     log_event(LOG_INFO, "joined", KS("node", node_name(agent->wiring.node)),
               KS("incarnation", incarnation));
     membership_warn_shared_address(agent);

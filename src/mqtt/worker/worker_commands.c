@@ -64,7 +64,7 @@ static enum err worker_command_replace_config(struct client *client,
     pthread_mutex_lock(&worker->lock);
     enum err err = client_replace_config(client, command->config);
     if (err == ERR_OK) {
-        client->epoch = command->epoch;
+        client_take_epoch(client, command->epoch);
         client->version = command->version;
         client->generation = command->generation;
     }

@@ -171,7 +171,7 @@ static enum err worker_state_take_next_config(struct client *client) {
     pthread_mutex_lock(&worker->lock);
     enum err err = client_replace_config(client, client->next->config);
     if (err == ERR_OK) {
-        client->epoch = client->next->epoch;
+        client_take_epoch(client, client->next->epoch);
         client->version = client->next->version;
         client->generation = client->next->generation;
     }

@@ -80,3 +80,14 @@ void workers_mark_saved(struct workers *workers, const struct workers_unsaved *r
     }
     pthread_mutex_unlock(&worker->lock);
 }
+
+void workers_forget_saved(struct workers *workers) {
+    for (size_t i = 0; i < workers->count; i++) {
+        struct client *client, *next;
+        pthread_mutex_lock(&workers->all[i]->lock);
+        HASH_ITER(hh, workers->all[i]->clients, client, next) {
+            client->saved_mark = 0;
+        }
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+}

@@ -30,7 +30,8 @@ void workers_double_closed(const char *id);
 /* Does it run? epoch (may be NULL): its own. */
 bool workers_double_runs(const char *id, int64_t *epoch);
 
-/* The number of calls of workers_<verb>: "start" "stop" "stop_all" "retry" "accept" "list". text:
+/* The number of calls of workers_<verb>: "start" "stop" "stop_all" "retry" "accept" "list"
+ * "forget_saved". text:
  * only those with this id, or incarnation (accept) or reason (stop_all); NULL: all. */
 size_t workers_double_calls(const char *verb, const char *text);
 /* The reason of the last stop or stop_all, or incarnation of the last accept; "" if none. */

@@ -200,8 +200,10 @@ START_TEST(a_node_that_redis_forgot_registers_under_the_same_incarnation) {
     snprintf(before, sizeof before, "%s", me().incarnation);
     lose_everything();
     store_double_plan((struct store_plan){.script = "join", .times = 3, .fault = STORE_REPLY_LOST});
+    size_t forgotten = workers_double_calls("forget_saved", NULL);
     become_member(TURN_MS);
     ck_assert_str_eq(me().incarnation, before);
+    ck_assert_uint_eq(workers_double_calls("forget_saved", NULL), forgotten + 1);
     ck_assert(workers_double_runs("a", NULL));
     ck_assert_uint_eq(workers_double_calls("stop_all", NULL), 0);
     check_joined();

@@ -82,6 +82,9 @@ START_TEST(histories_are_saved_once_and_again_after_a_change) {
     EVENTUALLY(fixture_state(f, "c19") == CLIENT_PAUSED);
     ck_assert_uint_ge(save_all(7), 20);
     EVENTUALLY(save_all(100) == 0);
+    workers_forget_saved(f->workers);
+    ck_assert_uint_eq(save_all(100), 50);
+    ck_assert_uint_eq(save_all(100), 0);
 }
 END_TEST
 
