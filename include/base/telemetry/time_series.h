@@ -48,7 +48,8 @@ void time_series_destroy(struct time_series *series);
 /* Whether the slot of that wall clock needs a sample. */
 bool time_series_is_due(struct time_series *series, int64_t wall_ms);
 /* values: for a rate the total. The first call only notes the totals, and so does one after a step
- * of the wall clock, which also forgets all samples. */
+ * of the wall clock, which also forgets all samples. A step back of a moment, from the beginning of
+ * a slot into the one before, changes nothing. */
 void time_series_add(struct time_series *series, int64_t wall_ms, int64_t now_ms,
                      const int64_t values[SERIES_COUNT]);
 /* The oldest first; returns how many. *slot: that of the newest one. */

@@ -80,8 +80,7 @@ void time_series_add(struct time_series *series, int64_t wall_ms, int64_t now_ms
     int64_t slot = wall_ms / TIME_SERIES_INTERVAL_MS;
     pthread_mutex_lock(&series->lock);
     int64_t moved = slot - series->slot, elapsed_ms = now_ms - series->at_ms;
-    bool steady =
-        series->begun && moved >= 0 && llabs(moved - elapsed_ms / TIME_SERIES_INTERVAL_MS) <= 1;
+    bool steady = series->begun && llabs(moved - elapsed_ms / TIME_SERIES_INTERVAL_MS) <= 1;
     if (!steady) {
         series->len = 0;
     } else if (moved > 0 && elapsed_ms > 0) {

@@ -83,6 +83,21 @@ START_TEST(a_step_of_the_wall_clock_begins_anew) {
 }
 END_TEST
 
+START_TEST(a_clock_that_is_set_back_a_little_keeps_the_samples) {
+    add(0, 0, 1, 0);
+    add(1 * SLOT_MS, 1 * SLOT_MS, 2, 10);
+    add(1 * SLOT_MS - 300, 1 * SLOT_MS + 200, 9, 15);
+    ck_assert(time_series_is_due(series, 1 * SLOT_MS - 100));
+    add(1 * SLOT_MS + 100, 1 * SLOT_MS + 600, 9, 15);
+    add(2 * SLOT_MS, 2 * SLOT_MS + 500, 3, 10 + 105);
+    ck_assert_uint_eq(time_series_copy(series, samples, &slot), 2);
+    ck_assert_int_eq(slot, 2);
+    ck_assert_int_eq(samples[0].values[SERIES_ONLINE], 2);
+    ck_assert_int_eq(samples[1].values[SERIES_ONLINE], 3);
+    ck_assert_int_eq(samples[1].values[SERIES_MESSAGES_IN], 10000);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("time_series");
     TCase *tcase = tcase_create("time_series");
@@ -91,6 +106,7 @@ int main(void) {
     tcase_add_test(tcase, slots_that_were_missed_are_empty);
     tcase_add_test(tcase, an_hour_is_kept);
     tcase_add_test(tcase, a_step_of_the_wall_clock_begins_anew);
+    tcase_add_test(tcase, a_clock_that_is_set_back_a_little_keeps_the_samples);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
