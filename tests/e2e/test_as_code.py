@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -245,6 +246,15 @@ def test_an_export_is_imported_into_another_fleet(fleet, cli, key, tmp_path):
     unchanged = cli.run("import", "--diff", stdin=masked)
     assert unchanged.returncode == 0, unchanged.stdout  # masks keep what is stored
     assert cli.good("export", "-l", "site=yes").count("kind: client") == 1
+    pipe, link, linked = (tmp_path / name for name in ("pipe", "link", "linked"))
+    os.mkfifo(pipe)
+    linked.touch()
+    link.symlink_to(linked)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        cli.good("export", "-f", pipe)
+        assert reader.communicate(timeout=60)[0] == masked
+    cli.good("export", "-f", link)
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and link.is_symlink() and linked.read_text() == masked
 
     before = json.loads(fleet.redis.client.hget("mqtt_config:no", "00123") or
                         fleet.redis.client.hget("mqtt_config:use", "00123"))

@@ -91,6 +91,8 @@ def test_wrong_use_is_told_with_what_would_be_right():
     assert "NAME=VALUE" in cli.fails(2, "clients", "--label", "north")
     assert "table, json or id" in cli.fails(2, "nodes", "-o", "xml")
     assert "--limit" in cli.fails(2, "clients", "--limit", "many")
+    assert "--state: is given twice" in cli.fails(2, "pause", "--state", "online", "--state", "paused")
+    assert "--selector: is given twice" in cli.fails(2, "export", "-s", "id_prefix=a", "--selector=id_prefix=b")
     assert "0, 1 or 2" in cli.fails(2, "publish", "a", "t", "-m", "x", "--qos", "3")
     assert "--file" in cli.fails(2, "create")
     assert "name ids" in cli.fails(2, "pause")

@@ -197,12 +197,25 @@ static bool cli_commands_add_repeated(const char **list, const char *name, const
     return true;
 }
 
+/* Options of all commands may be given again: the last one counts, as in an alias with --url. Of
+ * the others, one would be ignored silently: --state online --state paused. */
 static bool cli_commands_set_option(struct cli *cli, enum cli_option option, const char *value) {
+    const struct cli_option_row *row = &cli_option_rows[option];
+    const char *before = cli->values[option];
     cli->values[option] = value;
     if (option == OPT_LABEL) {
         return cli_commands_add_repeated(cli->labels, "label", value);
     }
-    return option != OPT_PROPERTY || cli_commands_add_repeated(cli->properties, "property", value);
+    if (option == OPT_PROPERTY) {
+        return cli_commands_add_repeated(cli->properties, "property", value);
+    }
+    if (before && row->commands && strcmp(before, value) != 0) {
+        cli_error("--%s: is given twice, %s and %s; filters take several values with commas "
+                  "between them",
+                  row->name, before, value);
+        return false;
+    }
+    return true;
 }
 
 /* Parses the option at argv[*at]; may consume the next word as its value. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/buffer.h"
 #include "manifest.h"
@@ -111,9 +112,23 @@ static enum cli_exit cli_export_all(struct export *export) {
     return cli_interrupted() ? CLI_INTERRUPTED : code;
 }
 
+/* fd: consumed; negative: errno is why, and the answer CLI_USAGE. */
+static enum cli_exit cli_export_to_fd(struct export *export, const char *name, int fd) {
+    export->file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    enum cli_exit code = export->file ? cli_export_all(export) : CLI_USAGE;
+    bool good = export->file && fflush(export->file) == 0 &&
+                (fsync(fd) == 0 || errno == EINVAL); /* a pipe or device has none */
+    good = (!export->file || fclose(export->file) == 0) && good;
+    if (code == CLI_USAGE || (code == CLI_OK && !good)) {
+        cli_error("file %s: %s", name, strerror(errno));
+        return code == CLI_OK ? CLI_FAILED : code;
+    }
+    return code;
+}
+
 /* Into a new file beside it, which takes its place once it is complete. Only its owner may read it.
  */
-static enum cli_exit cli_export_to_file(struct export *export, const char *name) {
+static enum cli_exit cli_export_replace(struct export *export, const char *name) {
     struct buffer part;
     buffer_init(&part);
     buffer_printf(&part, "%s.part", name);
@@ -121,20 +136,36 @@ static enum cli_exit cli_export_to_file(struct export *export, const char *name)
         (void)unlink(part.data); /* what is left of an earlier export may be readable by others */
     }
     int fd = part.data ? open(part.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-    export->file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    enum cli_exit code = export->file ? cli_export_all(export) : CLI_USAGE;
-    bool good = export->file && fflush(export->file) == 0 && fsync(fd) == 0;
-    good = (!export->file || fclose(export->file) == 0) && good;
-    if (code == CLI_USAGE || (code == CLI_OK && (!good || rename(part.data, name) != 0))) {
+    enum cli_exit code = cli_export_to_fd(export, name, fd);
+    if (code == CLI_OK && rename(part.data, name) != 0) {
         cli_error("file %s: %s", name, strerror(errno));
-        code = code == CLI_OK ? CLI_FAILED : code;
-    } else if (code != CLI_OK) {
+        code = CLI_FAILED;
+    } else if (code != CLI_OK && code != CLI_USAGE) {
         cli_error("file %s is not written, because the export is not complete", name);
     }
     if (code != CLI_OK && part.data) {
         (void)unlink(part.data);
     }
     buffer_fini(&part);
+    return code;
+}
+
+/* What is no regular file, such as a pipe or /dev/stdout, is written to and stays what it is; so
+ * does a link to a file. */
+static enum cli_exit cli_export_to_file(struct export *export, const char *name) {
+    struct stat found;
+    bool exists = stat(name, &found) == 0;
+    if (exists && !S_ISREG(found.st_mode)) {
+        return cli_export_to_fd(export, name, open(name, O_WRONLY | O_CLOEXEC));
+    }
+    char *target = exists ? realpath(name, NULL) : strdup(name);
+    enum cli_exit code = CLI_USAGE;
+    if (target) {
+        code = cli_export_replace(export, target);
+    } else {
+        cli_error("file %s: %s", name, strerror(errno));
+    }
+    free(target);
     return code;
 }
 
