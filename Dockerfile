@@ -31,6 +31,7 @@ RUN /tmp/mqfleet/tools/install-deps --run --sinks \
     && install -d -m 0755 /etc/mqfleet
 COPY --from=build /src/build/release/mqfleetd /src/build/release/mqfleet /usr/local/bin/
 COPY --from=build /src/build/release/sinks /usr/local/lib/mqfleet/sinks
+COPY LICENSE conf/debian/copyright /usr/local/share/doc/mqfleet/
 COPY conf/image/mqfleet.yml /usr/local/share/mqfleet/image.yml
 COPY --chmod=0755 conf/image/entry /usr/local/bin/mqfleet-entry
 COPY --chmod=0755 conf/image/health /usr/local/bin/mqfleet-health

@@ -227,6 +227,8 @@ def test_a_profile_is_created_changed_with_its_clients_and_deleted_without_them(
     stored = lambda: fleet.api.get("/api/v1/client-profiles/plant").json()["config"]
     browser.open(console(node) + "#/profiles")
     browser.press("New profile")
+    browser.press("Review changes")
+    browser.see("needs a name")
     browser.enter("name", HOSTILE_ID)
     browser.enter("Document (JSON)", json.dumps({"url": fleet.broker.url, "keepalive_s": 30, "labels": {"x": HOSTILE}}))
     browser.press("Review changes")

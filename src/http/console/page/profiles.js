@@ -13,6 +13,7 @@ const condition = (etag) => (etag ? { "If-Match": etag } : {});
 function drawProfileEditor({ name, config, etag, close }) {
     return drawEditor({ label: texts.profileDocument, value: config, close,
         plan: async (document) => {
+            if (!name()) throw new Error(texts.profileNeedsName);
             const { json } = await call("PUT", `${pathOf(name())}?dry_run=true`, { body: document, headers: condition(etag) });
             return { ...json, note: json.clients > 0 ? h("p", {}, texts.profileConcerns(number(json.clients))) : null };
         },

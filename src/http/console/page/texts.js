@@ -100,7 +100,7 @@ export const texts = {
     lettersFailed: (n) => `${n} stay here`, replayStalled: "A sink takes no more messages now. Continue later.",
 
     profilesHint: "A profile has fields that many clients share by its name. A change of it changes all of them.",
-    newProfile: "New profile", profileName: "Name", profileDocument: "Document (JSON)", fields: "Fields",
+    newProfile: "New profile", profileName: "Name", profileNeedsName: "The profile needs a name.", profileDocument: "Document (JSON)", fields: "Fields",
     profileUsers: (count) => `${clients(count)} with this profile`,
     profileConcerns: (count) => `${clients(count)} with this profile. All of them would be valid. They get the new version one after the other.`,
     deleteProfile: (name) => `Delete profile ${name}?`,
