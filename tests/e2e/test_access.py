@@ -390,6 +390,11 @@ def test_pages_of_other_sites(fleet):
     assert node.api.get("/api/v1/nodes", headers={"Host": "localhost:80"}).status_code == 200
     image = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}
     problem(node.api.get("/remove_mqtt_client?id=x", headers=image), 403, "foreign-origin")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert node.api.get("/console", headers=link).status_code == 200
+    for path, more in (("/console", {"Sec-Fetch-Dest": "iframe"}), ("/console", {"Sec-Fetch-Mode": "no-cors"}), ("/console", {"Origin": other}),
+                       ("/console/console.js", {}), ("/api/v1/nodes", {}), ("/remove_mqtt_client?id=x", {})):
+        problem(node.api.get(path, headers={**link, **more}), 403, "foreign-origin")
 
 
 def test_a_change_is_noted_though_the_caller_hung_up(desk):

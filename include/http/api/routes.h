@@ -20,7 +20,8 @@ enum {
     ROUTE_ADMIN = 64,
     ROUTE_CONTENTS = 128, /* shows messages of clients: for operators; changes nothing */
     ROUTE_OPS = 256,      /* on the listener at ops.port, if there is one */
-    ROUTE_SELECTOR = 512  /* the query has a selector: select_query_parse checks the parameters */
+    ROUTE_SELECTOR = 512, /* the query has a selector: select_query_parse checks the parameters */
+    ROUTE_LINKED = 1024   /* a page of another site may link to it */
 };
 
 /* What a token with a scope (http/auth/scope.h) gets. Each row of the table needs one: a row

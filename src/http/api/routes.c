@@ -102,7 +102,8 @@ static const struct http_route route_table[] = {
 
     {"GET", "/api/v1/caller", api_caller, ROUTE_INLINE, "", SCOPE_EVERYONE},
 
-    {"GET", "/console", console_page, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},
+    {"GET", "/console", console_page, ROUTE_INLINE | ROUTE_PUBLIC | ROUTE_LINKED, NULL,
+     SCOPE_EVERYONE},
     {"GET", "/console/{file}", console_file, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},
 
     {"GET", "/livez", api_livez, ROUTE_INLINE | ROUTE_PUBLIC, NULL, SCOPE_EVERYONE},

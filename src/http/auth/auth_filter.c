@@ -80,10 +80,27 @@ struct auth_check {
     struct http_response *response;
 };
 
+static bool auth_filter_header_is(const struct auth_check *auth_check, const char *name,
+                                  const char *wanted) {
+    const char *value = auth_filter_header(auth_check->connection, name);
+    return value && strcmp(value, wanted) == 0;
+}
+
+/* Somebody follows a link: the answer is shown in a window of its own, and its sender cannot read
+ * it. */
+static bool auth_filter_follows_link(const struct auth_check *auth_check) {
+    const struct http_route *route = auth_check->request->route;
+    return route && (route->flags & ROUTE_LINKED) != 0 &&
+           auth_filter_header_is(auth_check, "Sec-Fetch-Mode", "navigate") &&
+           auth_filter_header_is(auth_check, "Sec-Fetch-Dest", "document");
+}
+
 /* Uses the Fetch metadata of the browser, because requests for images and links have no Origin. */
 static bool auth_filter_fetch_is_cross_site(const struct auth_check *auth_check) {
-    const char *site = auth_filter_header(auth_check->connection, "Sec-Fetch-Site");
-    return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+    return auth_filter_header(auth_check->connection, "Sec-Fetch-Site") &&
+           !auth_filter_header_is(auth_check, "Sec-Fetch-Site", "same-origin") &&
+           !auth_filter_header_is(auth_check, "Sec-Fetch-Site", "none") &&
+           !auth_filter_follows_link(auth_check);
 }
 
 /* Browsers send the origin of the page. A page of another site must not use an API that is

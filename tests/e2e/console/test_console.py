@@ -365,6 +365,9 @@ def test_a_token_is_asked_for_and_decides_what_is_offered(fleet, browser, tmp_pa
         browser.enter("token", token)
         browser.press("Sign in")
 
+    browser.driver.get(f"data:text/html,<main><a href='{console(node)}'>a page of another site</a></main>")
+    browser.press("a page of another site")
+    browser.see("Sign in")
     sign_in("wrong")
     browser.see("not valid")
     sign_in(tokens["viewer"][0])
