@@ -162,7 +162,8 @@ enum err route_submit(struct route *route, struct message *message,
 /* Whether a message of QoS 1 or 2 would be accepted: the one last rejected with ERR_FULL, else a
  * small one. Any thread. */
 bool route_has_room(const struct route *route);
-/* Continues with these counts. Before the first message. Out of memory: without those of drops. */
+/* Continues with these counts. Before the first message, or the thread that submits. Out of memory:
+ * without those of drops. */
 void route_restore_counts(struct route *route, int64_t messages, int64_t bytes,
                           const int64_t dropped[MESSAGE_DROP_COUNT]);
 /* Counts a message that the caller drops. The thread that submits. */

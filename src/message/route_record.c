@@ -83,7 +83,8 @@ void route_restore_counts(struct route *route, int64_t messages, int64_t bytes,
     route->messages = messages;
     route->bytes = bytes;
     for (size_t i = 0; i < MESSAGE_DROP_COUNT; i++) {
-        struct route_record *record = dropped[i] > 0 ? route_make_record(route) : NULL;
+        struct route_record *record =
+            dropped[i] > 0 ? route_make_record(route) : route_find_record(route);
         if (record) {
             record->dropped[i] = dropped[i];
         }

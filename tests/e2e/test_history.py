@@ -77,3 +77,13 @@ def test_counters_and_changes_follow_a_client_when_it_moves_and_when_nodes_stop_
     # One that is deleted leaves nothing.
     assert fleet.api.delete(fleet.api.path(client)).status_code == 204
     wait_until(lambda: stored(fleet, client) is None, 60, "its history is deleted")
+
+    # Nor does one that is created again before its node has noticed anything.
+    other = "c00001"
+    receive(fleet, other, 2)
+    for _ in range(3):
+        assert fleet.api.delete(fleet.api.path(other)).status_code == 204
+        fleet.api.create(fleet.document(other))
+    wait_until(lambda: fleet.api.state(other) == "online" and fleet.api.status(other)["messages_in"] == 0, 60,
+               "it begins at 0")
+    assert len(nodes_of(fleet, other)) == 1

@@ -35,6 +35,10 @@ EVENTS, LISTENERS = "store/test_store_events", "cluster/test_event_listeners"
 
 CLUSTER = [
     # ---- histories
+    Mutation("a client that was deleted and created again shows what the earlier one did",
+             "src/mqtt/worker/worker_commands.c",
+             "if (err == ERR_OK && command->since > client->version) {", "if (false) {",
+             "mqtt/test_workers_visit"),
     Mutation("after a loss of data, an unchanged client has no stored history any more",
              "src/cluster/membership/membership.c",
              "workers_forget_saved(agent->wiring.workers);", ";", MEMBERSHIP),

@@ -80,6 +80,7 @@ struct client_start {
     struct shared_config *config;
     int64_t epoch, version;
     uint64_t generation;
+    bool is_new; /* the client was deleted meanwhile, and created again */
 };
 void client_start_destroy(struct client_start *start); /* NULL is legal */
 
@@ -210,6 +211,8 @@ size_t client_copy_changes(const struct client *client,
 void client_copy_history(const struct client *client, struct client_history *out);
 /* Continues with what the client did elsewhere. Only for a new record, before it runs. */
 void client_restore_history(struct client *client, const struct client_history *history);
+/* Its id now belongs to another client, which has done nothing yet. */
+void client_forget_history(struct client *client);
 /* Its history counts as not saved: Redis may have lost it together with the last epoch. */
 static inline void client_take_epoch(struct client *client, int64_t epoch) {
     client->saved_mark = client->epoch == epoch ? client->saved_mark : 0;

@@ -4,7 +4,8 @@
  *   {"counts":[times online, messages in, out, bytes in, out, messages dropped by reason...],
  *    "changes":[[time in ms, "from", "to", "reason", "node"],...]}
  *
- * Counts of a later version, behind the known ones, are ignored. */
+ * Counts of a later version, behind the known ones, are ignored. A client that was created and has
+ * done nothing yet has {"since":the version that it was created with}. */
 #ifndef MQFLEET_CLIENT_CLIENT_HISTORY_H
 #define MQFLEET_CLIENT_CLIENT_HISTORY_H
 
@@ -31,6 +32,8 @@ struct client_history {
 
 /* NULL: it is no such text, or memory ran out. Entries that are not understood are left out. */
 struct client_history *client_history_parse(const char *text);
+/* A record with a smaller version is that of a deleted client with the same id. 0: not known. */
+int64_t client_history_since(const char *text);
 /* node: where the changes without a node happened. NULL: out of memory. */
 char *client_history_format(const struct client_history *history, const char *node);
 

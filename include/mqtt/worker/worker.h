@@ -66,6 +66,7 @@ struct worker_command {
     int64_t epoch, version, delay_ms;
     char *reason;
     struct client_history *history; /* of a start; NULL: none, or the record has it */
+    int64_t since;                  /* of a start: client_history_since */
     workers_done *done;
     void *context;
     struct worker_publication *publication;

@@ -299,6 +299,17 @@ void client_restore_history(struct client *client, const struct client_history *
     client->saved_mark = client_history_mark(client);
 }
 
+void client_forget_history(struct client *client) {
+    static const struct client_history nothing;
+    enum client_state state = client->state;
+    client_restore_history(client, &nothing);
+    client->times_online = state == CLIENT_ONLINE;
+    client->change_first = client->change_count = 0;
+    client->state = CLIENT_CLOSED;
+    client_record_change(client, state, "created_again");
+    client->saved_mark = 0;
+}
+
 uint16_t client_history_mark(const struct client *client) {
     int64_t dropped[MESSAGE_DROP_COUNT];
     uint64_t sum = (uint64_t)client->route.messages + (uint64_t)client->messages_out +

@@ -107,6 +107,12 @@ static void client_history_parse_change(struct client_history *history, const js
     history->n++;
 }
 
+int64_t client_history_since(const char *text) {
+    static const char head[] = "{\"since\":";
+    bool known = strncmp(text, head, sizeof head - 1) == 0;
+    return known ? strtoll(text + sizeof head - 1, NULL, 10) : 0;
+}
+
 struct client_history *client_history_parse(const char *text) {
     json_t *json = json_from_text(text, strlen(text), 0);
     const json_t *counts = json_object_get(json, "counts");

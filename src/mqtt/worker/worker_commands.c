@@ -53,7 +53,9 @@ static void worker_command_start_later(struct client *client,
     *next = (struct client_start){.config = shared_config_hold(command->config),
                                   .epoch = command->epoch,
                                   .version = command->version,
-                                  .generation = command->generation};
+                                  .generation = command->generation,
+                                  .is_new = command->since > client->version ||
+                                            (client->next && client->next->is_new)};
     client_start_destroy(client->next);
     client->next = next;
 }
@@ -63,6 +65,9 @@ static enum err worker_command_replace_config(struct client *client,
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
     enum err err = client_replace_config(client, command->config);
+    if (err == ERR_OK && command->since > client->version) {
+        client_forget_history(client);
+    }
     if (err == ERR_OK) {
         client_take_epoch(client, command->epoch);
         client->version = command->version;

@@ -170,6 +170,9 @@ static enum err worker_state_take_next_config(struct client *client) {
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
     enum err err = client_replace_config(client, client->next->config);
+    if (err == ERR_OK && client->next->is_new) {
+        client_forget_history(client);
+    }
     if (err == ERR_OK) {
         client_take_epoch(client, client->next->epoch);
         client->version = client->next->version;

@@ -255,7 +255,10 @@ workers_create_start_command(struct client_config *config,
     command->config = shared;
     command->epoch = assignment->epoch;
     command->version = assignment->version;
-    command->history = assignment->history ? client_history_parse(assignment->history) : NULL;
+    if (assignment->history) {
+        command->history = client_history_parse(assignment->history);
+        command->since = client_history_since(assignment->history);
+    }
     return command;
 }
 

@@ -64,6 +64,7 @@ START_TEST(a_prefix_stands_before_every_key) {
         const char *key = redis_reply_str(redis_reply_at(keys, i), NULL);
         ck_assert_msg(strncmp(key, "fleet2:", 7) == 0 || strcmp(key, "mqtt_config:no") == 0 ||
                           strcmp(key, "mqtt_fleet:meta") == 0 ||
+                          strcmp(key, "mqtt_fleet:history") == 0 ||
                           strcmp(key, "mqtt_fleet:sequence") == 0 ||
                           strcmp(key, "mqtt_fleet:identity") == 0,
                       "%s", key);

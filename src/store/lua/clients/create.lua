@@ -9,6 +9,7 @@ if #ARGV - 2 > BATCH_MAX * 4 then
     return redis.error_reply('ERR too many ids')
 end
 check()
+of_type(HISTORY, 'hash')
 
 local keep_ms = tonumber(ARGV[2])
 
@@ -34,6 +35,7 @@ local function create(id, config, identity, record)
     redis.call('HDEL', OWNER, id)
     redis.call('HDEL', ATTEMPT, id)
     redis.call('ZREM', RETRY, id)
+    redis.call('HSET', HISTORY, id, string.format('{"since":%.0f}', version))
     if tombstone then
         remove_tombstone(id)
     end

@@ -93,6 +93,7 @@ START_TEST(a_client_goes_on_with_its_history) {
                                "[[1000,\"online\",\"backoff\",\"r\",\"m9\"]]}";
     struct client_change changes[CLIENT_CHANGES_MAX];
     struct client_status status;
+    struct workers_client running;
     size_t n;
     ck_assert_int_eq(workers_start(f->workers, fixture_client("one", 1883, PAUSED),
                                    &(struct workers_assignment){"inc", 1, 1, text}),
@@ -121,6 +122,20 @@ START_TEST(a_client_goes_on_with_its_history) {
     ck_assert_ptr_nonnull(strstr(history, "\"test\"]"));
     free(history);
     ck_assert_ptr_null(workers_history(f->workers, "none"));
+    /* Unless it was deleted and created again, with version 5, before the node noticed. */
+    for (int64_t version = 5; version <= 6; version++) {
+        ck_assert_int_eq(
+            workers_start(f->workers, fixture_client("one", 1883, PAUSED),
+                          &(struct workers_assignment){"inc", version, version, "{\"since\":5}"}),
+            ERR_OK);
+        EVENTUALLY(workers_has_client(f->workers, "one", &running) && running.epoch == version);
+        ck_assert_int_eq(workers_changes(f->workers, "one", changes, &n), ERR_OK);
+        ck_assert_uint_eq(n, 1);
+        ck_assert_str_eq(changes[0].reason, "created_again");
+    }
+    history = workers_history(f->workers, "one");
+    ck_assert_ptr_nonnull(strstr(history, "[0,0,0,0,0,0,"));
+    free(history);
 }
 END_TEST
 
