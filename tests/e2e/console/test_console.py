@@ -373,6 +373,8 @@ def test_a_token_is_asked_for_and_decides_what_is_offered(fleet, browser, tmp_pa
     sign_in(tokens["viewer"][0])
     browser.see("viewer-1, viewer", "#caller")
     assert "New client" not in browser.text("#nav") and "Nodes" in browser.text("#nav")
+    browser.go("operations")  # to which the audit trail links
+    browser.see("Nothing here")
     browser.go("client/acme-1")
     browser.see("History")
     assert "Pause" not in browser.text("main") and "Edit" not in browser.text("main")

@@ -28,7 +28,7 @@ const pages = {
     sinks: { show: showSinks, fleet: true },
     routes: { show: showRoutes, fleet: true },
     deadLetters: { show: showDeadLetters, needs: "operator" },
-    operations: { show: showOperations, needs: "operator" },
+    operations: { show: showOperations },
     audit: { show: showAudit, fleet: true },
     client: { show: showClient, hidden: true },
     profile: { show: showProfile, fleet: true, hidden: true },
