@@ -62,12 +62,11 @@ START_TEST(a_prefix_stands_before_every_key) {
     struct redis_reply *keys = raw("KEYS", "*", NULL);
     for (size_t i = 0; i < redis_reply_count(keys); i++) {
         const char *key = redis_reply_str(redis_reply_at(keys, i), NULL);
-        ck_assert_msg(strncmp(key, "fleet2:", 7) == 0 || strcmp(key, "mqtt_config:no") == 0 ||
-                          strcmp(key, "mqtt_fleet:meta") == 0 ||
-                          strcmp(key, "mqtt_fleet:history") == 0 ||
-                          strcmp(key, "mqtt_fleet:sequence") == 0 ||
-                          strcmp(key, "mqtt_fleet:identity") == 0,
-                      "%s", key);
+        ck_assert_msg(
+            strncmp(key, "fleet2:", 7) == 0 || strcmp(key, "mqtt_config:no") == 0 ||
+                strcmp(key, "mqtt_fleet:meta") == 0 || strcmp(key, "mqtt_fleet:history") == 0 ||
+                strcmp(key, "mqtt_fleet:sequence") == 0 || strcmp(key, "mqtt_fleet:identity") == 0,
+            "%s", key);
     }
     redis_reply_free(keys);
 }

@@ -194,8 +194,42 @@ START_TEST(only_the_leader_passes_events_on_and_the_next_one_goes_on) {
     ck_assert_uint_eq(page.n, 1);
     ck_assert_str_eq(store_event_page_id(&page, 0), ids[2]);
     store_event_page_fini(&page);
-    ck_assert_int_eq(store_forward_events(store, "one", ids[2], 2, &page), ERR_OK);
+    /* Not back to what an earlier leader remembers. */
+    for (int i = 2; i >= 0; i--) {
+        ck_assert_int_eq(store_forward_events(store, "one", ids[i], 2, &page), ERR_OK);
+        ck_assert_uint_eq(page.n, 0);
+        store_event_page_fini(&page);
+    }
+}
+END_TEST
+
+START_TEST(what_was_removed_before_it_was_passed_on_is_told) {
+    const struct store_event events[] = {
+        {"{\"a\":1}", true, true}, {"{\"b\":1}", true, true}, {"{\"c\":1}", true, true}};
+    struct store_member one = joined("one", "1", 10);
+    enum store_role role;
+    char wanted[200];
+    ck_assert_int_eq(store_lead(store, &one, TTL_MS, "", &role), ERR_OK);
+    RAW("DEL", KEY);
+    ck_assert_int_eq(append(1, events, 3, 1000), ERR_OK);
+    RAW("XDEL", KEY, ids[0]);
+    RAW("XDEL", KEY, ids[1]);
+    for (int i = 0; i < 2; i++) { /* until an event behind the gap was passed on */
+        ck_assert_int_eq(store_forward_events(store, "one", ids[0], 10, &page), ERR_OK);
+        ck_assert_uint_eq(page.n, 2);
+        ck_assert_str_eq(store_event_page_id(&page, 0), ids[0]);
+        snprintf(wanted, sizeof wanted, "\"first\":\"%s\"", ids[2]);
+        ck_assert_ptr_nonnull(strstr(store_event_page_text(&page, 0), wanted));
+        ck_assert_ptr_nonnull(strstr(store_event_page_text(&page, 0), "\"kind\":\"gap\""));
+        ck_assert_str_eq(store_event_page_id(&page, 1), ids[2]);
+        store_event_page_fini(&page);
+    }
+    ck_assert_int_eq(store_forward_events(store, "one", ids[2], 10, &page), ERR_OK);
     ck_assert_uint_eq(page.n, 0);
+    store_event_page_fini(&page);
+    RAW("SET", "mqtt_fleet:events_sent", "yesterday"); /* by hand: as if none was */
+    ck_assert_int_eq(store_forward_events(store, "one", "", 10, &page), ERR_OK);
+    ck_assert_uint_eq(page.n, 1);
     store_event_page_fini(&page);
 }
 END_TEST
@@ -235,6 +269,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, the_stream_is_bounded_and_tells_what_it_has_no_more);
     tcase_add_test(tcase, a_key_of_another_type_is_replaced);
     tcase_add_test(tcase, nodes_and_leaders_are_told_once_by_the_scripts_that_change_them);
+    tcase_add_test(tcase, what_was_removed_before_it_was_passed_on_is_told);
     tcase_add_test(tcase, only_the_leader_passes_events_on_and_the_next_one_goes_on);
     tcase_add_test(tcase, scripts_write_the_time_as_nodes_do);
     tcase_add_loop_test(tcase, an_id_is_a_place_or_refused, 0, sizeof places / sizeof places[0]);
