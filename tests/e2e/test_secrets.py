@@ -169,6 +169,12 @@ def test_a_node_without_the_key_says_so_and_leaves_the_client_to_others(fleet):
     again = fleet.start_node("knowing", secrets__key_file=keys)
     again.api.wait_state("c", "online", 40)
 
+    def told():
+        problems = again.api.get("/api/v1/problems").json()["problems"]
+        return [one["node"] for one in problems if one["code"] == "keys_differ"] == ["ignorant"]
+
+    wait_until(told, 60, "case H: which node has not got the key")
+
 
 def test_an_encrypted_word_does_not_work_for_another_client(fleet):
     guarded(fleet)

@@ -31,6 +31,8 @@
       "set the same value on all nodes, and restart them")                                         \
     X(FLEET_PROBLEM_VERSION_DIFFERS, "version_differs", "warning",                                 \
       "finish the upgrade: all nodes should run the same version")                                 \
+    X(FLEET_PROBLEM_KEYS_DIFFER, "keys_differ", "warning",                                         \
+      "give all nodes the same keys: clients with encrypted secrets run only where theirs are")    \
     X(FLEET_PROBLEM_CAPACITY, "capacity", "warning", "add a node, or raise node_info.size")        \
     X(FLEET_PROBLEM_NO_FAILOVER, "no_failover", "warning",                                         \
       "add a node, or raise node_info.size: if that node fails, these clients wait")               \
@@ -165,6 +167,38 @@ static void problems_add_versions(struct problems *problems, const struct fleet_
     }
 }
 
+/* How many live nodes have not got the key; *first: one of them. */
+static size_t problems_count_without_key(const struct fleet_view *view, const char *key,
+                                         const struct placement_node **first) {
+    size_t n = 0;
+    for (size_t i = 0; i < view->eligible_count; i++) {
+        const struct placement_node *node = &view->eligible[i];
+        if (node->facts.known && !facts_has_key(&node->facts, key)) {
+            *first = n++ == 0 ? node : *first;
+        }
+    }
+    return n;
+}
+
+/* Of the first key that only some have. */
+static void problems_add_keys(struct problems *problems, const struct fleet_view *view) {
+    for (size_t i = 0; i < view->eligible_count; i++) {
+        const struct facts *facts = &view->eligible[i].facts;
+        for (size_t key = 0; key < facts->key_count; key++) {
+            const struct placement_node *without = NULL;
+            size_t n = problems_count_without_key(view, facts->keys[key], &without);
+            if (n > 0) {
+                char cause[CAUSE_LEN];
+                snprintf(cause, sizeof cause,
+                         "%zu of %zu live nodes have no key %s in secrets.key_file, such as %s", n,
+                         view->eligible_count, facts->keys[key], without->name);
+                problems_add(problems, FLEET_PROBLEM_KEYS_DIFFER, without->name, cause);
+                return;
+            }
+        }
+    }
+}
+
 /* ---- capacity -------------------------------------------------------------------------------- */
 
 /* Whether the clients of the fullest node would find room on the others. */
@@ -243,5 +277,6 @@ json_t *problems_of(const struct fleet_view *view) {
     problems_add_failover(&problems, view);
     problems_add_settings(&problems, view);
     problems_add_versions(&problems, view);
+    problems_add_keys(&problems, view);
     return problems.list;
 }

@@ -120,6 +120,23 @@ START_TEST(drift_of_versions_and_addresses_and_brokers_is_told) {
 }
 END_TEST
 
+START_TEST(a_key_that_only_some_nodes_have_is_told) {
+    begin();
+    for (int i = 0; i < NODES; i++) {
+        eligible[i].facts.known = true;
+        eligible[i].facts.key_count = 1;
+        strcpy(eligible[i].facts.keys[0], "k1");
+    }
+    ck_assert_str_eq(found(), "");
+    strcpy(eligible[0].facts.keys[0], "k2");
+    ck_assert_str_eq(found(), "keys_differ:warning"); /* one for both keys */
+    eligible[1].facts = (struct facts){0};            /* an older version does not say */
+    ck_assert_str_eq(found(), "");
+    eligible[1].facts.known = true;
+    ck_assert_str_eq(found(), "keys_differ:warning");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("problems");
     TCase *tests = tcase_create("problems");
@@ -128,6 +145,7 @@ int main(void) {
     tcase_add_test(tests, drains_are_told_and_why_they_do_not_end);
     tcase_add_test(tests, a_fleet_that_does_not_survive_its_largest_node_is_told);
     tcase_add_test(tests, drift_of_versions_and_addresses_and_brokers_is_told);
+    tcase_add_test(tests, a_key_that_only_some_nodes_have_is_told);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
