@@ -58,3 +58,4 @@ def test_brokers_are_listed_over_all_nodes(fleet):
     fleet.at_end(nodes[1].resume)
     incomplete = brokers(nodes[0].api)["incomplete"]
     assert [row["node"] for row in incomplete] == ["n2"] and incomplete[0]["reason"]
+    assert "node n2:" in cli.fails(1, "brokers")

@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import threading
 import time
 
@@ -51,10 +52,11 @@ class Cli:
         return subprocess.Popen([TOOL, *map(str, words)], env=self.environment,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def on_terminal(self, *words, seconds=10, stdin=None, until=None):
+    def on_terminal(self, *words, seconds=10, stdin=None, until=None, columns=80):
         """What it writes to a terminal; ended by Ctrl-C once `until` was seen, or by itself."""
         pid, terminal = pty.fork()
         if pid == 0:
+            termios.tcsetwinsize(0, (24, columns))
             os.execve(TOOL, [str(TOOL), *map(str, words)], {**self.environment, "TERM": "xterm"})
         written, end = b"", time.monotonic() + seconds
         while time.monotonic() < end:
@@ -642,6 +644,9 @@ def test_on_a_terminal_there_are_colours_and_it_watches(fleet, cli):
     assert code == 0 and "\x1b[32monline" in written
     assert "\x1b" not in cli.good("clients")
     assert "\x1b" not in Cli(fleet.nodes[0], NO_COLOR="1").on_terminal("clients")[0]
+    assert "10000" in cli.on_terminal("nodes", columns=27)[0]
+    narrow = cli.on_terminal("nodes", columns=25)[0]
+    assert "CLIENTS" in narrow and "100" not in narrow, narrow  # no number is cut
     written, code = cli.on_terminal("status", "--watch", "--interval", "0.2", seconds=30,
                                     until=lambda text: text.count(b"\x1b[2J") >= 3)
     assert code == 130 and written.count("m1") >= 3

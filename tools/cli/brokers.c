@@ -29,20 +29,22 @@ static void cli_brokers_put_row(struct table *table, const json_t *row) {
     table_put(table, cli_json_text_or_empty(row, "broker"));
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         cli_brokers_put_count(table, row, counts[i]);
+        if (i == 1) {
+            table_put(table, table_ago(cli_json_text(incident, "since"), ago, sizeof ago));
+        }
     }
     cli_brokers_put_number(table, json_object_get(row, "connects_per_s"));
     cli_brokers_put_number(table, json_object_get(json_object_get(row, "ping_ms"), "p50"));
     cli_brokers_put_number(table, json_object_get(json_object_get(row, "ping_ms"), "p99"));
     table_printf(table, "%zu", json_array_size(json_object_get(row, "nodes")));
     table_put(table, *expires ? expires : "-");
-    table_put(table, table_ago(cli_json_text(incident, "since"), ago, sizeof ago));
     table_put(table, cli_json_text_or_empty(incident, "message"));
 }
 
 static void cli_brokers_print(const struct cli *cli, const json_t *answer) {
     static const char *const headings[] = {
-        "BROKER",  ">CLIENTS", ">ONLINE", ">CONNECTING", ">BACKOFF", ">CONFLICT", ">CONN/S",
-        ">P50 MS", ">P99 MS",  ">NODES",  "CERT UNTIL",  "AWAY",     "ERROR",     NULL};
+        "BROKER",  ">CLIENTS", ">ONLINE", "AWAY",   ">CONNECTING", ">BACKOFF", ">CONFLICT",
+        ">CONN/S", ">P50 MS",  ">P99 MS", ">NODES", "CERT UNTIL",  "ERROR",    NULL};
     struct table *table = table_create(headings);
     size_t i;
     const json_t *row;
@@ -79,10 +81,11 @@ enum cli_exit command_brokers(struct cli *cli) {
     }
     size_t i;
     const json_t *node;
-    json_array_foreach(json_object_get(code == CLI_OK ? answer.json : NULL, "incomplete"), i,
-                       node) {
+    const json_t *incomplete = json_object_get(code == CLI_OK ? answer.json : NULL, "incomplete");
+    json_array_foreach(incomplete, i, node) {
         cli_error("node %s: %s", cli_json_text_or_empty(node, "node"),
                   cli_json_text_or_empty(node, "reason"));
+        code = CLI_FAILED;
     }
     cli_answer_fini(&answer);
     return code;

@@ -39,12 +39,13 @@ static void cli_sinks_put_rows(struct table *table, const json_t *sink) {
     }
 }
 
-static void cli_sinks_print_incomplete(const json_t *answer) {
+static enum cli_exit cli_sinks_report_incomplete(const json_t *answer) {
     size_t i;
-    const json_t *node;
-    json_array_foreach(json_object_get(answer, "incomplete"), i, node) {
+    const json_t *incomplete = json_object_get(answer, "incomplete"), *node;
+    json_array_foreach(incomplete, i, node) {
         cli_error("node %s does not answer", json_string_value(node));
     }
+    return json_array_size(incomplete) > 0 ? CLI_FAILED : CLI_OK;
 }
 
 static struct table *cli_sinks_table(void) {
@@ -84,7 +85,7 @@ static enum cli_exit cli_sinks_list(struct cli *cli, const char *name) {
         table_destroy(table);
     }
     if (code == CLI_OK) {
-        cli_sinks_print_incomplete(answer.json);
+        code = cli_sinks_report_incomplete(answer.json);
     }
     cli_answer_fini(&answer);
     free(path);

@@ -206,13 +206,16 @@ static void table_print_cell(const struct table *table, size_t column, const cha
            table_is_flush_right(table, column) || last ? 0 : pad, "");
 }
 
-/* row SIZE_MAX: the headings. */
+/* row SIZE_MAX: the headings. A number is shown whole or, with what follows, not at all. */
 static void table_print_row(const struct table *table, size_t row) {
     const size_t *widths = table->widths;
     int terminal = table_terminal_width();
     size_t room = terminal > 0 ? (size_t)terminal : SIZE_MAX / 2;
     for (size_t column = 0; column < table->columns && room > 0; column++) {
         bool heading = row == SIZE_MAX;
+        if (table_is_flush_right(table, column) && room < widths[column]) {
+            break;
+        }
         const char *text = heading ? table_heading(table, column) : table_cell(table, row, column);
         table_print_cell(table, column, text, widths[column], room,
                          heading ? "" : table_colour(text));
