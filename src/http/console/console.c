@@ -7,7 +7,8 @@
 #include "console_files.h"
 #include "http/server/problem.h"
 
-/* The page loads nothing from elsewhere, runs no inline script, and cannot be framed. */
+/* The page loads nothing from elsewhere, runs no inline script, and cannot be framed. A page that
+ * opens it by a link has no handle to it. */
 #define CONSOLE_POLICY                                                                             \
     "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "             \
     "form-action 'self'"
@@ -36,6 +37,7 @@ static void console_answer(const struct http_request *request, const struct cons
     http_answer_header(response, "Cache-Control", "no-cache");
     http_answer_header(response, "Content-Security-Policy", CONSOLE_POLICY);
     http_answer_header(response, "Referrer-Policy", "no-referrer");
+    http_answer_header(response, "Cross-Origin-Opener-Policy", "same-origin");
 }
 
 static void console_answer_name(struct http_request *request, const char *name,

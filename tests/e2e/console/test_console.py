@@ -56,7 +56,7 @@ def test_the_page_is_small_cached_and_loads_nothing_from_elsewhere(fleet):
         for part in ("default-src 'self'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'",
                      "form-action 'self'"):
             assert part in policy, path
-        assert "unsafe" not in policy
+        assert "unsafe" not in policy and answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
         again = api.get(path, headers={"If-None-Match": answer.headers["ETag"]})
         assert again.status_code == 304 and not again.content and again.headers["ETag"] == answer.headers["ETag"]
         assert api.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
