@@ -8,6 +8,8 @@
 #include "base/telemetry/metrics.h"
 #include "cluster/membership/agent_internal.h"
 
+#define HISTORIES_AT_ONCE 50 /* while clients run: a worker waits until they are copied */
+
 /* *saved: how many. */
 static enum err histories_save_some(struct agent *agent, size_t *from, size_t rows_max,
                                     size_t *saved) {
@@ -40,8 +42,8 @@ void histories_step(struct agent *agent) {
     size_t left = (size_t)agent->wiring.conf->history_save_rate * HISTORIES_MS / 1000;
     enum err err = ERR_OK;
     while (left > 0 && err == ERR_OK && agent_may_continue(agent)) {
-        size_t saved;
-        err = histories_save_some(agent, &agent->histories_from, left, &saved);
+        size_t saved, most = left < HISTORIES_AT_ONCE ? left : HISTORIES_AT_ONCE;
+        err = histories_save_some(agent, &agent->histories_from, most, &saved);
         left -= saved;
         if (agent->histories_from == 0) {
             return;
