@@ -65,7 +65,8 @@ void rate_quota_release(struct rate_quota *quota);
 int64_t rate_quota_wait_ns(const struct rate_quota *quota, enum rate_quota_kind kind,
                            int64_t now_ns);
 /* When someone who has to wait should look again: the more clients share the quota, the later, so
- * that their looking costs a bounded part of a core. 0: now. */
+ * that their looking costs a bounded part of a core; but soon enough that each sample knows of
+ * them. 0: now. */
 int64_t rate_quota_look_again_ns(const struct rate_quota *quota, enum rate_quota_kind kind,
                                  int64_t now_ns);
 /* How many may pass now, at most `most`. */
@@ -105,6 +106,6 @@ enum err rate_quotas_sample(struct rate_quotas *quotas, int64_t now_ns, size_t n
 void rate_quota_samples_free(struct rate_quota_sample *rows, size_t n);
 /* Sets this node's share of a rate. A scope without a quota is ignored. */
 void rate_quotas_set_share(struct rate_quotas *quotas, const char *scope, enum rate_quota_kind kind,
-                           double share);
+                           double share, int64_t now_ns);
 
 #endif

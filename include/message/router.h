@@ -142,8 +142,11 @@ void route_fini(struct route *route); /* after the last route_submit */
  * a message of QoS 0 must be dropped, and was counted; one of QoS 1 or 2 must wait for
  * route_limit_wait_ms. */
 bool route_admits(struct route *route, uint8_t qos, size_t payload_len);
-/* Until the limits of the client may let a message pass; 0: now. Any thread. */
-int64_t route_limit_wait_ms(const struct route *route);
+/* While a message waits: until the limits of the client may let it pass; 0: now. Any thread. */
+int64_t route_limit_wait_ms(struct route *route);
+/* Whether the limits of the client or its quota may hold messages of this client, or have lately;
+ * not, whether others have used up the quota. Any thread. */
+bool route_is_held_back(const struct route *route);
 /* Whether the quota of messages holds some or has dropped one in the last seconds. Any thread. */
 bool route_is_over_quota(const struct route *route);
 /* Whether the limits hold messages or have dropped one in the last seconds. Any thread. */

@@ -104,10 +104,31 @@ static int64_t rate_bucket_capacity_ns(int64_t cost_ns) {
     return cost_ns > NS_PER_S ? cost_ns : NS_PER_S;
 }
 
-static void rate_bucket_set_share(struct rate_bucket *bucket, double share) {
+/* Returns the cost of one before. */
+static int64_t rate_bucket_set_cost(struct rate_bucket *bucket, double share) {
     share = share > SHARE_MIN ? share : SHARE_MIN;
-    atomic_store_explicit(&bucket->cost_ns, (int64_t)((double)NS_PER_S / share),
-                          memory_order_relaxed);
+    return atomic_exchange_explicit(&bucket->cost_ns, (int64_t)((double)NS_PER_S / share),
+                                    memory_order_relaxed);
+}
+
+/* What a small share lacked for minutes, a larger one gives soon: at most all that it holds is
+ * missing. A share that shrinks lacks as many as before. */
+static void rate_bucket_set_share(struct rate_bucket *bucket, double share, int64_t now_ns) {
+    int64_t cost_before_ns = rate_bucket_set_cost(bucket, share);
+    int64_t cost_ns = rate_bucket_get(&bucket->cost_ns);
+    int64_t most_ns = rate_bucket_capacity_ns(cost_ns);
+    int64_t before_ns = rate_bucket_get(&bucket->full_at_ns);
+    double shrinks = cost_ns > cost_before_ns && cost_before_ns > 0
+                         ? (double)cost_ns / (double)cost_before_ns
+                         : 1;
+    int64_t after_ns;
+    do {
+        double lacks_ns = (double)(before_ns - now_ns) * shrinks;
+        if (lacks_ns <= 0) {
+            return;
+        }
+        after_ns = now_ns + (lacks_ns < (double)most_ns ? (int64_t)lacks_ns : most_ns);
+    } while (!atomic_compare_exchange_weak(&bucket->full_at_ns, &before_ns, after_ns));
 }
 
 static double rate_bucket_share(const struct rate_bucket *bucket) {
@@ -157,7 +178,11 @@ int64_t rate_quota_look_again_ns(const struct rate_quota *quota, enum rate_quota
     int64_t least_ms = clients / CLIENTS_PER_LOOK_MS;
     least_ms = least_ms < LOOK_AGAIN_MS_MIN ? LOOK_AGAIN_MS_MIN : least_ms;
     least_ms = least_ms > LOOK_AGAIN_MS_MAX ? LOOK_AGAIN_MS_MAX : least_ms;
-    return wait_ns > 0 && wait_ns < least_ms * NS_PER_MS ? least_ms * NS_PER_MS : wait_ns;
+    if (wait_ns == 0) {
+        return 0;
+    }
+    wait_ns = wait_ns > least_ms * NS_PER_MS ? wait_ns : least_ms * NS_PER_MS;
+    return wait_ns < LOOK_AGAIN_MS_MAX * NS_PER_MS ? wait_ns : LOOK_AGAIN_MS_MAX * NS_PER_MS;
 }
 
 size_t rate_quota_room(const struct rate_quota *quota, enum rate_quota_kind kind, int64_t now_ns,
@@ -270,7 +295,8 @@ static bool rate_quotas_prepare(struct rate_quotas *quotas, const struct rate_qu
     return true;
 }
 
-/* Called with the lock. A rate that changes keeps the part that this node has of it. */
+/* Called with the lock. A rate that changes keeps the part that this node has of it. What a bucket
+ * lacks is adapted when the share is set next. */
 static void rate_quotas_set_rates(struct rate_quota *quota, const struct rate_quota_row *row,
                                   size_t nodes) {
     for (size_t kind = 0; kind < RATE_QUOTA_COUNT; kind++) {
@@ -278,7 +304,7 @@ static void rate_quotas_set_rates(struct rate_quota *quota, const struct rate_qu
         double before = atomic_load_explicit(&bucket->per_s, memory_order_relaxed);
         double part = before > 0 ? rate_bucket_share(bucket) / before : 1 / (double)nodes;
         if (row->per_s[kind] > 0) {
-            rate_bucket_set_share(bucket, part * row->per_s[kind]);
+            (void)rate_bucket_set_cost(bucket, part * row->per_s[kind]);
         }
         atomic_store_explicit(&bucket->per_s, row->per_s[kind], memory_order_relaxed);
     }
@@ -377,11 +403,12 @@ static void rate_quota_sample_use(struct rate_bucket *bucket, double seconds,
 }
 
 /* Called with the lock. */
-static void rate_quota_reset_shares(struct rate_quota *quota, size_t nodes) {
+static void rate_quota_reset_shares(struct rate_quota *quota, size_t nodes, int64_t now_ns) {
     for (size_t kind = 0; kind < RATE_QUOTA_COUNT; kind++) {
         double per_s = atomic_load_explicit(&quota->buckets[kind].per_s, memory_order_relaxed);
         if (per_s > 0) {
-            rate_bucket_set_share(&quota->buckets[kind], per_s / (double)(nodes > 0 ? nodes : 1));
+            rate_bucket_set_share(&quota->buckets[kind], per_s / (double)(nodes > 0 ? nodes : 1),
+                                  now_ns);
         }
     }
 }
@@ -420,7 +447,7 @@ enum err rate_quotas_sample(struct rate_quotas *quotas, int64_t now_ns, size_t n
         if (err == ERR_OK && quota->listed && atomic_load(&quota->references) > 0) {
             err = rate_quota_sample(quota, seconds, &(*rows)[(*n)++]) ? ERR_OK : ERR_MEMORY;
         } else if (err == ERR_OK && quota->listed) {
-            rate_quota_reset_shares(quota, nodes);
+            rate_quota_reset_shares(quota, nodes, now_ns);
         }
     }
     quotas->sampled_at_ns = now_ns;
@@ -441,12 +468,12 @@ void rate_quota_samples_free(struct rate_quota_sample *rows, size_t n) {
 }
 
 void rate_quotas_set_share(struct rate_quotas *quotas, const char *scope, enum rate_quota_kind kind,
-                           double share) {
+                           double share, int64_t now_ns) {
     struct rate_quota *quota;
     pthread_mutex_lock(&quotas->lock);
     LL_FOREACH(quotas->list, quota) {
         if (quota->listed && strcmp(quota->scope, scope) == 0) {
-            rate_bucket_set_share(&quota->buckets[kind], share);
+            rate_bucket_set_share(&quota->buckets[kind], share, now_ns);
         }
     }
     pthread_mutex_unlock(&quotas->lock);

@@ -151,15 +151,26 @@ static int64_t route_limits_wait_ns(const struct route_record *record, int64_t n
     return rate_limit_is_set(&record->limit) ? rate_limit_wait_ns(&record->limit, now_ns) : 0;
 }
 
-int64_t route_limit_wait_ms(const struct route *route) {
-    const struct route_record *record = route_find_record(route);
-    const struct rate_quota *quota = record ? route_record_quota(record) : NULL;
+/* The node's share stays small unless others know that someone waits. */
+static int64_t route_quota_wait_ns(struct route_record *record, struct rate_quota *quota,
+                                   int64_t now_ns) {
+    int64_t wait_ns = rate_quota_look_again_ns(quota, RATE_MESSAGES, now_ns);
+    if (wait_ns > 0) {
+        rate_quota_note_waiting(quota, RATE_MESSAGES);
+        atomic_store_explicit(&record->over_quota_at_ms, now_ns / NS_PER_MS, memory_order_relaxed);
+    }
+    return wait_ns;
+}
+
+int64_t route_limit_wait_ms(struct route *route) {
+    struct route_record *record = route_find_record(route);
+    struct rate_quota *quota = record ? route_record_quota(record) : NULL;
     if (!record || (!quota && !rate_limit_is_set(&record->limit))) {
         return 0;
     }
     int64_t now_ns = clock_us() * NS_PER_US;
     int64_t wait_ns = route_limits_wait_ns(record, now_ns);
-    int64_t quota_ns = quota ? rate_quota_look_again_ns(quota, RATE_MESSAGES, now_ns) : 0;
+    int64_t quota_ns = quota ? route_quota_wait_ns(record, quota, now_ns) : 0;
     wait_ns = quota_ns > wait_ns ? quota_ns : wait_ns;
     return (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
 }
@@ -181,6 +192,12 @@ bool route_is_over_quota(const struct route *route) {
     const struct rate_quota *quota = record ? route_record_quota(record) : NULL;
     return quota && rate_quota_per_s(quota, RATE_MESSAGES) > 0 &&
            route_was_limited(&record->over_quota_at_ms, false);
+}
+
+bool route_is_held_back(const struct route *route) {
+    const struct route_record *record = route_find_record(route);
+    return record &&
+           (route_limits_wait_ns(record, clock_us() * NS_PER_US) > 0 || route_is_over_quota(route));
 }
 
 /* A message found no room: it is dropped, or waits. */

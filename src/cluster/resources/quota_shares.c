@@ -221,7 +221,8 @@ static void quota_shares_apply_one(struct quota_shares *shares, const struct quo
         double now = quota_reports_share(reports, sample->scope, kind, use->per_s);
         double before = last && last->shares[kind] > 0 ? last->shares[kind] : use->share;
         round->shares[kind] = now;
-        rate_quotas_set_share(shares->quotas, sample->scope, kind, now < before ? now : before);
+        rate_quotas_set_share(shares->quotas, sample->scope, kind, now < before ? now : before,
+                              clock_us() * NS_PER_US);
     }
 }
 

@@ -265,8 +265,8 @@ static void paho_message_wait_room(const struct route *route) {
 /* Slows a client beyond its limits, as far as the other clients can bear it. */
 static void paho_message_wait_limits(struct engine_connection *connection,
                                      const struct message *message) {
-    const struct route *route = connection->open.route;
-    if (route_admits(connection->open.route, message->qos, message->payload_len)) {
+    struct route *route = connection->open.route;
+    if (route_admits(route, message->qos, message->payload_len)) {
         return;
     }
     int64_t until_ms = clock_ms() + LIMITS_WAIT_MS_MAX;

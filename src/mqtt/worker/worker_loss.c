@@ -199,7 +199,7 @@ static bool worker_loss_extend_wait(struct client *client) {
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
                      clock_ms() - worker_last_received_ms(client) < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;
-    bool held = !route_has_room(&client->route) || route_limit_wait_ms(&client->route) > 0;
+    bool held = !route_has_room(&client->route) || route_is_held_back(&client->route);
     if (!held && !receiving) {
         return false;
     }

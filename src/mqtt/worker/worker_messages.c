@@ -71,7 +71,7 @@ void worker_skipped(void *context, const struct engine_skipped *skipped) {
 /* Messages that a sink or a limit holds back have arrived. */
 static bool worker_silence_is_receiving(const struct client *client) {
     return client->receiving || !route_has_room(&client->route) ||
-           route_limit_wait_ms(&client->route) > 0;
+           route_is_held_back(&client->route);
 }
 
 static int64_t worker_silence_since_ms(const struct client *client) {

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/system/clock.h"
+#include "message/router.h"
 
 #define SECOND     INT64_C(1000000000)
 #define PASSED_MAX 1000000
@@ -91,8 +93,8 @@ START_TEST(a_new_quota_is_divided_equally_and_a_share_is_set) {
     ck_assert_int_eq(pass(quota, RATE_PUBLICATIONS), 1); /* a quarter: one may pass */
     now += 3 * SECOND;
     ck_assert_int_eq(pass(quota, RATE_PUBLICATIONS), 0);
-    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_MESSAGES, 70);
-    rate_quotas_set_share(quotas, "label.tenant=globex", RATE_MESSAGES, 1);
+    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_MESSAGES, 70, now);
+    rate_quotas_set_share(quotas, "label.tenant=globex", RATE_MESSAGES, 1, now);
     now += 10 * SECOND;
     ck_assert_int_eq(pass(quota, RATE_MESSAGES), 70);
     /* A rate that changes: the node keeps its part. */
@@ -101,6 +103,42 @@ START_TEST(a_new_quota_is_divided_equally_and_a_share_is_set) {
     apply("tenant", doubled, 4);
     now += 10 * SECOND;
     ck_assert_int_eq(pass(quota, RATE_MESSAGES), 140);
+    rate_quota_release(quota);
+}
+END_TEST
+
+START_TEST(who_waits_for_a_small_share_passes_soon_after_it_has_grown) {
+    apply("tenant", acme_row, 1);
+    struct rate_quota *quota = take_of("acme");
+    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_PUBLICATIONS, 0.01, now);
+    ck_assert_int_eq(pass(quota, RATE_PUBLICATIONS), 1);
+    ck_assert_int_eq(rate_quota_wait_ns(quota, RATE_PUBLICATIONS, now), 100 * SECOND);
+    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_PUBLICATIONS, 10, now);
+    ck_assert_int_eq(rate_quota_wait_ns(quota, RATE_PUBLICATIONS, now), SECOND / 10);
+    now += SECOND;
+    ck_assert_int_eq(pass(quota, RATE_PUBLICATIONS), 10); /* and not what 100 s would have given */
+    /* Likewise when a higher rate of the fleet is shared. */
+    struct rate_quota_row higher = acme_row;
+    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_PUBLICATIONS, 0.01, now);
+    higher.per_s[RATE_PUBLICATIONS] = 1000;
+    apply("tenant", higher, 1);
+    rate_quotas_set_share(quotas, "label.tenant=acme", RATE_PUBLICATIONS, 10, now);
+    ck_assert_int_le(rate_quota_wait_ns(quota, RATE_PUBLICATIONS, now), SECOND / 10);
+    rate_quota_release(quota);
+}
+END_TEST
+
+START_TEST(a_share_that_changes_to_and_fro_gives_nothing) {
+    apply("tenant", acme_row, 1);
+    struct rate_quota *quota = take_of("acme");
+    int passed = 0;
+    for (int i = 0; i < 1000; i++) {
+        rate_quotas_set_share(quotas, "label.tenant=acme", RATE_PUBLICATIONS, i % 2 ? 1 : 0.01,
+                              now);
+        passed += pass(quota, RATE_PUBLICATIONS);
+        now += SECOND / 100;
+    }
+    ck_assert_int_le(passed, 10); /* in 10 s, half of them at one per second */
     rate_quota_release(quota);
 }
 END_TEST
@@ -180,6 +218,27 @@ START_TEST(who_waits_looks_again_the_later_the_more_clients_there_are) {
 }
 END_TEST
 
+static bool tells_of_waiting(void) {
+    return sampled(RATE_MESSAGES).limited;
+}
+
+START_TEST(only_a_client_whose_message_waits_for_the_quota_is_held_back_by_it) {
+    struct route route = {0}, other = {0};
+    apply("tenant", acme_row, 1000); /* one message in 10 s */
+    struct rate_quota *quota = take_of("acme");
+    ck_assert(route_set_quota(&route, quota));
+    ck_assert(route_set_quota(&other, rate_quota_retain(quota)));
+    ck_assert(rate_quota_take(quota, RATE_MESSAGES, clock_us() * 1000));
+    ck_assert(!route_is_held_back(&route) && !tells_of_waiting());
+    int64_t wait_ms = route_limit_wait_ms(&route);
+    ck_assert(wait_ms > 0 && wait_ms < 1000); /* each sample, a second apart, knows of it */
+    ck_assert(route_is_held_back(&route) && tells_of_waiting() && !tells_of_waiting());
+    ck_assert(!route_is_held_back(&other));
+    route_fini(&route);
+    route_fini(&other);
+}
+END_TEST
+
 START_TEST(who_passes_after_a_race_is_charged_but_not_without_bound) {
     apply("tenant", acme_row, 1);
     struct rate_quota *quota = take_of("acme");
@@ -225,10 +284,13 @@ int main(void) {
     tcase_add_test(tcase, a_client_counts_for_the_quota_of_its_label);
     tcase_add_test(tcase, what_a_second_allows_passes_at_once_and_then_the_rate);
     tcase_add_test(tcase, a_new_quota_is_divided_equally_and_a_share_is_set);
+    tcase_add_test(tcase, who_waits_for_a_small_share_passes_soon_after_it_has_grown);
+    tcase_add_test(tcase, a_share_that_changes_to_and_fro_gives_nothing);
     tcase_add_test(tcase, a_quota_that_is_removed_limits_nobody_and_its_entry_is_used_again);
     tcase_add_test(tcase, a_sample_has_the_use_since_the_last_one);
     tcase_add_test(tcase, a_node_whose_clients_have_left_begins_again_with_an_equal_part);
     tcase_add_test(tcase, who_waits_looks_again_the_later_the_more_clients_there_are);
+    tcase_add_test(tcase, only_a_client_whose_message_waits_for_the_quota_is_held_back_by_it);
     tcase_add_test(tcase, who_passes_after_a_race_is_charged_but_not_without_bound);
     tcase_add_test(tcase, threads_together_get_no_more_than_there_is);
     suite_add_tcase(suite, tcase);
