@@ -10,6 +10,7 @@
 #include "queued_event.h"
 
 #define EVENT_SINK_PAGE_EVENTS 100
+#define EVENT_SINK_REFUSED_MS  5000       /* until a node that does not lead asks again */
 #define EVENT_SINK_ID          "$mqfleet" /* in place of the id of a client */
 
 void event_sink_init(struct event_sink *sink, const struct conf *conf, struct store *store,
@@ -71,12 +72,14 @@ static bool event_sink_pass_on(struct event_sink *sink, const char *text) {
 
 bool event_sink_step(struct event_sink *sink) {
     struct store_event_page page;
-    if (!sink->router || sink->conf->events_sink[0] == '\0' || !event_sink_update_route(sink)) {
+    if (!sink->router || sink->conf->events_sink[0] == '\0' || clock_ms() < sink->next_ms ||
+        !event_sink_update_route(sink)) {
         return false;
     }
     enum err err = store_forward_events(sink->store, sink->conf->node_name, sink->done,
                                         EVENT_SINK_PAGE_EVENTS, &page);
     size_t n = err == ERR_OK ? page.n : 0, taken = 0;
+    sink->next_ms = err == ERR_REFUSED ? clock_ms() + EVENT_SINK_REFUSED_MS : 0;
     if (err == ERR_OK || err == ERR_REFUSED) {
         sink->done[0] = '\0'; /* Redis has it, or another node leads, and has its own place */
     }

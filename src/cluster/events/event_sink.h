@@ -15,10 +15,10 @@ struct event_sink {
     struct router *router;
     struct route route;
     bool has_route;
-    uint16_t generation; /* of the router, when the route was set */
-    bool held;           /* the sink did not take the last event */
-    char
-        done[STORE_EVENT_ID_LEN]; /* the last one that it took and Redis does not know yet, or "" */
+    uint16_t generation;           /* of the router, when the route was set */
+    bool held;                     /* the sink did not take the last event */
+    char done[STORE_EVENT_ID_LEN]; /* the last one taken that Redis does not know yet, or "" */
+    int64_t next_ms;               /* not before */
 };
 
 /* All borrowed. router NULL: nothing is passed on. */
