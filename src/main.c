@@ -259,6 +259,14 @@ static int main_report_settings(struct app *app, bool print) {
     return command_line_flush_output();
 }
 
+/* A line for each fault. */
+static void main_print_faults(const char *faults) {
+    for (const char *at = faults; at; at = strchr(at, '\n')) {
+        at += *at == '\n';
+        fprintf(stderr, "mqfleetd: %.*s\n", (int)strcspn(at, "\n"), at);
+    }
+}
+
 int main(int argc, char **argv) {
     std_streams_open();
     struct command_line line = {.sets = calloc((size_t)argc + 1, sizeof(char *))};
@@ -305,7 +313,7 @@ int main(int argc, char **argv) {
                              app.conf->redis_tls_key_file, fault);
     }
     if (err != ERR_OK) {
-        fprintf(stderr, "mqfleetd: %s\n", fault);
+        main_print_faults(fault);
         return err == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may succeed */
     }
     if (line.action != ACTION_RUN) {

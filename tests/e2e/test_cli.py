@@ -129,7 +129,7 @@ def test_settings_are_checked_by_the_node_itself(tmp_path):
 
 def test_a_node_that_is_not_there(tmp_path):
     cli = Cli(MQFLEET_URL=f"http://127.0.0.1:{free_port()}")
-    assert "connect" in cli.fails(5, "status")
+    assert "connect" in cli.fails(5, "status") and "--url" in cli.fails(5, "status")
     assert "connect" in cli.fails(5, "tail", "x")
 
 
@@ -529,11 +529,13 @@ def test_status_and_lists_tell_of_a_node_that_was_killed(fleet):
         late = cli.run("status", "-o", "json")
         later = json.loads(late.stdout)
         return later["states"] == {"online": 6} and late.returncode == 1 and any(
-            f"node {second.name} ended without leaving" in one for one in later["problems"])
+            f"node {second.name} was killed, or cut off from Redis" in one for one in later["problems"])
 
     wait_until(elsewhere, 30, "all are online elsewhere, and the node is not forgotten")
     second.start()
     wait_until(lambda: "it is back" in cli.good("status"), 30, "it is back")
+    fleet.api.create({"id": "flat", "broker": "127.0.0.9", "sub_topic": "t", "desired": "paused"})
+    assert cli.good("clients", "--id-prefix", "flat").split()[-1] == "127.0.0.9"  # no port was given
 
 
 def test_summaries_and_selectors(fleet, cli):

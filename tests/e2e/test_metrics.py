@@ -121,6 +121,7 @@ def test_without_redis_the_node_still_tells_what_it_knows(fleet):
     assert samples['mqfleet_clients{state="online"}'] == 2
     wait_until(lambda: scrape(node)['mqfleet_heartbeats_total{result="failed"}'] > 0, 20, "failed")
     wait_until(lambda: "mqfleet_fleet_waiting_clients" not in scrape(node), 20, "not counted")
+    wait_until(lambda: node.api.get("/readyz").json()["reason"].startswith("last answered"), 60, "the cause, not the lease")
     fleet.redis.resume()
     wait_metric(node, "mqfleet_lease_valid", 1)
     wait_metric(node, "mqfleet_fleet_owned_clients", 2)

@@ -78,6 +78,14 @@ def test_a_bad_file_is_one_line_and_exit_code_2(tmp_path, text):
     assert run("--check-config", "--config", tmp_path / "missing.yml").returncode == 2
 
 
+def test_each_fault_of_a_file_has_its_line(tmp_path):
+    path = tmp_path / "node.yml"
+    path.write_text("redis_confg: {url: x}\nsink: {type: odd}\n")
+    assert run("--config", path).stderr.splitlines() == [
+        f"mqfleetd: {path}:1: unknown setting redis_confg.url; did you mean redis_config.url?",
+        f"mqfleetd: {path}:2: sink.type odd: must be one of redis_stream, file, null"]
+
+
 def test_go_iots_file_is_accepted_and_order_is_flag_environment_file(tmp_path):
     path = tmp_path / "app-node1.yml"
     path.write_text("node_info:\n  host: 127.0.0.1\n  port: 9999\n  name: node-one\n"

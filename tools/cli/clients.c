@@ -30,6 +30,9 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
     if (url || !broker) {
         return url ? url : at;
     }
+    if (!json_object_get(config, "port")) {
+        return at ? at : broker;
+    }
     snprintf(out, size, "%s:%lld", broker, cli_json_number(config, "port"));
     return out;
 }

@@ -153,8 +153,10 @@ static void cli_node_set_no_answer(const struct cli *cli, CURLcode code, const c
                                    struct cli_answer *answer) {
     const char *url = cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
     bool plain = strncmp(url, "http:", 5) == 0;
-    const char *advice = code == CURLE_GOT_NOTHING && plain ? "; does it require https?"
-                         : code == CURLE_SSL_CONNECT_ERROR  ? "; does it use plain http?"
+    const char *advice = code == CURLE_COULDNT_CONNECT
+                             ? "; does a node run there? --url or $MQFLEET_URL names another"
+                         : code == CURLE_GOT_NOTHING && plain ? "; does it require https?"
+                         : code == CURLE_SSL_CONNECT_ERROR    ? "; does it use plain http?"
                          : code == CURLE_PEER_FAILED_VERIFICATION
                              ? "; use --ca to name a file of trusted certificates"
                              : "";

@@ -21,7 +21,7 @@ static void cli_summary_print(const json_t *summary) {
         table_put(table, value ? value : "-");
         table_printf(table, "%lld", cli_json_number(group, "count"));
         if (explained) {
-            table_put(table, text ? text : "");
+            table_put(table, text ? text : value ? "" : "no error");
         }
     }
     table_print(table);

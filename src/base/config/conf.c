@@ -10,7 +10,7 @@
 #include "conf_loader.h"
 
 #define ENVIRONMENT_PREFIX "MQFLEET_"
-#define FAULT_SEPARATOR    "; "
+#define FAULT_SEPARATOR    "\n"
 #define FAULT_ROOM         256 /* bytes that the next fault must have */
 #define VALUE_SHOWN_MAX    80  /* bytes of an invalid value that a fault repeats */
 #define INT_DIGITS_MAX     18
@@ -178,9 +178,11 @@ static const struct conf_setting *conf_nearest(const char *key) {
 
 enum err conf_unknown_setting(struct conf_loader *loader, const char *origin, const char *key) {
     const struct conf_setting *nearest = conf_nearest(key);
-    return conf_fault(loader, origin, "unknown setting %s; %s%s", key,
-                      nearest ? "did you mean " : "mqfleetd --print-reference lists all settings",
-                      nearest ? nearest->name : "");
+    return nearest ? conf_fault(loader, origin, "unknown setting %s; did you mean %s?", key,
+                                nearest->name)
+                   : conf_fault(loader, origin,
+                                "unknown setting %s; mqfleetd --print-reference lists all settings",
+                                key);
 }
 
 static enum err conf_refuse(struct conf_loader *loader, const struct conf_setting *setting,

@@ -83,7 +83,9 @@ static void request_reader_route(struct transaction *transaction) {
     switch (http_route_find(request->method, request->path, &transaction->request.route, &parameter,
                             &parameter_len, allow)) {
     case HTTP_ROUTE_NO_PATH:
-        http_problem(&transaction->response, PROBLEM_NOT_FOUND, "there is nothing at this path");
+        http_problem(
+            &transaction->response, PROBLEM_NOT_FOUND, "there is nothing at this path%s",
+            transaction->frontend->kind == FRONTEND_OPS ? "" : "; see /console and /openapi.json");
         return;
     case HTTP_ROUTE_NO_METHOD:
         http_problem(&transaction->response, PROBLEM_METHOD, "allowed here: %s", allow);

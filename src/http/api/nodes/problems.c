@@ -113,10 +113,9 @@ static void problems_add_vanished(struct problems *problems, const struct fleet_
         bool back = node && node->heartbeat_valid;
         char cause[CAUSE_LEN];
         snprintf(cause, sizeof cause,
-                 "node %s ended without leaving %lld s ago, with %lld clients (killed, or cut off "
-                 "from Redis)%s",
+                 "node %s was killed, or cut off from Redis, %lld s ago, with %lld client%s%s",
                  row->node, (long long)(row->ago_ms / 1000), (long long)row->clients,
-                 back ? "; it is back" : "");
+                 row->clients == 1 ? "" : "s", back ? "; it is back" : "");
         if (!node || back) { /* otherwise it is missing, which was said */
             problems_add(problems, back ? FLEET_PROBLEM_NODE_RETURNED : FLEET_PROBLEM_NODE_VANISHED,
                          row->node, cause);

@@ -114,8 +114,6 @@ static void health_check_membership(const struct http_context *context,
                      trouble[0] != '\0' ? trouble
                      : fault            ? fault
                                         : node_membership_name(membership));
-    health_add_check(readiness, "lease", node_lease_valid(context->node), "lapsed");
-    health_add_check(readiness, "placement", !node_is_draining(context->node), "draining");
 }
 
 /* From the last heartbeat that Redis answered. */
@@ -131,6 +129,12 @@ static void health_check_redis(const struct http_context *context, struct readin
         snprintf(wrong + len, sizeof(wrong) - (size_t)len, "; %s", trouble);
     }
     health_add_check(readiness, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
+}
+
+/* After Redis, without which the lease lapses: the first check that fails is the reason. */
+static void health_check_duties(const struct http_context *context, struct readiness *readiness) {
+    health_add_check(readiness, "lease", node_lease_valid(context->node), "lapsed");
+    health_add_check(readiness, "placement", !node_is_draining(context->node), "draining");
 }
 
 static void health_add_server_notes(const struct redis_info *info, struct readiness *readiness) {
@@ -243,6 +247,7 @@ static void health_check_all(const struct http_api *api, struct readiness *readi
     health_check_threads(readiness);
     health_check_membership(context, readiness);
     health_check_redis(context, readiness);
+    health_check_duties(context, readiness);
     health_check_sinks(context, readiness);
     health_add_redis_notes(context, readiness);
 }

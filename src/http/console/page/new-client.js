@@ -12,7 +12,8 @@ const batchLen = 200;
 
 function documentOf(form) {
     const value = (name) => form.elements[name].value.trim();
-    const document = { id: value("id") || value("client_id"), url: value("url"), client_id: value("client_id"),
+    const document = { id: value("id") || value("client_id"), url: value("url"),
+        ...(value("client_id") ? { client_id: value("client_id") } : {}),
         ...(form.elements.preset.value ? { protocol_version: presets[form.elements.preset.value].protocol_version } : {}) };
     if (value("username")) document.username = value("username");
     if (value("password")) document.password = form.elements.password.value;
@@ -32,13 +33,14 @@ function drawOne() {
     const area = h("textarea", { name: "json", rows: 14, spellcheck: "false" });
     const form = h("form", { class: "form", onsubmit: (event) => event.preventDefault() },
         field(texts.preset, "preset", { value: "plain", onchange: () => { form.elements.url.value = presets[form.elements.preset.value].url; } }, Object.entries(texts.presets)),
-        field(texts.url, "url", { value: presets.plain.url, required: true }), field(texts.id, "id"), field(texts.clientId, "client_id", { required: true }),
+        field(texts.url, "url", { value: presets.plain.url, required: true }), field(texts.id, "id"), field(texts.clientId, "client_id"),
         field(texts.username, "username"), field(texts.password, "password", { type: "password", autocomplete: "new-password" }),
         field(texts.topicFilter, "filter"), field(texts.qos, "qos", { value: "1" }, [["0", "0"], ["1", "1"], ["2", "2"]]),
         field(texts.labels, "labels"), h("label", { class: "wide" }, texts.json, area));
-    const fromForm = () => { area.value = JSON.stringify(documentOf(form), null, 2); };
+    let taken = ""; // what came from the form; a text that was not edited since follows the form
+    const fromForm = () => { area.value = taken = JSON.stringify(documentOf(form), null, 2); };
     const read = () => {
-        if (!area.value.trim()) fromForm();
+        if (!area.value.trim() || area.value === taken) fromForm();
         try {
             return JSON.parse(area.value);
         } catch (error) {
