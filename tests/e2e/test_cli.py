@@ -170,6 +170,12 @@ def test_from_creating_to_deleting(fleet, cli, tmp_path):
     result = cli.run("delete", "c0", "nobody", "c1")
     assert result.returncode == 1 and "nobody" in result.stderr and "2 done, 1 failed" in result.stderr
     assert sorted(cli.good("clients", "-o", "id").split()) == ["c2", "c3", "c4", "c5"]
+    [heading, first, *_] = cli.good("changes").splitlines()
+    assert heading.split()[:4] == ["AT", "CLIENT", "BY", "ACTION"] and first.split()[1:4:2] == ["c1", "delete"]
+    one = [json.loads(line)["action"] for line in cli.good("changes", "--id-prefix", "c2", "-o", "json").splitlines()]
+    assert one == ["resume", "pause", "create"]
+    assert len(cli.good("changes", "-n", "2").splitlines()) == 3
+    assert "stand without an id" in cli.fails(2, "changes", "c2", "-n", "2")
 
 
 def test_what_is_shown_can_be_created_again(fleet, cli):

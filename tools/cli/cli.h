@@ -53,7 +53,8 @@ enum cli_exit {
     X(OPT_ERROR, "error", 0, "CODE", CLI_SELECTING,                                                        \
       "only clients that do not work for this reason")                                                     \
     X(OPT_BROKER, "broker", 0, "HOST:PORT", CLI_SELECTING, "only clients of this broker")                  \
-    X(OPT_ID_PREFIX, "id-prefix", 0, "TEXT", CLI_SELECTING, "only clients whose id begins so")             \
+    X(OPT_ID_PREFIX, "id-prefix", 0, "TEXT", CLI_SELECTING " changes",                                     \
+      "only clients whose id begins so")                                                                   \
     X(OPT_PROFILE, "profile", 0, "NAME", CLI_SELECTING, "only clients of this client profile")             \
     X(OPT_SILENT, "silent", 0, NULL, CLI_SELECTING,                                                        \
       "only clients that receive nothing for too long")                                                    \
@@ -62,7 +63,7 @@ enum cli_exit {
     X(OPT_SORT, "sort", 0, "KEY", "clients",                                                               \
       "id, state, since or changed; -since: the latest first")                                             \
     X(OPT_COUNT, "count", 0, NULL, "clients", "only print how many there are")                             \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters brokers",                    \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients summary events tail dead-letters brokers changes",            \
       "stop after N")                                                                                      \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish sinks profiles apply export patch",              \
       "create, test, sinks, profiles, patch: JSON (an object, an array, or an object per line); publish: " \
@@ -87,7 +88,7 @@ enum cli_exit {
       "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "            \
       "name is a user property; may be repeated")                                                          \
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                                 \
-    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                                  \
+    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice incident")                         \
     X(OPT_CLIENT, "client", 0, "ID", "events dead-letters routes",                                         \
       "only changes, or dead letters, of this client; routes: who receives the message")                   \
     X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")         \

@@ -224,7 +224,19 @@ enum cli_exit command_operations(struct cli *cli) {
 
 /* ---- mqfleet changes ------------------------------------------------------------------------- */
 
-static void cli_operations_put_change(struct table *table, const json_t *change) {
+#define CHANGES_LIMIT 100 /* unless --limit is given */
+#define CHANGES_PAGE  1000
+
+/* Changes of one client, or of all. */
+struct changes {
+    struct cli *cli;
+    struct table *table; /* NULL: another form of output */
+    char *cursor;        /* NULL: the first page, or the last was the end */
+    long long left;
+};
+
+static void cli_operations_put_change(const struct changes *changes, const json_t *change) {
+    struct table *table = changes->table;
     struct buffer fields;
     size_t i;
     const json_t *name;
@@ -234,6 +246,9 @@ static void cli_operations_put_change(struct table *table, const json_t *change)
         buffer_printf(&fields, "%s%s", i > 0 ? " " : "", json_string_value(name));
     }
     table_put(table, cli_json_text(change, "at"));
+    if (changes->cli->word_count == 0) {
+        table_put(table, cli_json_text(change, "client"));
+    }
     table_put(table, cli_json_text(change, "by"));
     table_put(table, cli_json_text(change, "action"));
     table_put(table, fields.data);
@@ -242,26 +257,69 @@ static void cli_operations_put_change(struct table *table, const json_t *change)
     buffer_fini(&fields);
 }
 
-enum cli_exit command_changes(struct cli *cli) {
-    static const char *const headings[] = {"AT",       "BY",        "ACTION", "FIELDS",
-                                           ">VERSION", "OPERATION", NULL};
+static char *cli_operations_changes_path(const struct changes *changes) {
+    struct buffer path;
+    if (changes->cli->word_count > 0) {
+        return cli_node_path("clients", changes->cli->words[0], "changes");
+    }
+    buffer_init(&path);
+    buffer_printf(&path, "/api/v1/changes?limit=%lld",
+                  changes->left < CHANGES_PAGE ? changes->left : CHANGES_PAGE);
+    cli_select_append_filters(changes->cli, &path);
+    if (changes->cursor) {
+        char *escaped = cli_node_escape(changes->cursor);
+        buffer_printf(&path, "&cursor=%s", escaped ? escaped : "");
+        free(escaped);
+    }
+    return buffer_take(&path);
+}
+
+static enum cli_exit cli_operations_changes_page(struct changes *changes) {
     json_t *document;
     size_t i;
     const json_t *change;
-    enum cli_exit code = cli_operations_call(
-        cli, "GET", cli_node_path("clients", cli->words[0], "changes"), NULL, &document);
-    struct table *table = cli->format == CLI_FORMAT_TABLE ? table_create(headings) : NULL;
+    enum cli_exit code = cli_operations_call(changes->cli, "GET",
+                                             cli_operations_changes_path(changes), NULL, &document);
     json_array_foreach(json_object_get(document, "changes"), i, change) {
-        if (table) {
-            cli_operations_put_change(table, change);
+        if (changes->left-- <= 0) {
+            break;
+        }
+        if (changes->table) {
+            cli_operations_put_change(changes, change);
         } else {
             cli_operations_print_json(change);
         }
     }
-    if (table && document) {
-        table_print(table);
-    }
-    table_destroy(table);
+    const char *next = cli_json_text(document, "next_cursor");
+    free(changes->cursor);
+    changes->cursor = next ? strdup(next) : NULL;
     json_decref(document);
     return code;
+}
+
+enum cli_exit command_changes(struct cli *cli) {
+    static const char *const headings[] = {"AT",     "CLIENT",   "BY",        "ACTION",
+                                           "FIELDS", ">VERSION", "OPERATION", NULL};
+    static const char *const of_one[] = {"AT",       "BY",        "ACTION", "FIELDS",
+                                         ">VERSION", "OPERATION", NULL};
+    const char *limit = cli->values[OPT_LIMIT];
+    if (cli->word_count > 0 && (limit || cli_option_given(cli, OPT_ID_PREFIX))) {
+        cli_error("changes: --limit and --id-prefix stand without an id");
+        return CLI_USAGE;
+    }
+    struct changes changes = {.cli = cli, .left = limit ? atoll(limit) : CHANGES_LIMIT};
+    changes.table = cli->format == CLI_FORMAT_JSON
+                        ? NULL
+                        : table_create(cli->word_count > 0 ? of_one : headings);
+    enum cli_exit code;
+    cli_catch_interrupts();
+    do {
+        code = cli_operations_changes_page(&changes);
+    } while (code == CLI_OK && changes.cursor && changes.left > 0 && !cli_interrupted());
+    if (changes.table && code == CLI_OK) {
+        table_print(changes.table);
+    }
+    table_destroy(changes.table);
+    free(changes.cursor);
+    return cli_interrupted() ? CLI_INTERRUPTED : code;
 }

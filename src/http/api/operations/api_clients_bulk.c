@@ -201,8 +201,8 @@ static void api_clients_bulk_selected(struct http_request *request, struct http_
         api_clients_bulk_answer_count(bulk, round, response);
     } else if (json_array_size(round->incomplete) > 0) {
         http_problem(response, PROBLEM_OVERLOAD,
-                     "%zu nodes did not say which of their clients match; nothing was changed; try "
-                     "again in a few seconds",
+                     "nodes that did not say which of their clients match: %zu; nothing was "
+                     "changed; try again in a few seconds",
                      json_array_size(round->incomplete));
         http_problem_member(response, "incomplete", json_incref(round->incomplete));
     } else if (round->selection.item_count > STORE_OPERATION_IDS_MAX) {
