@@ -80,9 +80,6 @@ struct connect_limiter_ticket *connect_limiter_held_next(struct connect_limiter 
 /* How long until a quota may have room for a held ticket: wait_ms_max at most. */
 int64_t connect_limiter_held_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
                                      int64_t wait_ms_max);
-/* Like connect_limiter_join, before all that wait for the broker. */
-void connect_limiter_join_first(struct connect_limiter *limiter,
-                                struct connect_limiter_ticket *ticket, struct broker *broker);
 /* Removes a waiting, parked, held or in-flight ticket; has no effect on a ticket that has left. */
 void connect_limiter_leave(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket);
 /* Takes a place for one more socket of a client that is in flight. False: no room. */

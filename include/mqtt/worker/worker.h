@@ -204,6 +204,8 @@ void worker_request_release(struct client *client, int64_t delay_ms, int64_t coo
 /* worker_admit.c: which clients may connect now. */
 void worker_admit(struct worker *worker, int64_t now_us);
 void worker_check_lease(struct worker *worker);
+/* After a change of its labels: a client that waits for a quota it had waits for it no longer. */
+void worker_check_hold(struct client *client);
 
 /* worker_connect.c, too: CONNACK, and what it and PINGRESP say about the broker. */
 void worker_pinged(void *client, int64_t us);

@@ -62,15 +62,6 @@ void connect_limiter_join(struct connect_limiter *limiter, struct connect_limite
     connect_limiter_update_ring(limiter, broker);
 }
 
-void connect_limiter_join_first(struct connect_limiter *limiter,
-                                struct connect_limiter_ticket *ticket, struct broker *broker) {
-    assert(ticket->place == CONNECT_LIMITER_OUT);
-    ticket->broker = broker;
-    ticket->place = CONNECT_LIMITER_WAITING;
-    DL_PREPEND(broker->waiting, ticket);
-    connect_limiter_update_ring(limiter, broker);
-}
-
 void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker, bool first) {
     assert(ticket->place == CONNECT_LIMITER_OUT);

@@ -83,7 +83,23 @@ static bool worker_admit_take_quota(struct client *client, int64_t now_us) {
     return false;
 }
 
-/* As many as may connect now are first in the queues of their brokers. */
+static void worker_admit_join_again(struct client *client) {
+    client->offline_since_ms = clock_ms();
+    connect_limiter_join(&client->worker->connect_limiter, &client->ticket, client->broker);
+    worker_set_timer(client, worker_release_left_ms(client));
+}
+
+void worker_check_hold(struct client *client) {
+    if (client->ticket.place == CONNECT_LIMITER_HELD &&
+        client->ticket.hold->quota != route_quota(&client->route)) {
+        connect_limiter_leave(&client->worker->connect_limiter, &client->ticket);
+        worker_admit_show_held(client, false);
+        worker_admit_join_again(client);
+    }
+}
+
+/* As many as may connect now join the queues of their brokers again, behind those of other scopes
+ * that wait already. */
 static void worker_admit_resume_held(struct worker *worker, int64_t now_us) {
     struct connect_hold *hold, *next;
     DL_FOREACH_SAFE(worker->connect_limiter.holds, hold, next) {
@@ -92,11 +108,8 @@ static void worker_admit_resume_held(struct worker *worker, int64_t now_us) {
         rate_quota_note_waiting(hold->quota, RATE_CONNECTS);
         for (bool more = true; more && room > 0; room--) {
             more = hold->tickets->next != NULL;
-            struct client *client =
-                worker_admit_client_of(connect_limiter_held_next(&worker->connect_limiter, hold));
-            client->offline_since_ms = clock_ms();
-            connect_limiter_join_first(&worker->connect_limiter, &client->ticket, client->broker);
-            worker_set_timer(client, worker_release_left_ms(client));
+            worker_admit_join_again(
+                worker_admit_client_of(connect_limiter_held_next(&worker->connect_limiter, hold)));
         }
     }
 }

@@ -132,6 +132,7 @@ static void worker_command_update(struct client *client, const struct worker_com
         shared_config_release(before);
         return; /* the reconciler tries again */
     }
+    worker_check_hold(client);
     if (claimed_anew) {
         worker_subscribe_all(client); /* another node may have had it meanwhile */
     }
