@@ -34,7 +34,7 @@ const struct cli_command cli_commands[] = {
     {"import", "[FILE]", 0, 1, "apply the documents of an export", command_import},
     {"edit", "KIND [NAME]", 1, 2,
      "change a client, a client-profile, a sink or the routes in an editor", command_edit},
-    {"publish", "ID TOPIC", 2, 2, "publish as a client", command_publish},
+    {"publish", "ID TOPIC [--message TEXT]", 2, 2, "publish as a client", command_publish},
     {"publications", "ID", 1, 1,
      "list publications that the broker has not acknowledged, or drop them", command_publications},
     {"dead-letters", "[list|replay|drop]", 0, 1,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/buffer.h"
 #include "base/text.h"
 #include "node.h"
@@ -81,6 +82,9 @@ static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) 
     if (!file) {
         cli_error("--file %s: %s", name, strerror(errno));
         return false;
+    }
+    if (input && isatty(STDIN_FILENO)) {
+        fputs("mqfleet: no --message: the payload is what you type; Ctrl-D ends it\n", stderr);
     }
     while ((len = fread(block, 1, sizeof(block), file)) > 0 && out->len <= PAYLOAD_MAX) {
         buffer_append(out, block, len);

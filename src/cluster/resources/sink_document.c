@@ -11,7 +11,7 @@
 
 #define POINTER_LEN 200
 #define HOST_LEN    256
-#define NO_FILES    "is a path, and sink.files_allow permits no folder"
+#define NO_FILES    "names a file, but sink.files_allow of this node permits no folder"
 
 struct document_tables {
     const struct sink_field *rows[3];

@@ -44,7 +44,8 @@ function sinkProblems(sinks) {
 
 // The fleet's own list, if the node has one: then it is the only one.
 function problemsOf({ own, errors, nodes, sinks }) {
-    const listed = (own?.problems ?? []).map((one) => ({ bad: one.severity !== "warning", text: one.cause, advice: one.advice }));
+    const listed = (own?.problems ?? []).map((one) => ({ bad: one.severity !== "warning", text: one.cause, advice: one.advice,
+        more: one.code === "broker_unreachable" ? h("a", { href: "#/brokers" }, texts.show) : null }));
     return [...(own ? listed : nodeProblems(nodes)), ...errorProblems(errors), ...sinkProblems(sinks)];
 }
 
