@@ -14,6 +14,9 @@
 struct store_event {  /* borrowed */
     const char *text; /* JSON object */
     bool kept, live;  /* in the stream; for those who listen now. At least one of them */
+    /* NULL, or what the node's own incident does: "began", "lasts" or "ended". The event is that of
+     * the fleet, if there is one to tell, and both kept and live. */
+    const char *incident;
 };
 
 struct store_event_batch { /* all borrowed */
@@ -27,10 +30,11 @@ struct store_event_batch { /* all borrowed */
     size_t n; /* at most STORE_BATCH_MAX */
 };
 
-/* Appends and publishes the batch. ids[n]: of the events in the stream; "": not kept. After an
+/* Appends and publishes the batch. ids[n]: of the events in the stream; "": not kept. texts[n], of
+ * incidents: the event of the fleet, owned; "": none. NULL: any other event, or unknown. After an
  * error, and if the connection broke, it is unknown which events were kept. */
 enum err store_append_events(struct store *store, const struct store_event_batch *batch,
-                             char (*ids)[STORE_EVENT_ID_LEN]) MUST_CHECK;
+                             char (*ids)[STORE_EVENT_ID_LEN], char **texts) MUST_CHECK;
 
 struct store_event_page {
     bool known;                     /* the stream has the id `after` */

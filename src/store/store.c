@@ -18,9 +18,9 @@
 #define WARNING_PERIOD_MS 60000
 #define RESTORING_MS      3000
 
-const char *const store_common_sources[] = {"keys",        "records",        "revisions",  "events",
-                                            "transitions", "ownership",      "resources",  "audit",
-                                            "quotas",      "configurations", "operations", NULL};
+const char *const store_common_sources[] = {
+    "keys",      "records", "revisions", "events",         "incidents",  "transitions", "ownership",
+    "resources", "audit",   "quotas",    "configurations", "operations", NULL};
 
 /* Inserted between these and a script. A script that writes first presents the number of an
  * answered call (history.lua). Before that, it is decided whether the script runs when Redis is out

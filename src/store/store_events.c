@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "internal.h"
 
 static void store_events_copy_id(char out[STORE_EVENT_ID_LEN], const struct redis_reply *reply) {
@@ -14,11 +15,23 @@ static void store_events_copy_id(char out[STORE_EVENT_ID_LEN], const struct redi
 }
 
 static const char *store_events_use(const struct store_event *event) {
-    return !event->live ? "kept" : event->kept ? "both" : "live";
+    return event->incident ? event->incident
+           : !event->live  ? "kept"
+           : event->kept   ? "both"
+                           : "live";
+}
+
+/* answer: NULL: none. */
+static void store_events_read_answer(const struct redis_reply *answer, char id[STORE_EVENT_ID_LEN],
+                                     char **text) {
+    bool of_incident = answer && redis_reply_type(answer) == REDIS_ARRAY;
+    const char *told = of_incident ? redis_reply_str(redis_reply_at(answer, 1), NULL) : NULL;
+    store_events_copy_id(id, of_incident ? redis_reply_at(answer, 0) : answer);
+    *text = told ? text_dup(told) : NULL;
 }
 
 enum err store_append_events(struct store *store, const struct store_event_batch *batch,
-                             char (*ids)[STORE_EVENT_ID_LEN]) {
+                             char (*ids)[STORE_EVENT_ID_LEN], char **texts) {
     struct store_call call;
     struct redis_reply *reply;
     assert(batch->n <= STORE_BATCH_MAX);
@@ -35,7 +48,8 @@ enum err store_append_events(struct store *store, const struct store_event_batch
     }
     enum err err = store_call_run(store, &call, &reply);
     for (size_t i = 0; i < batch->n; i++) {
-        store_events_copy_id(ids[i], redis_reply_at(err == ERR_OK ? reply : NULL, i + 1));
+        store_events_read_answer(redis_reply_at(err == ERR_OK ? reply : NULL, i + 1), ids[i],
+                                 &texts[i]);
     }
     redis_reply_free(reply);
     return err;

@@ -50,10 +50,15 @@ static void cli_streams_print_notice(const json_t *data) {
 }
 
 static void cli_streams_print_incident(const json_t *data) {
-    char broker[300], message[600];
+    char broker[300], message[600], where[80];
+    size_t nodes = json_array_size(json_object_get(data, "nodes"));
+    table_printable(cli_json_text_or_empty(data, "node"), where, sizeof(where));
+    if (nodes > 1) {
+        snprintf(where, sizeof(where), "%zu nodes", nodes);
+    }
     printf("%s  incident  %s  %s on %s  %s  %lld clients\n", cli_json_text_or_empty(data, "at"),
            table_printable(cli_json_text_or_empty(data, "broker"), broker, sizeof(broker)),
-           cli_json_text_or_empty(data, "state"), cli_json_text_or_empty(data, "node"),
+           cli_json_text_or_empty(data, "state"), where,
            table_printable(cli_json_text_or_empty(data, "message"), message, sizeof(message)),
            (long long)json_integer_value(json_object_get(data, "clients")));
 }

@@ -96,7 +96,8 @@ void event_bus_stop(struct event_bus *bus); /* delivers the queued events and en
 void event_bus_post_change(struct event_bus *bus, const struct workers_change *change);
 /* Any thread; never blocks. */
 void event_bus_post_notice(struct event_bus *bus, const struct workers_notice *notice);
-/* A broker's incident on this node has begun or ended. Any thread; never blocks. */
+/* A broker's incident on this node has begun, lasts or has ended. The event is that of the fleet.
+ * Any thread; never blocks. */
 void event_bus_post_incident(struct event_bus *bus, const struct incident_report *report);
 /* Copies the listener. after: it first gets the kept events after this id of the stream; NULL:
  * none. The listener gets an EVENT_BUS_STATUS as soon as events of the whole fleet arrive.

@@ -30,7 +30,7 @@ struct incidents; /* of a node */
 struct incident;  /* the record of one broker, with or without an open incident */
 
 struct incidents *incidents_create(void); /* NULL: out of memory */
-/* The beginning or the end of an incident, to incidents_observe; defined below. */
+/* Of a phase of an incident, to incidents_observe; defined below. */
 struct incident_report;
 typedef void incidents_observer(void *context, const struct incident_report *report);
 /* Called without a lock, by the thread that ends or begins it. Before other threads use incidents.
@@ -129,7 +129,7 @@ struct incident_view {
 
 enum incident_phase {
     INCIDENT_BEGAN,
-    INCIDENT_LASTS, /* only logged */
+    INCIDENT_LASTS, /* once a minute */
     INCIDENT_ENDED,
     INCIDENT_ABANDONED /* no client of this node uses the broker any more */
 };

@@ -33,8 +33,8 @@ void event_writer_count_unkept(struct event_writer *writer, enum event_loss loss
     metric_add(event_writer_losses[loss].metric, count);
 }
 
-/* Takes ownership of json. False: out of memory. */
-static bool event_writer_put(struct event_writer *writer, json_t *json, bool kept, bool live) {
+/* Takes ownership of json. use: without the text. False: out of memory. */
+static bool event_writer_put(struct event_writer *writer, json_t *json, struct store_event use) {
     assert(writer->n < STORE_BATCH_MAX);
     char *text = json ? json_to_text(json, JSON_COMPACT) : NULL;
     if (!text) {
@@ -43,13 +43,22 @@ static bool event_writer_put(struct event_writer *writer, json_t *json, bool kep
     }
     writer->jsons[writer->n] = json;
     writer->texts[writer->n] = text;
-    writer->events[writer->n++] = (struct store_event){.text = text, .kept = kept, .live = live};
+    use.text = text;
+    writer->events[writer->n++] = use;
     return true;
 }
 
 void event_writer_add(struct event_writer *writer, const struct queued_event *event) {
+    static const char *const phases[] = {[INCIDENT_BEGAN] = "began",
+                                         [INCIDENT_LASTS] = "lasts",
+                                         [INCIDENT_ENDED] = "ended",
+                                         [INCIDENT_ABANDONED] = "ended"};
     json_t *json = queued_event_to_json(event, writer->conf->node_name);
-    if (!event_writer_put(writer, json, event->kept, true)) {
+    const char *incident = event->incident ? phases[event->phase] : NULL;
+    bool live = !incident || event->phase != INCIDENT_LASTS; /* usually, it is no event */
+    if (!event_writer_put(
+            writer, json,
+            (struct store_event){.kept = event->kept, .live = live, .incident = incident})) {
         event_writer_count_unkept(writer, EVENT_LOSS_QUEUE, 1);
     }
 }
@@ -68,7 +77,7 @@ static void event_writer_add_losses(struct event_writer *writer) {
                             event_bus_kind_name(EVENT_BUS_DROPPED), "node", writer->conf->node_name,
                             "reason", event_writer_losses[i].reason, "count", (json_int_t)count)
                 : NULL;
-        if (event_writer_put(writer, json, true, false)) {
+        if (event_writer_put(writer, json, (struct store_event){.kept = true})) {
             writer->unkept_count[i] = 0;
         }
     }
@@ -81,6 +90,23 @@ static void event_writer_deliver(struct event_writer *writer) {
                 queued_event_from_json(writer->jsons[i], writer->texts[i], writer->ids[i]);
             event_listeners_deliver(writer->listeners, &event);
         }
+    }
+}
+
+/* What the node has told of its incidents is replaced by the events of the fleet. */
+static void event_writer_take_told(struct event_writer *writer) {
+    for (size_t i = 0; i < writer->n; i++) {
+        char *text = writer->told[i];
+        json_t *json = text && text[0] != '\0' ? json_from_text(text, strlen(text), 0) : NULL;
+        if (json) {
+            json_decref(writer->jsons[i]);
+            free(writer->texts[i]);
+            writer->jsons[i] = json;
+            writer->texts[i] = text;
+        } else {
+            free(text);
+        }
+        writer->events[i].live = text ? json != NULL : writer->events[i].live;
     }
 }
 
@@ -138,8 +164,9 @@ enum err event_writer_send(struct event_writer *writer, const struct event_write
                                                         .kept_max = writer->conf->events_kept_max,
                                                         .events = writer->events,
                                                         .n = writer->n},
-                            writer->ids);
+                            writer->ids, writer->told);
     if (err == ERR_OK) {
+        event_writer_take_told(writer);
         metric_add(METRIC_EVENTS_KEPT, event_writer_count_kept(writer));
         writer->unpublished_count = 0;
     } else {

@@ -33,6 +33,7 @@ struct event_writer {
     struct store_event events[STORE_BATCH_MAX];
     json_t *jsons[STORE_BATCH_MAX];
     char *texts[STORE_BATCH_MAX];
+    char *told[STORE_BATCH_MAX]; /* scratch: the texts of incidents of the fleet */
     char ids[STORE_BATCH_MAX][STORE_EVENT_ID_LEN];
 };
 

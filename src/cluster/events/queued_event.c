@@ -22,12 +22,13 @@ struct queued_event *queued_event_create(const char *id, const char *reason,
 static json_t *queued_event_incident_json(const struct incident_report *report, const char *node) {
     char at[CLOCK_RFC3339_LEN];
     const struct incident_view *view = &report->view;
-    enum client_error error = report->phase == INCIDENT_BEGAN ? view->first_error : view->error;
+    bool open = report->phase == INCIDENT_BEGAN || report->phase == INCIDENT_LASTS;
+    enum client_error error = open ? view->first_error : view->error;
     json_t *cause = json_string(view->cause);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "at",
+    return json_pack("{s:s, s:s, s:s, s:s, s:[s], s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "at",
                      clock_rfc3339(clock_wall_ms(), at), "kind",
                      event_bus_kind_name(EVENT_BUS_INCIDENT), "broker", view->broker, "node", node,
-                     "state", report->phase == INCIDENT_BEGAN ? "began" : "ended", "reason",
+                     "nodes", node, "state", open ? "began" : "ended", "reason",
                      report->phase == INCIDENT_ABANDONED ? "no_clients"
                      : report->phase == INCIDENT_ENDED   ? "broker_back"
                                                          : "broker_away",
@@ -43,6 +44,7 @@ struct queued_event *queued_event_create_incident(const struct incident_report *
     if (event) {
         event->kept = true;
         event->incident = queued_event_incident_json(report, node);
+        event->phase = report->phase;
     }
     if (event && !event->incident) {
         queued_event_free(event);

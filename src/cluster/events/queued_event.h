@@ -13,6 +13,7 @@ struct queued_event {
     struct message_origin *origin; /* with the labels of the client; NULL: none */
     char *notice_text;             /* of a notice; NULL: a change of state or version */
     json_t *incident;              /* the event about an incident; NULL: it is about a client */
+    enum incident_phase phase;     /* of the incident */
     bool kept;                     /* in the stream of events */
     char reason[96];               /* the code, for a notice */
     char id[];

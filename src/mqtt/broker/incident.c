@@ -115,7 +115,7 @@ static void incident_tell(const struct incidents *incidents, const struct incide
               KS("code", client_error_code(view->error)), KS("cause", view->cause),
               KI("clients", view->clients), KI("waiting", view->waiting),
               KI("failures", view->failures), KI("lasted_ms", event->report.lasted_ms));
-    if (event->report.phase != INCIDENT_LASTS && incidents->observer) {
+    if (incidents->observer) {
         incidents->observer(incidents->observer_context, &event->report);
     }
 }

@@ -1,4 +1,5 @@
 /* Tests of the stream of events with a real Redis. */
+#include <jansson.h>
 #include "store/events.h"
 #include "store_fixture.h"
 
@@ -6,6 +7,7 @@
 
 static struct store_event_page page;
 static char ids[STORE_BATCH_MAX][STORE_EVENT_ID_LEN];
+static char *texts[STORE_BATCH_MAX];
 
 static enum err append(uint64_t number, const struct store_event *events, size_t n,
                        int64_t kept_max) {
@@ -16,7 +18,7 @@ static enum err append(uint64_t number, const struct store_event *events, size_t
                                             .kept_max = kept_max,
                                             .events = events,
                                             .n = n};
-    return store_append_events(store, &batch, ids);
+    return store_append_events(store, &batch, ids, texts);
 }
 
 static void read_after(const char *after, size_t max) {
@@ -37,8 +39,9 @@ static const char *all(void) {
 }
 
 START_TEST(events_are_kept_in_order_and_read_in_pages) {
-    const struct store_event events[] = {
-        {"{\"a\":1}", true, true}, {"{\"live\":1}", false, true}, {"{\"kept\":1}", true, false}};
+    const struct store_event events[] = {{"{\"a\":1}", true, true, NULL},
+                                         {"{\"live\":1}", false, true, NULL},
+                                         {"{\"kept\":1}", true, false, NULL}};
     ck_assert_int_eq(append(1, events, 3, 1000), ERR_OK);
     ck_assert_str_ne(ids[0], "");
     ck_assert_str_eq(ids[1], "");
@@ -66,7 +69,7 @@ START_TEST(events_are_kept_in_order_and_read_in_pages) {
 END_TEST
 
 START_TEST(a_batch_whose_answer_was_lost_is_not_added_again) {
-    const struct store_event event = {"{\"a\":1}", true, true};
+    const struct store_event event = {"{\"a\":1}", true, true, NULL};
     ck_assert_int_eq(append(1, &event, 1, 1000), ERR_OK);
     ck_assert_int_eq(append(1, &event, 1, 1000), ERR_OK);
     ck_assert_str_eq(ids[0], "");
@@ -80,7 +83,7 @@ START_TEST(the_stream_is_bounded_and_tells_what_it_has_no_more) {
     struct store_event events[STORE_BATCH_MAX];
     char first[STORE_EVENT_ID_LEN];
     for (size_t i = 0; i < STORE_BATCH_MAX; i++) {
-        events[i] = (struct store_event){"{\"a\":1}", true, true};
+        events[i] = (struct store_event){"{\"a\":1}", true, true, NULL};
     }
     for (uint64_t number = 1; number <= 20; number++) {
         ck_assert_int_eq(append(number, events, STORE_BATCH_MAX, 1000), ERR_OK);
@@ -98,7 +101,7 @@ START_TEST(the_stream_is_bounded_and_tells_what_it_has_no_more) {
 END_TEST
 
 START_TEST(a_key_of_another_type_is_replaced) {
-    const struct store_event event = {"{\"a\":1}", true, true};
+    const struct store_event event = {"{\"a\":1}", true, true, NULL};
     RAW("SET", KEY, "by hand");
     read_after("0-0", 10);
     ck_assert_uint_eq(page.n, 0);
@@ -173,8 +176,9 @@ START_TEST(scripts_write_the_time_as_nodes_do) {
 END_TEST
 
 START_TEST(only_the_leader_passes_events_on_and_the_next_one_goes_on) {
-    const struct store_event events[] = {
-        {"{\"a\":1}", true, true}, {"{\"b\":1}", true, true}, {"{\"c\":1}", true, true}};
+    const struct store_event events[] = {{"{\"a\":1}", true, true, NULL},
+                                         {"{\"b\":1}", true, true, NULL},
+                                         {"{\"c\":1}", true, true, NULL}};
     struct store_member one = joined("one", "1", 10);
     enum store_role role;
     ck_assert_int_eq(store_forward_events(store, "one", "", 10, &page), ERR_REFUSED);
@@ -204,8 +208,9 @@ START_TEST(only_the_leader_passes_events_on_and_the_next_one_goes_on) {
 END_TEST
 
 START_TEST(what_was_removed_before_it_was_passed_on_is_told) {
-    const struct store_event events[] = {
-        {"{\"a\":1}", true, true}, {"{\"b\":1}", true, true}, {"{\"c\":1}", true, true}};
+    const struct store_event events[] = {{"{\"a\":1}", true, true, NULL},
+                                         {"{\"b\":1}", true, true, NULL},
+                                         {"{\"c\":1}", true, true, NULL}};
     struct store_member one = joined("one", "1", 10);
     enum store_role role;
     char wanted[200];
@@ -231,6 +236,130 @@ START_TEST(what_was_removed_before_it_was_passed_on_is_told) {
     ck_assert_int_eq(store_forward_events(store, "one", "", 10, &page), ERR_OK);
     ck_assert_uint_eq(page.n, 1);
     store_event_page_fini(&page);
+}
+END_TEST
+
+/* ---- incidents ------------------------------------------------------------------------------- */
+
+#define INCIDENTS "mqtt_fleet:incidents"
+
+/* What a node tells of its own incident. Returns the event of the fleet; NULL: there is none. */
+static json_t *tell(const char *node, const char *phase, int clients) {
+    static uint64_t number;
+    char text[300];
+    bool ends = strcmp(phase, "ended") == 0;
+    snprintf(
+        text, sizeof text,
+        "{\"at\":\"now\",\"kind\":\"incident\",\"broker\":\"b:1\",\"node\":\"%s\",\"nodes\":[\"%s\"],"
+        "\"state\":\"%s\",\"reason\":\"%s\",\"code\":\"%s\",\"message\":null,\"clients\":%d,"
+        "\"waiting\":1,\"failures\":3,\"lasted_ms\":5000}",
+        node, node, ends ? "ended" : "began", ends ? "broker_back" : "broker_away", phase, clients);
+    const struct store_event event = {text, true, true, phase};
+    const struct store_event_batch batch = {.node = node,
+                                            .from = "process",
+                                            .number = ++number,
+                                            .kept_max = 1000,
+                                            .events = &event,
+                                            .n = 1};
+    ck_assert_int_eq(store_append_events(store, &batch, ids, texts), ERR_OK);
+    ck_assert_ptr_nonnull(texts[0]);
+    json_t *json = texts[0][0] != '\0' ? json_loads(texts[0], 0, NULL) : NULL;
+    ck_assert_int_eq(ids[0][0] != '\0', json != NULL);
+    free(texts[0]);
+    return json;
+}
+
+static void check_event(json_t *json, const char *state, const char *nodes, int clients) {
+    ck_assert_ptr_nonnull(json);
+    char *names = json_dumps(json_object_get(json, "nodes"), JSON_COMPACT);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "state")), state);
+    ck_assert_str_eq(names, nodes);
+    ck_assert_int_eq(json_integer_value(json_object_get(json, "clients")), clients);
+    free(names);
+    json_decref(json);
+}
+
+static int kept_incidents(const char *reason) {
+    char what[100];
+    int found = 0;
+    snprintf(what, sizeof what, "\"reason\":\"%s\"", reason);
+    read_after("0-0", 1000);
+    for (size_t i = 0; i < page.n; i++) {
+        found += strstr(store_event_page_text(&page, i), what) != NULL;
+    }
+    store_event_page_fini(&page);
+    return found;
+}
+
+START_TEST(the_incidents_of_several_nodes_are_one_event) {
+    joined("one", "1", 10);
+    joined("two", "2", 10);
+    check_event(tell("one", "began", 5), "began", "[\"one\"]", 5);
+    ck_assert_ptr_null(tell("two", "began", 7));
+    ck_assert_ptr_null(tell("two", "began", 7));
+    ck_assert_ptr_null(tell("two", "lasts", 8));
+    ck_assert_ptr_null(tell("three", "ended", 9)); /* it never told of one */
+    ck_assert_ptr_null(tell("one", "ended", 4));
+    json_t *event = tell("two", "ended", 9);
+    ck_assert_int_ge(json_integer_value(json_object_get(event, "lasted_ms")), 5000);
+    ck_assert_int_eq(json_integer_value(json_object_get(event, "failures")), 6);
+    check_event(event, "ended", "[\"one\",\"two\"]", 13);
+    ck_assert_ptr_null(tell("two", "ended", 9));
+    ck_assert_int_eq(RAW_INT("EXISTS", INCIDENTS), 0);
+    ck_assert_int_eq(kept_incidents("broker_away"), 1);
+    ck_assert_int_eq(kept_incidents("broker_back"), 1);
+    /* Its begin did not arrive, or Redis has lost it. */
+    check_event(tell("two", "lasts", 8), "began", "[\"two\"]", 8);
+}
+END_TEST
+
+static void lead_anew(const struct store_member *who) {
+    enum store_role role;
+    RAW("DEL", INCIDENTS "_checked", "mqtt_fleet:leader");
+    ck_assert_int_eq(store_lead(store, who, TTL_MS, "", &role), ERR_OK);
+    ck_assert_int_eq(role, STORE_ROLE_LEADER);
+}
+
+START_TEST(an_incident_ends_without_nodes_that_are_gone_or_silent) {
+    struct store_member one = joined("one", "1", 10), two = joined("two", "2", 10);
+    json_decref(tell("one", "began", 5));
+    ck_assert_ptr_null(tell("two", "began", 7));
+    lead_anew(&one);
+    stop_beating(two);
+    ck_assert_int_eq(store_fence(store, &one, &two), ERR_OK);
+    lead_anew(&one);
+    ck_assert_int_eq(kept_incidents("unconfirmed"), 0);
+    ck_assert_ptr_null(tell("two", "ended", 7));
+    check_event(tell("one", "ended", 12), "ended", "[\"one\",\"two\"]", 12);
+
+    json_decref(tell("one", "began", 5));
+    RAW("EVAL",
+        "local t = redis.call('HGET', KEYS[1], 'b:1') "
+        "redis.call('HSET', KEYS[1], 'b:1', (t:gsub('\"at\":%d+', '\"at\":1')))",
+        "1", INCIDENTS);
+    lead_anew(&one);
+    ck_assert_int_eq(kept_incidents("unconfirmed"), 1);
+    ck_assert_int_eq(RAW_INT("EXISTS", INCIDENTS), 0);
+
+    json_decref(tell("one", "began", 5));
+    stop_beating(one);
+    joined("one", "9", 10);
+    lead_anew(&(struct store_member){"one", "9"});
+    ck_assert_int_eq(kept_incidents("unconfirmed"), 2);
+    RAW("HSET", INCIDENTS, "b:1", "by hand");
+    lead_anew(&(struct store_member){"one", "9"});
+    ck_assert_int_eq(RAW_INT("EXISTS", INCIDENTS), 0);
+}
+END_TEST
+
+START_TEST(incidents_of_very_many_brokers_are_told_by_each_node) {
+    joined("one", "1", 10);
+    RAW("EVAL", "for i = 1, 1000 do redis.call('HSET', KEYS[1], i, '{}') end", "1", INCIDENTS);
+    check_event(tell("one", "began", 5), "began", "[\"one\"]", 5);
+    ck_assert_ptr_null(tell("one", "lasts", 5));
+    check_event(tell("two", "began", 6), "began", "[\"two\"]", 6);
+    check_event(tell("one", "ended", 5), "ended", "[\"one\"]", 5);
+    ck_assert_int_eq(RAW_INT("HLEN", INCIDENTS), 1000);
 }
 END_TEST
 
@@ -272,6 +401,9 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, what_was_removed_before_it_was_passed_on_is_told);
     tcase_add_test(tcase, only_the_leader_passes_events_on_and_the_next_one_goes_on);
     tcase_add_test(tcase, scripts_write_the_time_as_nodes_do);
+    tcase_add_test(tcase, the_incidents_of_several_nodes_are_one_event);
+    tcase_add_test(tcase, an_incident_ends_without_nodes_that_are_gone_or_silent);
+    tcase_add_test(tcase, incidents_of_very_many_brokers_are_told_by_each_node);
     tcase_add_loop_test(tcase, an_id_is_a_place_or_refused, 0, sizeof places / sizeof places[0]);
 }
 

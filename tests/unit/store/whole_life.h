@@ -176,7 +176,7 @@ static inline void life_save_history(struct store_member who) {
 }
 
 static inline void life_keep_events(void) {
-    const struct store_event event = {"{}", true, true};
+    const struct store_event event = {"{}", true, true, NULL};
     const struct store_event_batch batch = {.node = "one",
                                             .from = "process",
                                             .number = 1,
@@ -185,8 +185,9 @@ static inline void life_keep_events(void) {
                                             .events = &event,
                                             .n = 1};
     char id[1][STORE_EVENT_ID_LEN];
+    char *texts[1];
     struct store_event_page page;
-    ck_assert_int_eq(store_append_events(store, &batch, id), ERR_OK);
+    ck_assert_int_eq(store_append_events(store, &batch, id, texts), ERR_OK);
     ck_assert_int_eq(store_read_events(store, "0-0", 10, &page), ERR_OK);
     ck_assert_uint_ge(page.n, 1);
     store_event_page_fini(&page);

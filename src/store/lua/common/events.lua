@@ -1,7 +1,7 @@
 -- The stream of events of the fleet: scripts that change nodes or the leader append to it.
 
 -- A time in ms as 2026-01-01T00:00:00.000Z, by the calendar of Gregory with years that begin in March.
-local function rfc3339(ms)
+function EVENTS.rfc3339(ms)
     local day = math.floor(ms / 86400000)
     local since = day + 719468 -- days since 0000-03-01
     local era = math.floor(since / 146097)
@@ -22,7 +22,7 @@ end
 local function append_event(kind, name, state, reason)
     redis.call('XADD', of_type(EVENTS.LOG, 'stream'), 'MAXLEN', '~', EVENTS.LOG_MAX, '*', 'event',
         cjson.encode({
-            at = rfc3339(NOW_MS),
+            at = EVENTS.rfc3339(NOW_MS),
             kind = kind,
             name = name ~= '' and name or cjson.null,
             state = state,
@@ -30,3 +30,9 @@ local function append_event(kind, name, state, reason)
         }))
 end
 
+-- To the nodes with listeners. from, batch: of a node, or '' and 0.
+function EVENTS.publish(from, batch, lost, texts, ids)
+    redis.call('PUBLISH', EVENTS.CHANNEL, string.format(
+        '{"from":"%s","batch":%s,"lost":%s,"events":[%s],"ids":[%s]}', from, batch, lost,
+        table.concat(texts, ','), table.concat(ids, ',')))
+end

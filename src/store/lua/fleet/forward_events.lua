@@ -35,6 +35,6 @@ for _, entry in ipairs(redis.call('XRANGE', EVENTS.LOG, '(' .. sent, '+', 'COUNT
 end
 if #rows > 0 and sent ~= '0-0' and #redis.call('XRANGE', EVENTS.LOG, sent, sent) == 0 then
     table.insert(rows, 1, sent)
-    table.insert(rows, 2, cjson.encode({ at = rfc3339(NOW_MS), kind = 'gap', after = sent, first = rows[2] }))
+    table.insert(rows, 2, cjson.encode({ at = EVENTS.rfc3339(NOW_MS), kind = 'gap', after = sent, first = rows[2] }))
 end
 return { 'OK', rows }

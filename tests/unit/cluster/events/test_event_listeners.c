@@ -9,6 +9,7 @@ static atomic_bool in_use;
 static int room_left;  /* for that many events */
 static char got[8192]; /* ids of events, "gap", "dropped" */
 static char ids[STORE_BATCH_MAX][STORE_EVENT_ID_LEN];
+static char *texts[STORE_BATCH_MAX];
 
 static void on_event(void *context, const struct event_bus_event *event) {
     (void)context;
@@ -45,7 +46,7 @@ static void keep(uint64_t number, size_t n) {
     struct store_event events[STORE_BATCH_MAX];
     for (size_t i = 0; i < n; i++) {
         events[i] = (struct store_event){"{\"kind\":\"client\",\"id\":\"c\",\"state\":\"online\"}",
-                                         true, true};
+                                         true, true, NULL};
     }
     const struct store_event_batch batch = {.node = "one",
                                             .from = "process",
@@ -53,7 +54,7 @@ static void keep(uint64_t number, size_t n) {
                                             .kept_max = 100000,
                                             .events = events,
                                             .n = n};
-    ck_assert_int_eq(store_append_events(store, &batch, ids), ERR_OK);
+    ck_assert_int_eq(store_append_events(store, &batch, ids, texts), ERR_OK);
 }
 
 static void deliver(const char *id) {

@@ -55,22 +55,22 @@ static void on_report(void *context, const struct incident_report *report) {
              report -> view.clients);
 }
 
-START_TEST(each_begin_and_end_is_reported_once) {
+START_TEST(each_begin_and_end_is_reported_once_and_each_minute) {
     reports[0] = '\0';
     incidents_observe(incidents, on_report, NULL);
     begin(10000);
     refused(7, 11000);
-    incident_tick(incident, 80000); /* only logged */
+    incident_tick(incident, 80000);
     incident_online(incident, 4, 90000);
     incident_tick(incident, 90000 + INCIDENT_STABLE_MS);
     incident_tick(incident, 100000);
-    ck_assert_str_eq(reports, "B10 E10 ");
+    ck_assert_str_eq(reports, "B10 -10 E10 ");
     incident_offline(incident, 4, 110000);
     begin(110000);
     for (int i = 0; i < 10; i++) {
         incident_release(incident);
     }
-    ck_assert_str_eq(reports, "B10 E10 B10 A0 ");
+    ck_assert_str_eq(reports, "B10 -10 E10 B10 A0 ");
 }
 END_TEST
 
@@ -323,7 +323,7 @@ int main(void) {
     TCase *tcase = tcase_create("incident");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, it_begins_when_several_clients_fail_in_a_row);
-    tcase_add_test(tcase, each_begin_and_end_is_reported_once);
+    tcase_add_test(tcase, each_begin_and_end_is_reported_once_and_each_minute);
     tcase_add_test(tcase, one_client_online_proves_that_the_broker_is_there);
     tcase_add_test(tcase, two_clients_are_several_when_there_are_no_more_but_one_is_not);
     tcase_add_test(tcase, a_few_may_probe_each_second);
