@@ -185,6 +185,9 @@ def test_a_quota_that_is_wrong_is_refused_with_what_would_be_right(tenants):
                            ({"scope": ACME, "clients": 1, "bytes_per_s": 5}, "/quotas/0")):
         refused = problem(tenants.root.put("/api/v1/quotas", {"quotas": [quota]}), 422, "invalid")
         assert refused.json()["errors"][0]["pointer"] == pointer
+    several = [{"scope": ACME, "clients": -1}, {"scope": ACME, "clients": 1}, {"scope": ACME, "clients": 2}, {"scope": "x"}]
+    refused = problem(tenants.root.put("/api/v1/quotas", {"quotas": several}), 422, "invalid")
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/quotas/0/clients", "/quotas/2/scope", "/quotas/3/scope"]
 
 
 def test_the_command_line_lists_sets_and_deletes_quotas(tenants):

@@ -242,13 +242,14 @@ static json_t *api_quotas_check_all(const json_t *body, struct http_response *re
     const json_t *list = json_object_get(body, "quotas");
     struct client_faults faults = {.count = 0};
     json_t *checked = json_array();
-    if (!json_is_array(list) || json_array_size(list) > STORE_QUOTAS_MAX ||
-        json_object_size(body) != 1) {
+    bool is_list = json_is_array(list) && json_array_size(list) <= STORE_QUOTAS_MAX &&
+                   json_object_size(body) == 1;
+    if (!is_list) {
         http_fault_add(&faults, "/quotas",
                        "must be an array of at most %d quotas, and the only member",
                        STORE_QUOTAS_MAX);
     }
-    for (size_t i = 0; faults.count == 0 && i < json_array_size(list); i++) {
+    for (size_t i = 0; is_list && i < json_array_size(list); i++) {
         api_quotas_check(json_array_get(list, i), i, checked, &faults);
     }
     if (faults.count > 0) {
