@@ -58,7 +58,7 @@ static void check_source(const uint8_t *data, size_t size, enum client_source so
             check_again(config, document);
         }
         check_shown(config, document);
-        json_t *list = http_faults_json(&faults, "/0");
+        json_t *list = http_faults_json(&faults, "/0", NULL);
         assert(list);
         json_decref(list);
     }

@@ -61,12 +61,13 @@ def test_the_leader_dies_while_it_reaps(stage):
 REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "heartbeat", "fence", "reap",
               "leave", "drain", "restore", "set_cooldown", "mark_stable", "orphans", "strays", "publish_settings", "lead",
               "ownership_status", "list_assignments", "changes", "digest", "mark_leaving", "find_missing", "nodes", "page",
-              "counts", "get", "identity_owner", "count_quotas"}
+              "counts", "get", "identity_owner", "count_quotas", "append_events", "save_histories"}
 # Of the resources of the fleet, of dead letters, operations and levelling: tests/unit/store repeats them.
 OF_RESOURCES = {"list_resources", "put_resource", "delete_resource", "routes", "put_routes", "list_quotas",
                 "put_quotas", "restore_resources", "dead_letters", "audit_trail", "audit_page", "get_many", "rebalance",
                 "create_operation", "cancel_operation", "list_operations", "waiting_facts", "operation_batch",
-                "operation_delete", "operation_ids", "operation_step"}
+                "operation_delete", "operation_ids", "operation_step", "report_quota_use", "read_events",
+                "forward_events"}
 
 
 def post_until_done(node, path):

@@ -284,6 +284,7 @@ async function betweenNodes(): Promise<void> {
   works(await api.POST("/fleet/claim", { body: { clients: [] } }));
   works(await api.POST("/fleet/statuses", { body: { ids: ["pump-1"] } }));
   works(await api.POST("/fleet/brokers", { body: {} }));
+  works(await api.POST("/fleet/scope-brokers", { body: { scope: "label.site=north", limit: -1, sort: "id" } }));
   works(await api.POST("/fleet/select", { body: { limit: 2, sort: "id" } }));
   works(await api.POST("/fleet/sinks"));
   works(await api.POST("/fleet/time-series", { body: {} }));

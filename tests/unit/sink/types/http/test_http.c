@@ -192,7 +192,9 @@ static bool accept_slowly(int fd, const struct web_request *request) {
 
 static int number_of(const struct web_request *request) {
     json_t *json = json_loads(request->body, 0, NULL);
-    int number = atoi(json_string_value(json_object_get(json, "payload")));
+    const char *payload = json_string_value(json_object_get(json, "payload"));
+    ck_assert_msg(payload, "no payload: %s", request->body ? request->body : "(no request)");
+    int number = atoi(payload);
     json_decref(json);
     return number;
 }
