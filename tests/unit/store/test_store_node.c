@@ -442,6 +442,11 @@ START_TEST(a_node_that_ends_without_leaving_is_remembered_for_an_hour) {
     must_assign(a, "x");
     stop_beating(a);
     ck_assert_int_eq(fence(b, a), ERR_OK);
+    struct store_member c = joined("c", "3", 10);
+    stop_beating(c);
+    ck_assert_int_eq(fence(b, c), ERR_OK);
+    c = joined("c", "4", 10);
+    ck_assert_int_eq(store_leave(store, &c), ERR_OK); /* it was back, and has left: forgotten */
     ck_assert_int_eq(store_leave(store, &b), ERR_OK); /* as asked: not remembered */
     ck_assert_int_eq(store_publish_settings(store, "", "", "", &out), ERR_OK);
     ck_assert_uint_eq(out.vanished_count, 1);

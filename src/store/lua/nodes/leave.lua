@@ -12,5 +12,6 @@ if redis.call('LLEN', bind_key(name)) > 0 then
     return { 'REFUSED' }
 end
 remove_node(name)
+redis.pcall('HDEL', LEVELLING.VANISHED, name) -- whatever it was before, it has left now
 append_event('node', name, 'gone', 'left')
 return { 'OK' }
