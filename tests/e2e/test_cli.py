@@ -325,7 +325,7 @@ def test_options_that_would_mean_nothing_are_refused(fleet, cli):
     fleet.online(1)
     for value in ("1e3", "0x10", "1.9"):
         assert "--limit" in cli.fails(2, "clients", "-n", value)
-    for words in (["--limit", "1"], ["--state", "online"], ["--kind", "node"]):
+    for words in (["--limit", "1"], ["--state", "online"], ["--kind", "node"], ["--after", "0"]):
         assert "requires --follow" in cli.fails(2, "events", "c00000", *words)
     assert "--yes" in cli.fails(2, "drain", "m1", "--yes")
 
@@ -622,6 +622,11 @@ def test_draining_a_node_and_what_the_events_say(fleet):
     assert events.wait(20) == 130
     reader.join()
     assert {one["id"] for one in told} <= set(ids)
+    kept = ["events", "-n", "1", "-o", "json", "--after"]
+    one = json.loads(cli.good(*kept, "0"))
+    two = json.loads(cli.good(*kept, one["event_id"]))
+    assert json.loads(cli.good(*kept, one["event_id"])) == two and one["event_id"] not in (two["event_id"], "0")
+    assert "Last-Event-ID" in cli.fails(6, *kept, "yesterday")
     assert "nowhere" in cli.fails(3, "drain", "nowhere")
 
 

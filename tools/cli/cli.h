@@ -89,6 +89,8 @@ enum cli_exit {
       "name is a user property; may be repeated")                                                          \
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                                 \
     X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice incident")                         \
+    X(OPT_AFTER, "after", 0, "EVENT", "events",                                                            \
+      "first the kept changes after this one (event_id with -o json; 0: all that are kept)")               \
     X(OPT_CLIENT, "client", 0, "ID", "events dead-letters routes",                                         \
       "only changes, or dead letters, of this client; routes: who receives the message")                   \
     X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again")         \
@@ -131,7 +133,8 @@ struct cli {
     const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
     char **words; /* the remaining words of the command line */
     int word_count;
-    char if_match[32]; /* header of the requests; "": none */
+    char if_match[32];      /* header of the requests; "": none */
+    char last_event_id[64]; /* streams begin after it; "": with what happens now */
     enum cli_format format;
 };
 

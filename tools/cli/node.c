@@ -400,6 +400,7 @@ struct cli_node_feed {
     struct sse sse;
     struct buffer error_body; /* the body if it is not a stream */
     CURL *easy;
+    struct cli *cli;
     cli_node_event *on_event;
     void *context;
     bool ended; /* the callback has enough */
@@ -408,6 +409,11 @@ struct cli_node_feed {
 static bool cli_node_on_event(void *context, const char *event, const char *text) {
     struct cli_node_feed *feed = context;
     json_t *data = json_loads(text, JSON_DECODE_ANY, NULL);
+    const char *id = feed->sse.id;
+    if (id[0] != '\0') {
+        snprintf(feed->cli->last_event_id, sizeof(feed->cli->last_event_id), "%s", id);
+        json_object_set_new(data, "event_id", json_string(id));
+    }
     bool goes_on = !data || feed->on_event(feed->context, event, data);
     json_decref(data);
     feed->ended = !goes_on;
@@ -430,10 +436,15 @@ void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, vo
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
     struct cli_node_feed feed = {
-        .easy = cli_node_easy_handle(), .on_event = take, .context = context};
+        .easy = cli_node_easy_handle(), .cli = cli, .on_event = take, .context = context};
     *answer = (struct cli_answer){0};
     sse_init(&feed.sse);
     buffer_init(&feed.error_body);
+    if (cli->last_event_id[0] != '\0') {
+        char header[sizeof(cli->last_event_id) + 32];
+        snprintf(header, sizeof(header), "Last-Event-ID: %s", cli->last_event_id);
+        headers = curl_slist_append(headers, header);
+    }
     if (feed.easy && cli_node_prepare_request(cli, feed.easy, path, &headers, answer)) {
         curl_easy_setopt(feed.easy, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);

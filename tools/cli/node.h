@@ -57,7 +57,8 @@ typedef bool cli_node_event(void *context, const char *event, json_t *data);
  * its status is 200 if the stream was open. */
 void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, void *context,
                      struct cli_answer *answer);
-/* Reads it without an end: reconnects with growing delays after it was open. */
+/* Reads it without an end: reconnects with growing delays after it was open, and continues after
+ * the last event that had an id. Such data gets an `event_id`. */
 enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event *take,
                               void *context);
 

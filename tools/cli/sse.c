@@ -8,6 +8,7 @@ void sse_init(struct sse *sse) {
     buffer_init(&sse->line);
     buffer_init(&sse->data);
     sse->event[0] = '\0';
+    sse->id[0] = '\0';
 }
 
 void sse_fini(struct sse *sse) {
@@ -34,8 +35,11 @@ static bool sse_handle_line(struct sse *sse, sse_take *take, void *context) {
         }
         buffer_clear(&sse->data);
         sse->event[0] = '\0';
+        sse->id[0] = '\0';
     } else if ((value = sse_field_value(line, "event"))) {
         snprintf(sse->event, sizeof(sse->event), "%s", value);
+    } else if ((value = sse_field_value(line, "id"))) {
+        snprintf(sse->id, sizeof(sse->id), "%s", value);
     } else if ((value = sse_field_value(line, "data"))) {
         if (sse->data.len > 0) {
             buffer_append_str(&sse->data, "\n");

@@ -10,6 +10,7 @@
 struct sse {
     struct buffer line, data;
     char event[64];
+    char id[64]; /* of this event; "": none */
 };
 
 /* data: NUL-terminated. False: stop. */

@@ -82,6 +82,11 @@ static bool cli_streams_on_event(void *context, const char *event, json_t *data)
         cli_streams_report_dropped(data);
         return true;
     }
+    if (strcmp(event, "gap") == 0) {
+        fprintf(stderr, "mqfleet: changes after %s are no longer kept\n",
+                cli_json_text_or_empty(data, "after"));
+        return true;
+    }
     if (stream->cli->format == CLI_FORMAT_JSON) {
         cli_streams_print_json(data);
     } else if (strcmp(event, "notice") == 0) {
@@ -105,6 +110,9 @@ static enum cli_exit cli_streams_follow_events(struct cli *cli) {
     buffer_append_str(&path, "/api/v1/events");
     if (cli->word_count > 0) {
         cli->values[OPT_CLIENT] = cli->words[0];
+    }
+    if (cli->values[OPT_AFTER]) {
+        snprintf(cli->last_event_id, sizeof(cli->last_event_id), "%s", cli->values[OPT_AFTER]);
     }
     for (size_t i = 0, n = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
         const char *value = cli->values[filters[i].option];
@@ -148,7 +156,8 @@ static enum cli_exit cli_streams_last_changes(struct cli *cli) {
 }
 
 enum cli_exit command_events(struct cli *cli) {
-    static const enum cli_option of_following[] = {OPT_LIMIT, OPT_STATE, OPT_KIND, OPT_CLIENT};
+    static const enum cli_option of_following[] = {OPT_LIMIT, OPT_STATE, OPT_KIND, OPT_CLIENT,
+                                                   OPT_AFTER};
     if (cli_option_given(cli, OPT_FOLLOW) || cli->word_count == 0) {
         return cli_streams_follow_events(cli);
     }

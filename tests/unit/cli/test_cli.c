@@ -94,6 +94,7 @@ START_TEST(events_come_whole_however_they_are_cut) {
             ck_assert(sse_feed(&sse, stream + at, left < step ? left : step, record, &heard));
         }
         ck_assert_str_eq(heard.text, "[client|{\"a\":1}][message|one\ntwo]");
+        ck_assert_str_eq(sse.id, "");
         sse_fini(&sse);
     }
 }

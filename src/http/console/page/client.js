@@ -40,8 +40,8 @@ function drawHistory(list, status) {
     return [
         status.state === "conflict" && takeovers.length > 0 ? h("div", { class: "error" }, texts.takeovers,
             h("ul", {}, takeovers.map((one) => h("li", {}, one.at, " ", ago(one.at))))) : null,
-        table(texts.history, [{ title: texts.time }, { title: texts.from }, { title: texts.to }, { title: texts.reason }],
-            [...list].reverse().map((one) => [ago(one.at), state(one.from), state(one.to), one.reason]))];
+        table(texts.history, [{ title: texts.time }, { title: texts.from }, { title: texts.to }, { title: texts.reason }, { title: texts.node }],
+            [...list].reverse().map((one) => [ago(one.at), state(one.from), state(one.to), one.reason, one.node]))];
 }
 
 /* ---- actions ---- */
