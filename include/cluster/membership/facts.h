@@ -25,7 +25,7 @@ struct facts {
     char keys[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN];
     size_t key_count;
     int64_t incidents;        /* brokers that none of its clients reaches */
-    int64_t incident_clients; /* of these brokers */
+    int64_t incident_clients; /* of those that began within INCIDENT_FRESH_MS */
     char drain_wait[32]; /* why clients stay although it drains: a code of PLACEMENT_WAITS; "" */
 };
 

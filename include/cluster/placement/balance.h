@@ -17,7 +17,7 @@
     X(BALANCE_NODE_LEAVING, "node_leaving", "a node is stopping")                                  \
     X(BALANCE_NODE_BEHIND, "node_behind", "a node is behind with its assignments")                 \
     X(BALANCE_INCIDENT, "incident",                                                                \
-      "more than a tenth of a node's clients do not reach their broker")                           \
+      "more than a tenth of a node's clients lost their broker within 5 minutes")                  \
     X(BALANCE_CLIENTS_WAIT, "clients_wait", "clients are about to be assigned")
 
 enum balance_obstacle {

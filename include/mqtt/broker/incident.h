@@ -23,6 +23,7 @@
 #define INCIDENT_ANSWERS_MS     2000   /* during which only CONNACKs may arrive, to end it */
 #define INCIDENT_STALE_MS       900000 /* without an attempt; longer than any connect_timeout_ms */
 #define INCIDENT_RELEASE_FACTOR 4
+#define INCIDENT_FRESH_MS       300000 /* then it is no sign any more that this node is in trouble */
 #define INCIDENT_BROKER_MAX     264
 #define INCIDENT_CAUSE_MAX      200
 
@@ -145,7 +146,8 @@ size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out
                           int64_t now_ms);
 struct incidents_sum {
     int64_t open;    /* incidents, as incidents_snapshot has them */
-    int64_t clients; /* of this node that use one of these brokers */
+    int64_t clients; /* of this node that use a broker whose incident is younger than
+                        INCIDENT_FRESH_MS */
 };
 struct incidents_sum incidents_sum(struct incidents *incidents, int64_t now_ms);
 

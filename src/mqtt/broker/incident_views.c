@@ -32,7 +32,8 @@ struct incidents_sum incidents_sum(struct incidents *incidents, int64_t now_ms) 
     HASH_ITER(hh, incidents->table, incident, next) {
         if (incident->open && !incident_views_is_stale(incident, now_ms)) {
             sum.open++;
-            sum.clients += (int64_t)incident->clients;
+            bool fresh = now_ms - incident->open->began_at_ms < INCIDENT_FRESH_MS;
+            sum.clients += fresh ? (int64_t)incident->clients : 0;
         }
     }
     pthread_mutex_unlock(&incidents->lock);

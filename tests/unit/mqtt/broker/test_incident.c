@@ -283,6 +283,8 @@ START_TEST(it_is_described_and_forgotten_with_its_last_client) {
     ck_assert_uint_eq(view.clients, 10);
     struct incidents_sum sum = incidents_sum(incidents, 10000);
     ck_assert(sum.open == 1 && sum.clients == 10);
+    sum = incidents_sum(incidents, 10000 + INCIDENT_FRESH_MS);
+    ck_assert(sum.open == 1 && sum.clients == 0);
     ck_assert_uint_eq(view.waiting, 1);
     incident_wait(incident, false);
     for (int i = 0; i < 10; i++) {
