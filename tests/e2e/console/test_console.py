@@ -130,6 +130,8 @@ def test_clients_are_created_found_watched_changed_and_paused(fleet, browser):
     browser.see("1 client found")
     browser.press("pump-1")
     browser.see("History")
+    wait_until(lambda: {part.get_attribute("class") for part in browser.driver.find_elements(
+        "css selector", ".timeline span")} >= {"online", "paused"}, 60, "the time line")
     assert browser.driver.title != "owned"
 
 

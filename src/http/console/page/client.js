@@ -35,11 +35,25 @@ function drawAudit(list) {
         [...list].reverse().map((one) => [ago(one.at), one.by, one.action, (one.fields ?? []).join(", "), one.to_version]));
 }
 
+// How long the client was in each state. The table has the same in words.
+function drawTimeline(list) {
+    if (list.length === 0) return null;
+    const ends = [...list.slice(1).map((one) => Date.parse(one.at)), Date.now()];
+    const parts = list.map((one, at) => {
+        const part = h("span", { class: one.to, title: `${one.at}: ${one.to}, ${one.reason}` });
+        part.style.flexGrow = Math.max(ends[at] - Date.parse(one.at), 1);
+        return part;
+    });
+    return [h("div", { class: "timeline", role: "img", "aria-label": texts.timeline }, parts),
+        h("div", { class: "ends soft" }, ago(list[0].at), h("span", {}, texts.now))];
+}
+
 function drawHistory(list, status) {
     const takeovers = list.filter((one) => /taken_over|conflict/.test(one.reason) || one.to === "conflict");
     return [
         status.state === "conflict" && takeovers.length > 0 ? h("div", { class: "error" }, texts.takeovers,
             h("ul", {}, takeovers.map((one) => h("li", {}, one.at, " ", ago(one.at))))) : null,
+        drawTimeline(list),
         table(texts.history, [{ title: texts.time }, { title: texts.from }, { title: texts.to }, { title: texts.reason }, { title: texts.node }],
             [...list].reverse().map((one) => [ago(one.at), state(one.from), state(one.to), one.reason, one.node]))];
 }
@@ -184,7 +198,7 @@ export async function showClient({ body, signal, session, rest }) {
         redraw(status, client, () => drawStatus(client));
         await section(history, async () => {
             const { events: list } = await get(clientPath(id, "events"), signal);
-            redraw(history, [list, client.status.state], () => drawHistory(list, client.status));
+            redraw(history, [list, client.status.state, Math.floor(Date.now() / 60000)], () => drawHistory(list, client.status));
         });
         await section(audit, async () => {
             const { changes: list } = await get(clientPath(id, "changes"), signal);

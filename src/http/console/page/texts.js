@@ -54,7 +54,7 @@ export const texts = {
     done: (action, id) => `${action}: ${id}`,
     deleteConfirm: (id) => `Delete client ${id}? Its configuration is removed from the fleet.`,
 
-    status: "Status", configuration: "Configuration", history: "History", live: "Live messages", publish: "Publish", pending: "Publications without an acknowledgement",
+    status: "Status", configuration: "Configuration", history: "History", timeline: "The last changes of the state over time", now: "now", live: "Live messages", publish: "Publish", pending: "Publications without an acknowledgement",
     placement: "Node", reason: "Reason", connectedAt: "Connected", retryAt: "Next attempt", certificate: "Certificate of the broker expires",
     received: "Received", published: "Published", dropped: "Dropped", reconnects: "Reconnects", subscriptions: "Subscriptions", filter: "Filter",
     granted: "Granted QoS", refused: "Refused", waitingFor: "Waits for", lastMessageAt: "Last message", version: "Version",
