@@ -164,6 +164,7 @@ def test_an_operation_changes_what_its_selector_selects(fleet):
     cli.good("patch", "s0", "-f", file)
     assert document["id"] in cli.good("operations") and "patch" in cli.good("changes", "s0")
     cli.fails(6, "operations", "cancel", document["id"])
+    assert "3 done" in cli.good("operations", "show", document["id"])
     cli.fails(3, "operations", "show", "nothing")
 
     slow = begin(api, "delete", "label.site=north&rate=1")

@@ -64,7 +64,9 @@ static void cli_operations_print_failures(const json_t *operation) {
     }
 }
 
-static enum cli_exit cli_operations_report(const struct cli *cli, const json_t *operation) {
+/* out: of the sentence for people. */
+static enum cli_exit cli_operations_report(const struct cli *cli, const json_t *operation,
+                                           FILE *out) {
     long long failed = cli_json_number(operation, "failed");
     const char *state = cli_json_text(operation, "state");
     if (cli->format == CLI_FORMAT_JSON) {
@@ -72,7 +74,7 @@ static enum cli_exit cli_operations_report(const struct cli *cli, const json_t *
     } else if (cli->format == CLI_FORMAT_ID) {
         puts(cli_json_text(operation, "id"));
     } else {
-        fprintf(stderr, "%s: %lld done, %lld skipped, %lld failed%s (operation %s)\n",
+        fprintf(out, "%s: %lld done, %lld skipped, %lld failed%s (operation %s)\n",
                 cli_json_text(operation, "action"), cli_json_number(operation, "done"),
                 cli_json_number(operation, "skipped"), failed,
                 state && strcmp(state, "cancelled") == 0 ? ", cancelled" : "",
@@ -102,7 +104,7 @@ static enum cli_exit cli_operations_follow(struct cli *cli, const char *id) {
                               (size_t)cli_json_number(answer.json, "total"));
         } else if (good) {
             cli_progress_clear();
-            code = cli_operations_report(cli, answer.json);
+            code = cli_operations_report(cli, answer.json, stderr);
         } else if (failures == UNREACHABLE_MAX) {
             cli_progress_clear();
             code = cli_answer_explain(&answer, NULL);
@@ -216,7 +218,7 @@ enum cli_exit command_operations(struct cli *cli) {
     enum cli_exit code =
         cli_operations_call(cli, cancels ? "POST" : "GET", strdup(path), NULL, &operation);
     if (operation) {
-        (void)cli_operations_report(cli, operation);
+        (void)cli_operations_report(cli, operation, stdout);
     }
     json_decref(operation);
     return code;
