@@ -1,4 +1,4 @@
-/* Fuzzes a node's settings file, and the same text as --set. A fault is one line of UTF-8, and
+/* Fuzzes a node's settings file, and the same text as --set. Each fault is one line of UTF-8, and
  * valid settings can be printed and read again. */
 #include <assert.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_fault(const char *fault) {
     assert(fault[0] != '\0' && strlen(fault) < CONF_FAULT_LEN);
-    assert(!strpbrk(fault, "\n\r"));
+    assert(!strchr(fault, '\r') && fault[0] != '\n' && !strstr(fault, "\n\n"));
+    assert(fault[strlen(fault) - 1] != '\n');
     assert(text_is_utf8(fault, strlen(fault)));
 }
 
