@@ -155,6 +155,7 @@ def test_case_A6_nothing_is_sent_again_in_a_new_session(fleet):
     fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "clean_start": False,
                       "session_expiry_s": 3600, "subscriptions": [{"filter": "a/#", "qos": 1}]})
     link = broker.online()
+    fleet.api.wait_state("c", "online")
     answers = {}
 
     def publish(topic):
