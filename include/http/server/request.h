@@ -37,7 +37,7 @@ struct http_request {
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
     struct http_query query;
-    int64_t wait_ms;     /* how long the caller waits for the outcome; 0: it does not */
+    int64_t wait_ms;     /* how long the answer may wait for the outcome; 0: not at all */
     char *if_match;      /* NULL: not sent */
     char *last_event_id; /* NULL: not sent */
     char *if_none_match; /* NULL: not sent */

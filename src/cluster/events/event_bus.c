@@ -58,7 +58,7 @@ struct event_bus {
     atomic_bool stopping;
     atomic_bool fleet_listens;    /* a node of the fleet has a listener */
     atomic_llong lost_count;      /* events that found the queue full */
-    atomic_llong over_rate_count; /* events of clients that are not kept because of their number */
+    atomic_llong over_rate_count; /* events of clients beyond events.client_rate, not kept */
     struct event_budget budget;
     struct event_listeners listeners;
 

@@ -57,22 +57,15 @@ void api_fleet_brokers(struct http_request *request, struct http_response *respo
 
 /* A path of its own: nodes that do not know it would tell of the brokers of all clients. */
 void api_fleet_scope_brokers(struct http_request *request, struct http_response *response) {
-    json_t *body;
-    if (!http_body_object(request, response, &body)) {
-        return;
-    }
     struct selection_query query;
-    char fault[CLIENT_SELECTOR_FAULT_LEN];
-    enum err err = selection_query_from_json(body, &query, fault);
-    if (err == ERR_OK && query.scope) {
-        api_fleet_brokers_answer(request, query.scope, response);
-    } else if (err == ERR_OK || err == ERR_ARGUMENT) {
-        http_problem(response, PROBLEM_INVALID, "%s", err == ERR_OK ? "scope: is missing" : fault);
-    } else {
-        http_problem_error(response, err);
+    if (select_query_read(request, response, &query)) {
+        if (query.scope) {
+            api_fleet_brokers_answer(request, query.scope, response);
+        } else {
+            http_problem(response, PROBLEM_INVALID, "scope: is missing");
+        }
     }
     selection_query_fini(&query);
-    json_decref(body);
 }
 
 /* ---- the fleet ------------------------------------------------------------------------------- */

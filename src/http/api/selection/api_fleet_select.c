@@ -2,7 +2,7 @@
  * waits for nothing. */
 #include "http/api/api.h"
 
-#include "http/api/selection/selection.h"
+#include "http/api/selection/select_query.h"
 #include "http/server/problem.h"
 
 static void api_fleet_select_answer(const struct http_context *context,
@@ -21,20 +21,9 @@ static void api_fleet_select_answer(const struct http_context *context,
 }
 
 void api_fleet_select(struct http_request *request, struct http_response *response) {
-    json_t *body;
-    if (!http_body_object(request, response, &body)) {
-        return;
-    }
     struct selection_query query;
-    char fault[CLIENT_SELECTOR_FAULT_LEN];
-    enum err err = selection_query_from_json(body, &query, fault);
-    if (err == ERR_OK) {
+    if (select_query_read(request, response, &query)) {
         api_fleet_select_answer(&request->api->context, &query, response);
-    } else if (err == ERR_ARGUMENT) {
-        http_problem(response, PROBLEM_INVALID, "%s", fault);
-    } else {
-        http_problem_error(response, err);
     }
     selection_query_fini(&query);
-    json_decref(body);
 }

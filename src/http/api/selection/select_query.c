@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "http/api/api.h"
 #include "http/api/routes.h"
 #include "http/server/problem.h"
 
@@ -60,6 +61,24 @@ bool select_query_parse(const struct http_request *request, struct http_response
         err = select_query_scope(&request->caller.scope, &out->scope);
     }
     if (err != ERR_OK) {
+        http_problem_error(response, err);
+    }
+    return err == ERR_OK;
+}
+
+bool select_query_read(struct http_request *request, struct http_response *response,
+                       struct selection_query *out) {
+    json_t *body;
+    char fault[CLIENT_SELECTOR_FAULT_LEN];
+    *out = (struct selection_query){0};
+    if (!http_body_object(request, response, &body)) {
+        return false;
+    }
+    enum err err = selection_query_from_json(body, out, fault);
+    json_decref(body);
+    if (err == ERR_ARGUMENT) {
+        http_problem(response, PROBLEM_INVALID, "%s", fault);
+    } else if (err != ERR_OK) {
         http_problem_error(response, err);
     }
     return err == ERR_OK;

@@ -1,4 +1,4 @@
-/* Selectors in the query of a request, and errors about them. Handler threads. */
+/* Selectors in a request, and errors about them. Handler threads. */
 #ifndef MQFLEET_SELECTION_SELECT_QUERY_H
 #define MQFLEET_SELECTION_SELECT_QUERY_H
 
@@ -11,6 +11,9 @@
  * False: answered, with 422 if the query is at fault. *out: selection_query_fini, in any case. */
 bool select_query_parse(const struct http_request *request, struct http_response *response,
                         struct selection_query *out);
+/* The query that another node sends as the body. False: answered. *out: as above. */
+bool select_query_read(struct http_request *request, struct http_response *response,
+                       struct selection_query *out);
 /* The scope as a selector. *out NULL: the whole fleet. ERR_MEMORY. */
 enum err select_query_scope(const struct scope *scope, struct client_selector **out) MUST_CHECK;
 

@@ -38,7 +38,7 @@ end
 local audit_begun = false -- by this call of the script
 
 -- from: 0 if the client was created. to: 0 if it was deleted. record '': the caller wants none.
--- keep_ms 0: none are kept.
+-- With keep_ms 0, no changes are kept.
 local function audit(id, from, to, record, keep_ms)
     if record == '' or keep_ms <= 0 then
         return

@@ -144,7 +144,7 @@ START_TEST(a_page_ends_where_there_is_no_room) {
 }
 END_TEST
 
-/* As many as one turn has no page for: all get theirs in the next turns. */
+/* There are more readers than one turn has pages for. The others get theirs in later turns. */
 START_TEST(many_readers_take_turns) {
     const struct event_bus_listener listener = {NULL, on_event, is_closed, release_listener, room};
     const struct store_event_place start = {0};
