@@ -63,6 +63,8 @@ CLUSTER = [
     Mutation("each node tells of the same incident", "src/cluster/events/event_writer.c",
              ".live = live, .incident = incident}", ".live = live}",
              "tests/e2e/test_events.py::test_an_incident_is_one_event_and_many_changes_are_counted"),
+    Mutation("an event that Redis refuses stops the node", "src/store/lua/common/events.lua",
+             "redis.pcall('XADD'", "redis.call('XADD'", EVENTS),
     Mutation("a node that does not lead passes events on as well", "src/store/lua/fleet/forward_events.lua",
              "type(leader) ~= 'table' or leader.node ~= ARGV[2]", "false", EVENTS),
     Mutation("a reader that comes back gets an event twice", "src/cluster/events/event_listeners.c",

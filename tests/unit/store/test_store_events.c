@@ -110,6 +110,24 @@ START_TEST(a_key_of_another_type_is_replaced) {
 }
 END_TEST
 
+/* Somebody used up the ids by hand: only the events are missing. */
+START_TEST(a_stream_without_ids_stops_no_node) {
+    enum store_role role;
+    size_t moved;
+    bool finished;
+    RAW("XADD", KEY, "18446744073709551615-18446744073709551615", "event", "{}");
+    struct store_member one = joined("one", "1", 10), two = joined("two", "2", 10);
+    ck_assert_int_eq(store_lead(store, &one, TTL_MS, "", &role), ERR_OK);
+    ck_assert_int_eq(role, STORE_ROLE_LEADER);
+    ck_assert_int_eq(store_drain(store, "two", true), ERR_OK);
+    stop_beating(two);
+    ck_assert_int_eq(store_fence(store, &one, &two), ERR_OK);
+    ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);
+    ck_assert_int_eq(store_leave(store, &one), ERR_OK);
+    ck_assert_int_eq(RAW_INT("XLEN", KEY), 1);
+}
+END_TEST
+
 /* Whether the stream has exactly one event with these words. */
 static bool told_once(const char *name, const char *state, const char *reason) {
     char what[3][200];
@@ -397,6 +415,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_batch_whose_answer_was_lost_is_not_added_again);
     tcase_add_test(tcase, the_stream_is_bounded_and_tells_what_it_has_no_more);
     tcase_add_test(tcase, a_key_of_another_type_is_replaced);
+    tcase_add_test(tcase, a_stream_without_ids_stops_no_node);
     tcase_add_test(tcase, nodes_and_leaders_are_told_once_by_the_scripts_that_change_them);
     tcase_add_test(tcase, what_was_removed_before_it_was_passed_on_is_told);
     tcase_add_test(tcase, only_the_leader_passes_events_on_and_the_next_one_goes_on);

@@ -18,16 +18,23 @@ function EVENTS.rfc3339(ms)
         math.floor(s / 3600), math.floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- kind: 'node' or 'leader'; name '': none. Cannot fail after check().
+-- Returns the id. '': Redis refuses it, because the user may not, or because somebody used up the ids
+-- of the stream by hand. A script that changes nodes or the leader must not fail for that.
+function EVENTS.add(text)
+    local id = redis.pcall('XADD', of_type(EVENTS.LOG, 'stream'), 'MAXLEN', '~', EVENTS.LOG_MAX, '*',
+        'event', text)
+    return type(id) == 'string' and id or ''
+end
+
+-- kind: 'node' or 'leader'; name '': none.
 local function append_event(kind, name, state, reason)
-    redis.call('XADD', of_type(EVENTS.LOG, 'stream'), 'MAXLEN', '~', EVENTS.LOG_MAX, '*', 'event',
-        cjson.encode({
-            at = EVENTS.rfc3339(NOW_MS),
-            kind = kind,
-            name = name ~= '' and name or cjson.null,
-            state = state,
-            reason = reason,
-        }))
+    EVENTS.add(cjson.encode({
+        at = EVENTS.rfc3339(NOW_MS),
+        kind = kind,
+        name = name ~= '' and name or cjson.null,
+        state = state,
+        reason = reason,
+    }))
 end
 
 -- To the nodes with listeners. from, batch: of a node, or '' and 0.

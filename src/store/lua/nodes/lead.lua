@@ -44,12 +44,11 @@ local function check_incidents()
             incidents.write(broker, incident)
         elseif not incidents.is_open(incident) then
             texts[#texts + 1] = incidents.finish(broker, incident, { node = last or '', reason = 'unconfirmed' })
-            ids[#ids + 1] = '"' .. redis.call('XADD', of_type(EVENTS.LOG, 'stream'), 'MAXLEN', '~',
-                EVENTS.LOG_MAX, '*', 'event', texts[#texts]) .. '"'
+            ids[#ids + 1] = '"' .. EVENTS.add(texts[#texts]) .. '"'
         end
     end
     if #texts > 0 and redis.call('EXISTS', EVENTS.LISTENING) == 1 then
-        EVENTS.publish('', 0, 0, texts, ids)
+        pcall(EVENTS.publish, '', 0, 0, texts, ids) -- without the right to publish, it leads as well
     end
 end
 
